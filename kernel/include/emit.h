@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Making a record: take a scratch slot, fill it, number it, copy it into the ring, give the slot back. */
+#pragma once
+#include "maps.h"
+
+/* One record in the making. `at` is where the next string goes. */
+struct draft {
+	struct record_scratch *record;
+	struct path_scratch *path;
+	__u32 at;
+};
+
+static __always_inline __u64 next_number(void)
+{
+	__u32 ring_number = 0;
+	__u64 *number = bpf_map_lookup_elem(&produced, &ring_number);
+
+	/* Atomic: an interrupt's program may come between, and a plain ++ can repeat a number. */
+	return number ? __sync_fetch_and_add(number, 1) : 0;
+}
+
+/*
+ * A free scratch slot of this CPU. Programs can be interrupted by others on the same CPU, and some can be preempted,
+ * so slots are taken by compare-and-swap and not by depth. With none free the record is lost: its number is used up.
+ */
+static __always_inline bool begin(struct draft *draft, __u32 fixed)
+{
+	for (__u32 slot = 0; slot < SCRATCH_SLOTS; slot++) {
+		struct record_scratch *record = bpf_map_lookup_elem(&records, &slot);
+
+		if (record && __sync_val_compare_and_swap(&record->busy, 0, 1) == 0) {
+			draft->record = record;
+			draft->path = bpf_map_lookup_elem(&paths, &slot);
+			draft->at = fixed;
+			if (draft->path)
+				return true;
+			record->busy = 0;
+		}
+	}
+	next_number();
+	count(FAILURE_SCRATCH);
+	return false;
+}
+
+static __always_inline void finish(struct draft *draft, __u16 kind)
+{
+	struct record_header *header = (void *)draft->record->data;
+	__u32 length = draft->at;
+
+	header->kind = kind;
+	header->ring = 0;
+	header->layout = settings.layout_number;
+	header->cpu = bpf_get_smp_processor_id();
+	header->ktime = bpf_ktime_get_boot_ns();
+	header->seq = next_number();
+	/* 6.1's verifier loses the bound if the compiler moves the check away from the use. */
+	asm volatile("" : "+r"(length));
+	if (length <= RECORD_BYTES) {
+		header->length = length;
+		if (bpf_ringbuf_output(&ring, draft->record->data, length, BPF_RB_NO_WAKEUP))
+			count(FAILURE_RESERVE);
+	}
+	draft->record->busy = 0;
+}
+
+static __always_inline void abandon(struct draft *draft)
+{
+	draft->record->busy = 0;
+}
+
+/* Room for one more string of TEXT_BYTES, or NULL. */
+static __always_inline __u8 *room(struct draft *draft)
+{
+	__u32 at = draft->at;
+
+	asm volatile("" : "+r"(at));
+	if (at > RECORD_BYTES - TEXT_BYTES)
+		return NULL;
+	return draft->record->data + at;
+}
+
+static __always_inline void placed(struct draft *draft, struct text *text, __u32 length)
+{
+	text->offset = draft->at;
+	text->length = length;
+	draft->at += length;
+}
+
+/* A NUL-terminated kernel string; true if it was cut. */
+static __always_inline bool put_string(struct draft *draft, struct text *text, const void *from)
+{
+	__u8 *to = room(draft);
+	long read = to ? bpf_probe_read_kernel_str(to, TEXT_BYTES, from) : -1;
+
+	if (read <= 0) {
+		count(FAILURE_TEXT_READ);
+		return true;
+	}
+	placed(draft, text, (read - 1) & (TEXT_BYTES - 1));
+	return read == TEXT_BYTES;
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * The one description of every record that the kernel side sends.
+ *
+ * Documentation, unit and role travel as BTF declaration tags; user space reads them from the BTF of the very
+ * object that it loads and derives NumPy, Arrow, SQL and the reference page from them (src/firsthand/schema).
+ *
+ * Tags on a struct:  table:NAME            the table of the history that its rows go to
+ *                    record:ENUMERATOR:EV  a record kind with this layout, and the word in the column `event`
+ * Tags on a member:  doc:TEXT  unit:TEXT
+ *                    null:NUMBER           this value stands for "unknown" or "none"
+ *                    role:flags:ENUM       bits named by ENUM; a text column <name without s>_names is derived
+ *                    role:set:ENUM         bits named by ENUM, kept as text, separated by blanks
+ *                    role:enum:ENUM        a number named by ENUM, kept as text
+ *                    role:list             NUL-terminated strings, one after another
+ *                    role:environment      NUL-terminated NAME=value strings; only names leave the reader
+ *                    role:device           kernel dev_t (12 bits major, 20 bits minor), kept as "major:minor"
+ *                    role:bool
+ */
+#pragma once
+
+#define TAG(text) __attribute__((btf_decl_tag(text)))
+#define DOC(text) TAG("doc:" text)
+#define UNIT(text) TAG("unit:" text)
+#define ROLE(text) TAG("role:" text)
+#define NULL_IS(text) TAG("null:" text)
+#define UNSET_ID "4294967295"
+
+enum record_kind {
+	RECORD_PROCESS_FORK = 1,
+	RECORD_PROCESS_EXEC = 2,
+	RECORD_PROCESS_EXIT = 3,
+	RECORD_PROCESS_SEEN = 4,
+	RECORD_CGROUP_CREATE = 16,
+	RECORD_CGROUP_REMOVE = 17,
+	RECORD_CGROUP_MOVE = 18,
+	RECORD_CGROUP_SEEN = 19,
+};
+
+enum process_flag {
+	PROCESS_SETUID = 1 << 0, /* a set-uid file changed the effective uid */
+	PROCESS_SETGID = 1 << 1,
+	PROCESS_FILECAPS = 1 << 2, /* file capabilities added to the permitted set */
+	PROCESS_SECURE = 1 << 3, /* AT_SECURE: the loader ignores LD_PRELOAD and the like */
+	PROCESS_MEMFD = 1 << 4, /* the binary is an anonymous memory file */
+	PROCESS_DELETED = 1 << 5, /* the binary had no link left when it was executed */
+	PROCESS_DRIFT = 1 << 6, /* the binary lies in an overlay's upper layer: not in the image */
+	PROCESS_ENTERED = 1 << 7, /* brought into its cgroup from outside (kubectl exec, nsenter) */
+	PROCESS_SCRIPT = 1 << 8, /* an interpreter was started for a script */
+	PROCESS_DETACHED = 1 << 9, /* the binary lies outside every mount tree */
+	PROCESS_FROM_THREAD = 1 << 10, /* exec was called by a thread other than the leader */
+	PROCESS_ARGS_TRUNCATED = 1 << 16,
+	PROCESS_ENV_TRUNCATED = 1 << 17,
+	PROCESS_EXE_TRUNCATED = 1 << 18,
+	PROCESS_CWD_TRUNCATED = 1 << 19,
+	PROCESS_NAME_TRUNCATED = 1 << 20, /* filename_raw or interpreter_raw */
+	PROCESS_ARGS_UNREAD = 1 << 21, /* the arguments' pages could not be read */
+	PROCESS_ENV_UNREAD = 1 << 22,
+	PROCESS_PATH_RACED = 1 << 23, /* a rename ran while the path was read, twice */
+	PROCESS_PARENT_UNSURE = 1 << 24, /* started before us: its parent is today's, perhaps not the one that forked it */
+	PROCESS_GAIN_UNSURE = 1 << 25, /* the credentials before the exec are not known */
+};
+
+enum namespace_kind {
+	NAMESPACE_MOUNT = 1 << 0,
+	NAMESPACE_UTS = 1 << 1,
+	NAMESPACE_IPC = 1 << 2,
+	NAMESPACE_NET = 1 << 3,
+	NAMESPACE_PID = 1 << 4,
+	NAMESPACE_CGROUP = 1 << 5,
+	NAMESPACE_TIME = 1 << 6,
+	NAMESPACE_USER = 1 << 7,
+};
+
+enum stream_kind {
+	STREAM_CLOSED = 0,
+	STREAM_FILE = 1,
+	STREAM_PIPE = 2,
+	STREAM_SOCKET = 3,
+	STREAM_TTY = 4,
+	STREAM_NULL = 5,
+	STREAM_DIRECTORY = 6,
+	STREAM_DEVICE = 7,
+	STREAM_OTHER = 8,
+};
+
+/* No hidden padding: it would send the kernel's stack to the disk. */
+#pragma clang diagnostic push
+#pragma clang diagnostic error "-Wpadded"
+
+/* A string behind the fixed part: where it begins, from the start of the record, and its bytes without a NUL. */
+struct text {
+	__u16 offset;
+	__u16 length;
+};
+
+struct record_header {
+	__u32 length;
+	__u16 kind;
+	__u16 ring DOC("the ring that carried the record: 0 ordinary, 1 urgent");
+	__u32 layout;
+	__u32 cpu DOC("the processor on which it happened");
+	__u64 seq DOC("number of the record in its (ring, cpu); a gap is a loss");
+	__u64 ktime DOC("bpf_ktime_get_boot_ns: since boot, suspend included") UNIT("ns");
+};
+
+struct process_context {
+	struct record_header header;
+	__u64 exec_start DOC("task->group_leader->start_boottime of the process") UNIT("ns");
+	__u64 exec_number DOC("task->self_exec_id: rises at each exec");
+	__u64 parent_start DOC("start_boottime of the process that forked it, as it was at the fork") UNIT("ns");
+	__u64 parent_number DOC("task->parent_exec_id: the parent's image at the fork");
+	__s32 exec_tgid DOC("the process's id in the host's pid namespace");
+	__s32 parent_tgid DOC("the parent's, at the fork");
+	__s32 tid DOC("the thread that acted, in the host's pid namespace");
+	__s32 namespace_pid DOC("the process's id in its own pid namespace; 1 is a container's init");
+	__u64 cap_inheritable DOC("inheritable set, bits of linux/capability.h");
+	__u64 cap_permitted DOC("permitted set: what it holds");
+	__u64 cap_effective DOC("effective set: what checks use");
+	__u64 cap_bounding DOC("bounding set: what it could be granted");
+	__u64 cap_ambient DOC("ambient set: what survives an exec without file capabilities");
+	__u32 uid DOC("real user id, in the host's user namespace");
+	__u32 gid DOC("real group id");
+	__u32 euid DOC("effective user id");
+	__u32 egid DOC("effective group id");
+	__u32 suid DOC("saved user id");
+	__u32 sgid DOC("saved group id");
+	__u32 fsuid DOC("user id for file access");
+	__u32 fsgid DOC("group id for file access");
+	__u32 login_uid DOC("audit login uid; null where the kernel keeps none or none is set") NULL_IS(UNSET_ID);
+	__u32 login_session DOC("audit session number; null where unset") NULL_IS(UNSET_ID);
+	__u32 ns_mount DOC("mount namespace, inode number as in /proc/PID/ns");
+	__u32 ns_uts DOC("UTS namespace");
+	__u32 ns_ipc DOC("IPC namespace");
+	__u32 ns_net DOC("network namespace");
+	__u32 ns_pid DOC("pid namespace that the process lives in");
+	__u32 ns_cgroup DOC("cgroup namespace");
+	__u32 ns_time DOC("time namespace");
+	__u32 ns_user DOC("user namespace of its credentials");
+	__u32 host_namespaces DOC("which of its namespaces are the host's (those of process 1)") ROLE("set:namespace_kind");
+	__u32 cgroup_hierarchy DOC("the hierarchy of cgroup_id: 0 is cgroup v2, else v1's number in /proc/cgroups");
+	__u64 cgroup_id DOC("kernfs id of the cgroup's directory in that hierarchy: its inode number");
+	__u64 flags DOC("what is remarkable about it") ROLE("flags:process_flag");
+	char comm[16] DOC("task->comm: a name that the process itself can change");
+	char tty[16] DOC("name of the controlling terminal");
+	char parent_name[32] DOC("last part of the path of the parent's binary, as it was at the fork");
+};
+
+struct process_fork {
+	struct process_context context;
+} TAG("table:process") TAG("record:RECORD_PROCESS_FORK:fork");
+
+struct process_exec {
+	struct process_context context;
+	__u64 previous_number DOC("exec_number of the image before this exec, same tgid and start");
+	__u64 file_inode DOC("inode number of the binary");
+	__u32 file_device DOC("device of the binary's filesystem, major:minor") ROLE("device");
+	__u32 file_mode DOC("type and mode bits of the binary, as in stat");
+	__u32 file_links DOC("hard links of the binary; 0: unlinked");
+	__u32 args_length DOC("true length of the arguments, before any truncation") UNIT("bytes");
+	__u32 env_length DOC("true length of the environment") UNIT("bytes");
+	struct text exe DOC("path of the binary from the resolved dentry, across mounts, in its mount namespace");
+	struct text filename_raw DOC("the path given to execve, as the kernel copied it");
+	struct text script_raw DOC("path given to execve where that is a script; not resolved");
+	struct text interpreter_raw DOC("interpreter named by the script's first line; exe is what it resolved to");
+	struct text cwd DOC("working directory, resolved");
+	struct text args DOC("arguments from the new image's memory, up to 4096 bytes, redacted") ROLE("list");
+	struct text env DOC("names of environment variables, from up to 4096 bytes") ROLE("environment");
+	__u8 stdin DOC("what descriptor 0 is") ROLE("enum:stream_kind");
+	__u8 stdout DOC("what descriptor 1 is") ROLE("enum:stream_kind");
+	__u8 stderr DOC("what descriptor 2 is") ROLE("enum:stream_kind");
+	__u8 pad[5];
+} TAG("table:process") TAG("record:RECORD_PROCESS_EXEC:exec") TAG("record:RECORD_PROCESS_SEEN:seen");
+
+struct process_exit {
+	struct process_context context;
+	__u64 user_time DOC("processor time in user mode, all threads") UNIT("ns");
+	__u64 system_time DOC("processor time in the kernel, all threads") UNIT("ns");
+	__u64 duration DOC("from the process's start to the exit of its last thread") UNIT("ns");
+	__u64 peak_memory DOC("largest resident set (signal->maxrss)") UNIT("bytes");
+	__s32 exit_code DOC("the code given to exit(2), 0 to 255; null where a signal ended it") NULL_IS("-1");
+	__s32 exit_signal DOC("the signal that ended it; null where it exited by itself") NULL_IS("-1");
+	__u8 core_dumped DOC("a core was dumped") ROLE("bool");
+	__u8 pad[7];
+} TAG("table:process") TAG("record:RECORD_PROCESS_EXIT:exit");
+
+struct cgroup_event {
+	struct record_header header;
+	__u64 exec_start DOC("the process that was moved: start_boottime of its leader") UNIT("ns") NULL_IS("0");
+	__u64 exec_number DOC("the process that was moved: task->self_exec_id");
+	__s32 exec_tgid DOC("the process that was moved: id in the host's pid namespace") NULL_IS("0");
+	__u32 cgroup_hierarchy DOC("0 is cgroup v2, else v1's number in /proc/cgroups");
+	__u64 cgroup_id DOC("kernfs id of the cgroup's directory in that hierarchy: its inode number");
+	struct text cgroup_path DOC("path of the cgroup below its hierarchy's root");
+	__u8 pad[4];
+} TAG("table:container") TAG("record:RECORD_CGROUP_CREATE:create") TAG("record:RECORD_CGROUP_REMOVE:remove")
+	TAG("record:RECORD_CGROUP_MOVE:move") TAG("record:RECORD_CGROUP_SEEN:seen");
+
+#pragma clang diagnostic pop

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Maps and settings that every object shares: the loader makes them one by name. Each has a bound and a counter. */
+#pragma once
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+#include "events.h"
+
+enum bound {
+	RING_BYTES = 8 << 20, /* the loader sets the configured size */
+	RECORD_BYTES = 28 << 10, /* a per-CPU value is at most 32 KiB */
+	TEXT_BYTES = 4096,
+	PATH_BYTES = 4096,
+	PATH_DEPTH = 512,
+	SCRATCH_SLOTS = 4, /* how many programs may be interrupted on one CPU at once */
+	PROCESSES = 262144,
+	CGROUPS = 65536,
+	SCOPES = 1024,
+	ANCESTORS = 64,
+};
+
+/* Where a value or record was lost, counted per CPU; user space names them from this enum. */
+enum failure {
+	FAILURE_RESERVE = 0, /* the ring was full */
+	FAILURE_SCRATCH = 1, /* every scratch slot of the CPU was in use */
+	FAILURE_ARGS_READ = 2,
+	FAILURE_ENV_READ = 3,
+	FAILURE_PROCESS_MAP = 4, /* the table of processes is full: parents fall back to today's */
+	FAILURE_CGROUP_MAP = 5, /* the table of cgroups is full: its rows repeat */
+	FAILURE_PATH_DEPTH = 6,
+	FAILURE_TEXT_READ = 7,
+	FAILURE_COUNT = 8,
+};
+
+/* Settings, fixed by the loader before the programs are loaded: a section of their own, so that it finds them. */
+struct settings {
+	__u32 layout_number;
+	__u32 container_hierarchy; /* 0: cgroup v2, else v1's number */
+	__u32 container_controller; /* 0: v2, else enum controller */
+	__u32 scoped;
+	__u32 read_args;
+	__u32 read_env;
+};
+
+const volatile struct settings settings SEC(".rodata.settings") = {.read_args = 1, .read_env = 1};
+
+/* Anchors: a type that only helper calls or tags mention is dropped from BTF. */
+enum record_kind anchor_kind __attribute__((unused));
+enum process_flag anchor_flag __attribute__((unused));
+enum namespace_kind anchor_namespace __attribute__((unused));
+enum stream_kind anchor_stream __attribute__((unused));
+enum failure anchor_failure __attribute__((unused));
+
+enum controller {
+	CONTROLLER_V2 = 0,
+	CONTROLLER_MEMORY = 1,
+	CONTROLLER_PIDS = 2,
+	CONTROLLER_CPU = 3,
+	CONTROLLER_CPUACCT = 4,
+	CONTROLLER_CPUSET = 5,
+	CONTROLLER_BLKIO = 6,
+	CONTROLLER_DEVICES = 7,
+	CONTROLLER_FREEZER = 8,
+};
+
+struct process_key {
+	__s32 tgid;
+	__u32 pad;
+	__u64 start;
+};
+
+/* What the fork and the moment before an exec know, and later moments cannot read any more. */
+struct process_memory {
+	__u64 parent_start, parent_number;
+	__u64 before_number; /* self_exec_id when the credentials below were read, or ~0 */
+	__u64 before_permitted;
+	__u32 before_euid, before_egid;
+	__s32 parent_tgid;
+	__s32 caller; /* the thread that called exec */
+	__u32 unsure;
+	char parent_name[32];
+	__u32 pad;
+};
+
+struct cgroup_memory {
+	__u64 first_start; /* the container's first process that was brought in from outside: its init */
+	__s32 first_tgid;
+	__u32 pad;
+};
+
+/* The host's namespaces are those of process 1 in the first pid namespace, read by an iterator at the start. */
+struct host {
+	__u32 mount, uts, ipc, net, pid, cgroup, time, user;
+};
+
+/* A per-CPU value is at most 32 KiB, so path work lies in a map of its own. */
+struct record_scratch {
+	__u64 busy;
+	__u8 data[RECORD_BYTES];
+};
+
+struct path_scratch {
+	__u8 bytes[PATH_BYTES * 2];
+};
+
+#define MAP(map_type, key_type, value_type, entries)                                                                   \
+	struct {                                                                                                       \
+		__uint(type, map_type);                                                                                \
+		__uint(max_entries, entries);                                                                          \
+		__type(key, key_type);                                                                                 \
+		__type(value, value_type);                                                                             \
+	}
+#define HASH_MAP(key_type, value_type, entries)                                                                        \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_HASH);                                                                       \
+		__uint(map_flags, BPF_F_NO_PREALLOC);                                                                  \
+		__uint(max_entries, entries);                                                                          \
+		__type(key, key_type);                                                                                 \
+		__type(value, value_type);                                                                             \
+	}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, RING_BYTES);
+} ring SEC(".maps");
+
+MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, 2) produced SEC(".maps"); /* by ring: the last sequence number + 1 */
+MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, FAILURE_COUNT) failures SEC(".maps");
+MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct record_scratch, SCRATCH_SLOTS) records SEC(".maps");
+MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct path_scratch, SCRATCH_SLOTS) paths SEC(".maps");
+MAP(BPF_MAP_TYPE_ARRAY, __u32, struct host, 1) host SEC(".maps");
+HASH_MAP(struct process_key, struct process_memory, PROCESSES) processes SEC(".maps");
+HASH_MAP(__u64, struct cgroup_memory, CGROUPS) cgroups SEC(".maps");
+HASH_MAP(__u64, __u32, SCOPES) scopes SEC(".maps");
+
+static __always_inline void count(enum failure what)
+{
+	__u32 key = what;
+	__u64 *counter = bpf_map_lookup_elem(&failures, &key);
+
+	if (counter)
+		__sync_fetch_and_add(counter, 1);
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Paths from resolved dentries, across mounts, up to the root of the mount namespace: what the kernel opened, whatever
+ * the caller said. bpf_d_path may only be called by LSM and fentry programs, so the walk is our own.
+ */
+#pragma once
+#include "emit.h"
+
+/* For reads of the kernel's rename sequence; absent where kallsyms hides data symbols. */
+extern const void rename_lock __ksym __weak;
+
+struct walk {
+	struct path_scratch *scratch;
+	struct dentry *dentry;
+	struct mount *mount;
+	__u32 at; /* the path so far lies in bytes[at .. PATH_BYTES) */
+	__u32 flags;
+};
+
+enum walk_flag {
+	WALK_TRUNCATED = 1,
+	WALK_DETACHED = 2,
+	WALK_ENDED = 4,
+};
+
+/* One name in front of the path. `length` is at most 255, as dentries' names are. */
+static __always_inline int prepend(struct walk *walk, const unsigned char *name, __u32 length)
+{
+	__u32 at = walk->at;
+
+	length &= 255;
+	at -= length + 1;
+	asm volatile("" : "+r"(at));
+	if (at >= PATH_BYTES) { /* wrapped below 0: no room */
+		walk->flags |= WALK_TRUNCATED | WALK_ENDED;
+		return 1;
+	}
+	walk->scratch->bytes[at] = '/';
+	bpf_probe_read_kernel(walk->scratch->bytes + at + 1, length, name);
+	walk->at = at;
+	return 0;
+}
+
+static long walk_step(__u32 index, struct walk *walk)
+{
+	struct dentry *dentry = walk->dentry, *parent = BPF_CORE_READ(dentry, d_parent);
+	struct mount *mount = walk->mount, *above;
+
+	if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
+		above = BPF_CORE_READ(mount, mnt_parent);
+		if (above == mount) {
+			walk->flags |= WALK_ENDED;
+			if (!BPF_CORE_READ(mount, mnt_ns))
+				walk->flags |= WALK_DETACHED;
+			return 1;
+		}
+		walk->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+		walk->mount = above;
+		return 0;
+	}
+	if (dentry == parent) { /* the filesystem's root, above what is mounted */
+		walk->flags |= WALK_ENDED | WALK_DETACHED;
+		return 1;
+	}
+	walk->dentry = parent;
+	return prepend(walk, BPF_CORE_READ(dentry, d_name.name), BPF_CORE_READ(dentry, d_name.len));
+}
+
+static __always_inline __u32 rename_sequence(void)
+{
+	__u32 sequence = 0;
+
+	if (&rename_lock)
+		bpf_probe_read_kernel(&sequence, sizeof(sequence), &rename_lock);
+	return sequence;
+}
+
+static __always_inline void walk_up(struct walk *walk, struct path_scratch *scratch, struct dentry *dentry,
+				    struct vfsmount *mount)
+{
+	walk->scratch = scratch;
+	walk->dentry = dentry;
+	walk->mount = (void *)mount - bpf_core_field_offset(struct mount, mnt);
+	walk->at = PATH_BYTES;
+	walk->flags = 0;
+	bpf_loop(PATH_DEPTH, walk_step, walk, 0);
+	if (!(walk->flags & WALK_ENDED)) {
+		walk->flags |= WALK_TRUNCATED;
+		count(FAILURE_PATH_DEPTH);
+	}
+}
+
+static __always_inline void put_walked(struct draft *draft, struct text *text, struct walk *walk)
+{
+	__u8 *to = room(draft);
+	__u32 at = walk->at, length = PATH_BYTES - at;
+
+	if (!to)
+		return;
+	if (at >= PATH_BYTES) {
+		to[0] = '/';
+		placed(draft, text, 1);
+		return;
+	}
+	asm volatile("" : "+r"(length));
+	length &= PATH_BYTES - 1;
+	at &= PATH_BYTES - 1;
+	bpf_probe_read_kernel(to, length, draft->path->bytes + at);
+	placed(draft, text, length);
+}
+
+/* The path of a struct path; returns its walk flags, and PROCESS_PATH_RACED in *raced if a rename ran twice. */
+static __always_inline __u32 put_path(struct draft *draft, struct text *text, struct dentry *dentry,
+				      struct vfsmount *mount, __u64 *raced)
+{
+	struct walk walk;
+	__u32 before = rename_sequence();
+
+	walk_up(&walk, draft->path, dentry, mount);
+	if ((before & 1) || before != rename_sequence()) {
+		before = rename_sequence();
+		walk_up(&walk, draft->path, dentry, mount);
+		if ((before & 1) || before != rename_sequence())
+			*raced |= PROCESS_PATH_RACED;
+	}
+	put_walked(draft, text, &walk);
+	return walk.flags;
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The life of processes: fork, exec, exit. A process is one program image; its exec_id is (boot, tgid, group leader's
+ * start_boottime, self_exec_id), read from task_struct alone.
+ */
+#include "image.h"
+
+char _license[] SEC("license") = "GPL";
+
+/* Anchors: a type that only helper calls mention is dropped from BTF. */
+const struct process_fork *anchor_fork __attribute__((unused));
+const struct process_exec *anchor_exec __attribute__((unused));
+
+static __always_inline void remember_fork(struct task_struct *child, struct task_struct *parent)
+{
+	struct process_memory memory = {.before_number = ~0ULL};
+	struct process_key key = key_of(child);
+
+	parent_now(&memory, child);
+	/* real_parent of a CLONE_PARENT child is not the one that forked, and is what the kernel calls its parent. */
+	if (bpf_map_update_elem(&processes, &key, &memory, BPF_ANY))
+		count(FAILURE_PROCESS_MAP);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct process_fork *fork;
+	struct cgroup *cgroup;
+	struct draft draft;
+	__u64 id;
+
+	if (child->pid != child->tgid) /* a thread */
+		return 0;
+	cgroup = cgroup_of(child);
+	if (!in_scope(cgroup))
+		return 0;
+	id = cgroup_id(cgroup);
+	know_cgroup(cgroup, id);
+	remember_fork(child, parent);
+	if (!begin(&draft, sizeof(*fork)))
+		return 0;
+	fork = (void *)draft.record->data;
+	__builtin_memset(fork, 0, sizeof(*fork));
+	fill_context(&fork->context, child, id);
+	finish(&draft, RECORD_PROCESS_FORK);
+	return 0;
+}
+
+/* Credentials as they are before the exec changes them, and the thread that asks. */
+static __always_inline void remember_credentials(struct task_struct *task)
+{
+	struct process_memory fresh = {.unsure = 1}, *memory;
+	struct process_key key = key_of(task);
+
+	if (!in_scope(cgroup_of(task)))
+		return;
+	memory = bpf_map_lookup_elem(&processes, &key);
+	if (!memory) { /* it came into the scope after its fork */
+		parent_now(&fresh, task);
+		if (bpf_map_update_elem(&processes, &key, &fresh, BPF_NOEXIST))
+			count(FAILURE_PROCESS_MAP);
+		memory = bpf_map_lookup_elem(&processes, &key);
+		if (!memory)
+			return;
+	}
+	memory->before_euid = task->real_cred->euid.val;
+	memory->before_egid = task->real_cred->egid.val;
+	memory->before_permitted = task->real_cred->cap_permitted.val;
+	memory->caller = task->pid;
+	memory->before_number = task->self_exec_id;
+}
+
+/* Best: 6.10 (5c5fad46e48c) has a tracepoint just before the point of no return. */
+SEC("tp_btf/sched_prepare_exec")
+int BPF_PROG(process_prepare, struct task_struct *task, struct linux_binprm *bprm)
+{
+	remember_credentials(task);
+	return 0;
+}
+
+/* Else: the LSM hook's function, called once for each exec before credentials change. */
+SEC("fentry/security_bprm_creds_for_exec")
+int BPF_PROG(process_prepare_fentry, struct linux_binprm *bprm)
+{
+	remember_credentials(bpf_get_current_task_btf());
+	return 0;
+}
+
+/*
+ * Brought in from outside: the parent lives in another cgroup. A container's own first process is brought in as well
+ * and is told apart by being process 1 of its pid namespace or, where that is the host's, the first of its cgroup.
+ */
+static __always_inline bool is_entered(struct process_exec *exec, struct task_struct *task, struct cgroup *cgroup,
+				       struct cgroup_memory *known)
+{
+	struct cgroup *parents = cgroup_of(task->real_parent);
+
+	if (!known || exec->context.flags & (PROCESS_DETACHED | PROCESS_MEMFD))
+		return false;
+	if (cgroup_id(parents) == exec->context.cgroup_id)
+		return false;
+	if (exec->context.namespace_pid == 1)
+		return false;
+	if (!known->first_start) {
+		known->first_start = exec->context.exec_start;
+		known->first_tgid = exec->context.exec_tgid;
+	}
+	return known->first_start != exec->context.exec_start || known->first_tgid != exec->context.exec_tgid;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
+{
+	struct cgroup *cgroup = cgroup_of(task);
+	struct cgroup_memory *known;
+	struct process_exec *exec;
+	struct draft draft;
+	__u64 id;
+
+	if (!in_scope(cgroup))
+		return 0;
+	id = cgroup_id(cgroup);
+	known = know_cgroup(cgroup, id);
+	if (!begin(&draft, sizeof(*exec)))
+		return 0;
+	exec = (void *)draft.record->data;
+	__builtin_memset(exec, 0, sizeof(*exec));
+	fill_context(&exec->context, task, id);
+	fill_file(&draft, exec, bprm->file);
+	fill_gain(exec, task);
+	if (BPF_CORE_READ_BITFIELD_PROBED(bprm, secureexec))
+		exec->context.flags |= PROCESS_SECURE;
+	fill_names(&draft, exec, bprm);
+	fill_cwd(&draft, exec, task);
+	fill_arguments(&draft, exec, task, NULL);
+	fill_streams(exec, task);
+	if (is_entered(exec, task, cgroup, known))
+		exec->context.flags |= PROCESS_ENTERED;
+	finish(&draft, RECORD_PROCESS_EXEC);
+	return 0;
+}

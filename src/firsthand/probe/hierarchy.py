@@ -1,0 +1,105 @@
+"""Which cgroup hierarchy carries the containers, and what a scope's folder is in it.
+
+v2 where no v1 controller is mounted; else the first mounted v1 controller of a fixed list, since runtimes make their
+cgroups in every one of them and on hybrid machines `0::/` may be every process's v2 group. Source: cgroups(7),
+/proc/self/cgroup, /proc/self/mountinfo (proc(5)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from firsthand.errors import NotSupportedError, UsageError
+
+#: v1 controllers in order of preference; the place + 1 is enum controller in kernel/include/maps.h.
+CONTROLLERS = ("memory", "pids", "cpu", "cpuacct", "cpuset", "blkio", "devices", "freezer")
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """`number` as in /proc/self/cgroup (0: v2), `controller` empty for v2, `mount` its root's folder."""
+
+    number: int
+    controller: str
+    mount: Path
+
+    @property
+    def code(self) -> int:
+        """enum controller of kernel/include/maps.h."""
+        return CONTROLLERS.index(self.controller) + 1 if self.controller else 0
+
+
+def mounted(mountinfo: str, cgroup: str) -> list[Hierarchy]:
+    """Usable hierarchies, best first, from the texts of /proc/self/mountinfo and /proc/self/cgroup."""
+    numbers = _numbers(cgroup)
+    version2: list[Hierarchy] = []
+    version1: dict[str, Hierarchy] = {}
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(" - ")
+        kind, _, options = rest.split(" ", 2)
+        folder = Path(fields.split()[4].encode().decode("unicode_escape"))
+        if kind == "cgroup2":
+            version2.append(Hierarchy(0, "", folder))
+        for name in set(options.split(",")) & set(CONTROLLERS) if kind == "cgroup" else ():
+            version1.setdefault(name, Hierarchy(numbers.get(name, 0), name, folder))
+    return [version1[name] for name in CONTROLLERS if name in version1] + version2
+
+
+def _numbers(cgroup: str) -> dict[str, int]:
+    found = {}
+    for line in cgroup.splitlines():
+        number, names, _ = line.split(":", 2)
+        found.update({name: int(number) for name in names.split(",")})
+    return found
+
+
+def here() -> list[Hierarchy]:
+    """This machine's usable hierarchies, best first. NotSupportedError where none is mounted."""
+    found = mounted(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())
+    if not found:
+        raise NotSupportedError("no cgroup hierarchy is mounted; mount cgroup2 on /sys/fs/cgroup")
+    return found
+
+
+def choose(scopes: Sequence[Path], wanted: str = "auto") -> Hierarchy:
+    """The hierarchy to observe by: the scopes' where there are any, else the wanted, else the best."""
+    found = here()
+    if scopes:
+        return _of_scopes(found, scopes)
+    if wanted == "auto":
+        return found[0]
+    for hierarchy in found:
+        if wanted == (hierarchy.controller or "v2"):
+            return hierarchy
+    names = ", ".join(h.controller or "v2" for h in found)
+    raise UsageError(f"hierarchy {wanted!r} is not mounted here; mounted are {names}, or use auto")
+
+
+def _of_scopes(found: list[Hierarchy], scopes: Sequence[Path]) -> Hierarchy:
+    holding = {_holder(found, scope) for scope in scopes}
+    if len(holding) > 1:
+        raise UsageError("all --scope folders must lie in one cgroup hierarchy")
+    return holding.pop()
+
+
+def _holder(found: list[Hierarchy], scope: Path) -> Hierarchy:
+    folder = scope.resolve()
+    if not (folder / "cgroup.procs").exists():
+        raise UsageError(f"--scope {scope}: not a cgroup's folder; name one below {found[0].mount}")
+    inside = [h for h in found if h.mount.resolve() == folder or h.mount.resolve() in folder.parents]
+    if not inside:
+        names = ", ".join(str(h.mount) for h in found)
+        raise UsageError(f"--scope {scope}: its hierarchy has no usable controller; name a folder below {names}")
+    return max(inside, key=lambda h: len(h.mount.parts))
+
+
+def key(scope: Path) -> int:
+    """The kernfs id of a cgroup's folder: its inode number."""
+    return scope.stat().st_ino
+
+
+def path_in(hierarchy: Hierarchy, scope: Path) -> str:
+    """The cgroup's path below its hierarchy's root, as records name it."""
+    return "/" + str(scope.resolve().relative_to(hierarchy.mount.resolve())).removeprefix(".")

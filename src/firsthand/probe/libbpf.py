@@ -1,0 +1,108 @@
+"""The part of libbpf that the loader needs, through the shared library that the wheel carries.
+
+Only the short-lived loading runs through here, so calling by ctypes costs nothing that matters. Names are libbpf's own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from ctypes import c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from functools import cache
+from pathlib import Path
+
+from firsthand.errors import NotSupportedError
+
+LIBRARIES = ("libz.so.1", "libelf.so.1", "libbpf.so.1")
+_PRINT = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
+_SIGNATURES: dict[str, tuple[object, list[object]]] = {
+    "libbpf_set_print": (c_void_p, [_PRINT]),
+    "libbpf_num_possible_cpus": (c_int, []),
+    "bpf_object__open_file": (c_void_p, [c_char_p, c_void_p]),
+    "bpf_object__load": (c_int, [c_void_p]),
+    "bpf_object__close": (None, [c_void_p]),
+    "bpf_object__next_program": (c_void_p, [c_void_p, c_void_p]),
+    "bpf_object__next_map": (c_void_p, [c_void_p, c_void_p]),
+    "bpf_object__find_program_by_name": (c_void_p, [c_void_p, c_char_p]),
+    "bpf_program__name": (c_char_p, [c_void_p]),
+    "bpf_program__set_autoload": (c_int, [c_void_p, c_bool]),
+    "bpf_program__fd": (c_int, [c_void_p]),
+    "bpf_program__attach": (c_void_p, [c_void_p]),
+    "bpf_program__set_log_buf": (c_int, [c_void_p, c_char_p, c_size_t]),
+    "bpf_map__name": (c_char_p, [c_void_p]),
+    "bpf_map__fd": (c_int, [c_void_p]),
+    "bpf_map__reuse_fd": (c_int, [c_void_p, c_int]),
+    "bpf_map__set_max_entries": (c_int, [c_void_p, c_uint32]),
+    "bpf_map__initial_value": (c_void_p, [c_void_p, ctypes.POINTER(c_size_t)]),
+    "bpf_link__fd": (c_int, [c_void_p]),
+    "bpf_link__destroy": (c_int, [c_void_p]),
+    "bpf_obj_pin": (c_int, [c_int, c_char_p]),
+    "bpf_obj_get": (c_int, [c_char_p]),
+    "bpf_obj_get_info_by_fd": (c_int, [c_int, c_void_p, ctypes.POINTER(c_uint32)]),
+    "bpf_iter_create": (c_int, [c_int]),
+    "bpf_map_update_elem": (c_int, [c_int, c_void_p, c_void_p, c_uint64]),
+    "bpf_map_lookup_elem": (c_int, [c_int, c_void_p, c_void_p]),
+    "bpf_enable_stats": (c_int, [c_int]),
+}
+
+
+class Messages:
+    """libbpf's warnings, kept for error messages and not printed."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.callback = _PRINT(self._take)
+
+    def _take(self, level: int, pattern: bytes | None, arguments: int | None) -> int:
+        text = (pattern or b"").decode(errors="replace").strip()
+        self.lines = [*self.lines[-50:], text] if level == 0 else self.lines
+        return 0
+
+
+messages = Messages()
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The shared library, loaded with what it needs. NotSupportedError where the installation lacks it."""
+    folder = Path(__file__).with_name("lib")
+    try:
+        loaded = [ctypes.CDLL(str(folder / name), mode=ctypes.RTLD_GLOBAL, use_errno=True) for name in LIBRARIES]
+    except OSError as error:
+        raise NotSupportedError(f"{folder}: {error}; run `make setup` or install the wheel again") from error
+    found = loaded[-1]
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(found, name)
+        function.restype, function.argtypes = result, arguments
+    found.libbpf_set_print(messages.callback)
+    return found
+
+
+def call(name: str, *arguments: object) -> int:
+    """A libbpf function that returns a file descriptor or 0; OSError with its errno where it fails."""
+    result = int(getattr(library(), name)(*arguments))
+    if result < 0:
+        number = -result if result != -1 else ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+    return result
+
+
+def pointer(name: str, *arguments: object) -> int:
+    """A libbpf function that returns a pointer; OSError where that is NULL."""
+    result = getattr(library(), name)(*arguments)
+    if not result:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+    return int(result)
+
+
+def each(name: str, handle: int) -> list[int]:
+    """All programs or maps of an object, by bpf_object__next_program or bpf_object__next_map."""
+    step: Callable[[int, int | None], int | None] = getattr(library(), name)
+    found: list[int] = []
+    item = step(handle, None)
+    while item:
+        found.append(item)
+        item = step(handle, item)
+    return found

@@ -1,0 +1,65 @@
+"""Counters that the kernel side keeps: produced records, failures by cause, recursion misses, program time."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from dataclasses import dataclass
+
+from firsthand.probe import libbpf
+from firsthand.probe.load import Loaded
+
+_STATS_RUN_TIME = 0  # enum bpf_stats_type, include/uapi/linux/bpf.h
+
+
+@dataclass(frozen=True)
+class ProgramStats:
+    """From struct bpf_prog_info: run_time_ns and run_cnt count only while statistics are enabled."""
+
+    name: str
+    run_time: int
+    runs: int
+    recursion_misses: int
+
+
+def per_cpu(fd: int, index: int) -> list[int]:
+    """One element of a per-CPU array of __u64, a value for each possible CPU."""
+    cpus = libbpf.call("libbpf_num_possible_cpus")
+    values = ctypes.create_string_buffer(8 * cpus)
+    libbpf.call("bpf_map_lookup_elem", fd, struct.pack("<I", index), values)
+    return list(struct.unpack(f"<{cpus}Q", values.raw))
+
+
+def produced(loaded: Loaded, ring: int = 0) -> list[int]:
+    """Sequence numbers taken so far, by CPU: recorded plus lost."""
+    return per_cpu(loaded.maps["produced"], ring)
+
+
+def failures(loaded: Loaded, names: dict[str, int]) -> dict[str, int]:
+    """Counts by cause (enum failure, without its prefix, in small letters)."""
+    fd = loaded.maps["failures"]
+    return {name.lower(): sum(per_cpu(fd, number)) for name, number in names.items() if name != "COUNT"}
+
+
+def programs(loaded: Loaded) -> list[ProgramStats]:
+    """Statistics of each attached program; offsets are those of struct bpf_prog_info (Linux 5.12 and later)."""
+    return [_program(program.name, program.fd) for program in loaded.programs]
+
+
+def _program(name: str, fd: int) -> ProgramStats:
+    info = ctypes.create_string_buffer(224)
+    size = ctypes.c_uint32(len(info))
+    libbpf.call("bpf_obj_get_info_by_fd", fd, info, ctypes.byref(size))
+    run_time, runs, misses = struct.unpack_from("<QQQ", info.raw, 192)
+    return ProgramStats(name, run_time, runs, misses)
+
+
+def enable() -> int:
+    """Have the kernel measure run times until the returned descriptor is closed."""
+    return libbpf.call("bpf_enable_stats", _STATS_RUN_TIME)
+
+
+def disable(fd: int) -> None:
+    """Stop measuring."""
+    os.close(fd)

@@ -1,0 +1,146 @@
+"""Record layouts: what the kernel side sends, read from the BTF of the objects that are loaded (law 1)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from firsthand.errors import SchemaError
+from firsthand.schema import btf as _btf
+from firsthand.schema.btf import Btf, Type
+
+
+@dataclass(frozen=True)
+class Field:
+    """One member of a record. `kind` is uint, int, char (a fixed array) or text (offset and length of a string)."""
+
+    name: str
+    kind: str
+    offset: int
+    size: int
+    doc: str = ""
+    unit: str = ""
+    role: str = ""
+    null: int | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One kind of record: its number, the table and the `event` word of its rows, and its fixed part."""
+
+    kind: int
+    table: str
+    event: str
+    struct: str
+    size: int
+    fields: tuple[Field, ...]
+
+
+@dataclass
+class Layout:
+    """All records of the loaded objects. `hash` is a SHA-256 over names, offsets, types, roles and enumerations."""
+
+    records: dict[int, Record] = field(default_factory=dict)
+    enums: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The canonical text that is hashed and saved under history/schema."""
+        records = [asdict(record) for _, record in sorted(self.records.items())]
+        return json.dumps({"records": records, "enums": self.enums}, sort_keys=True, indent=1)
+
+    @property
+    def hash(self) -> str:
+        """64 hexadecimal digits."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def number(self) -> int:
+        """The layout id in each record (__u32): the hash's first four bytes."""
+        return int(self.hash[:8], 16)
+
+
+def objects() -> list[Path]:
+    """The compiled BPF objects of this installation. SchemaError where they were not built."""
+    folder = Path(str(resources.files("firsthand.probe") / "objects"))
+    found = sorted(folder.glob("*.bpf.o"))
+    if not found:
+        raise SchemaError(f"{folder}: no BPF objects; run `make setup` or install the wheel again")
+    return found
+
+
+@cache
+def installed() -> Layout:
+    """The layout of the installed objects."""
+    return read(objects())
+
+
+def read(paths: Sequence[Path]) -> Layout:
+    """The layout of several objects; SchemaError where two describe one struct differently."""
+    layout = Layout()
+    for path in paths:
+        btf = _btf.read_object(path)
+        for kind in btf.types:
+            if kind.kind == _btf.STRUCT and any(t.startswith("table:") for t in btf.tags.get((kind.number, -1), ())):
+                _add(layout, btf, kind, str(path))
+    return layout
+
+
+def _add(layout: Layout, btf: Btf, kind: Type, where: str) -> None:
+    tags = btf.tags[(kind.number, -1)]
+    table = next(tag.removeprefix("table:") for tag in tags if tag.startswith("table:"))
+    fields = tuple(_fields(btf, kind, 0))
+    numbers = btf.enumerators("record_kind")
+    for tag in tags:
+        if not tag.startswith("record:"):
+            continue
+        _, enumerator, event = tag.split(":")
+        if enumerator not in numbers:
+            raise SchemaError(f"{where}: {kind.name} is tagged {tag}, which enum record_kind does not hold")
+        record = Record(numbers[enumerator], table, event, kind.name, kind.value, fields)
+        if layout.records.setdefault(record.kind, record) != record:
+            raise SchemaError(f"{where}: {kind.name} differs from another object's; build all objects together")
+    for found in fields:
+        if ":" in found.role:
+            name = found.role.partition(":")[2]
+            layout.enums[name] = _shortened(name, btf.enumerators(name))
+
+
+def _shortened(name: str, values: dict[str, int]) -> dict[str, int]:
+    """Enumerators without the enum's first word: PROCESS_SETUID of process_flag is SETUID."""
+    prefix = name.split("_")[0].upper() + "_"
+    return {key.removeprefix(prefix): value for key, value in values.items()}
+
+
+def _fields(btf: Btf, kind: Type, base: int) -> list[Field]:
+    found: list[Field] = []
+    for index, (name, number, offset) in enumerate(btf.members(kind)):
+        member = btf.resolve(number)
+        if member.kind == _btf.STRUCT and member.name != "text":
+            found += _fields(btf, member, base + offset)
+        elif name != "pad":
+            found.append(_field(name, member, btf, base + offset, btf.tags.get((kind.number, index), [])))
+    return found
+
+
+def _field(name: str, member: Type, btf: Btf, offset: int, tags: list[str]) -> Field:
+    words = dict(tag.split(":", 1) for tag in tags)
+    null = int(words["null"]) if "null" in words else None
+    kind, size = _kind(member, btf, name)
+    return Field(name, kind, offset, size, words.get("doc", ""), words.get("unit", ""), words.get("role", ""), null)
+
+
+def _kind(member: Type, btf: Btf, name: str) -> tuple[str, int]:
+    if member.kind == _btf.STRUCT:
+        return "text", member.value
+    if member.kind == _btf.ARRAY:
+        return "char", int.from_bytes(member.extra[8:12], "little")
+    if member.kind == _btf.INT:
+        signed = (int.from_bytes(member.extra, "little") >> 24) & 1
+        return ("int" if signed else "uint"), member.value
+    raise SchemaError(f"member {name}: a BTF type of kind {member.kind} cannot be a column")

@@ -1,0 +1,33 @@
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes = memoryview | bytes | NDArray[np.uint8]
+
+_Rows = NDArray[np.uint32]
+_Kinds = NDArray[np.uint8]
+_Fields = NDArray[np.int32]
+_Lists = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_], int]
+
+def position(page: Bytes) -> int: ...
+def release(page: Bytes, to: int) -> None: ...
+def scan(data: Bytes, start: int, end: int, size: int, most: int) -> tuple[int, _Rows, _Kinds, int]: ...
+def numbers(
+    data: Bytes,
+    rows: _Rows,
+    kinds: _Kinds,
+    fields: _Fields,
+    same: int,
+    size: int,
+    signed: bool,
+    out: NDArray[np.integer],
+) -> None: ...
+def texts(
+    data: Bytes, rows: _Rows, kinds: _Kinds, fields: _Fields, size: int
+) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_], int]: ...
+def lists(data: Bytes, rows: _Rows, kinds: _Kinds, fields: _Fields) -> _Lists: ...
+def environments(data: Bytes, rows: _Rows, kinds: _Kinds, fields: _Fields) -> _Lists: ...
+def allowed_environments(
+    data: Bytes, rows: _Rows, kinds: _Kinds, fields: _Fields, allowed: Collection[bytes]
+) -> _Lists: ...

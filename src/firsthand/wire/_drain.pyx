@@ -1,0 +1,323 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Ring bytes to columns, without a Python object per event.
+
+The ring's layout is the kernel's (kernel/bpf/ringbuf.c, Linux 6.18): each record is headed by __u32 length, whose bit 31
+says "still being written" and bit 30 "discarded", and __u32 page offset; records are aligned to 8 bytes; the data pages are
+mapped twice, so no record wraps.
+"""
+
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memchr, memcpy
+
+import numpy as np
+
+cdef uint32_t BUSY = 1u << 31
+cdef uint32_t DISCARD = 1u << 30
+cdef uint32_t HEAD = 8
+cdef uint32_t FIXED = 32
+
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+    static inline uint64_t fh_acquire64(const void *at) { return __atomic_load_n((const uint64_t *)at, __ATOMIC_ACQUIRE); }
+    static inline uint32_t fh_acquire32(const void *at) { return __atomic_load_n((const uint32_t *)at, __ATOMIC_ACQUIRE); }
+    static inline void fh_release64(void *at, uint64_t value) { __atomic_store_n((uint64_t *)at, value, __ATOMIC_RELEASE); }
+
+    /* Well-formed UTF-8 after table 3-7 of the Unicode Standard; plain ASCII eight bytes at a time. */
+    static int fh_utf8(const unsigned char *s, size_t n)
+    {
+        size_t i = 0;
+        while (i < n) {
+            uint64_t word;
+            while (i + 8 <= n) {
+                memcpy(&word, s + i, 8);
+                if (word & 0x8080808080808080ull) break;
+                i += 8;
+            }
+            if (i >= n) break;
+            unsigned char c = s[i];
+            if (c < 0x80) { i++; continue; }
+            size_t more = c >= 0xC2 && c <= 0xDF ? 1 : (c & 0xF0) == 0xE0 ? 2 : c >= 0xF0 && c <= 0xF4 ? 3 : 0;
+            if (!more || i + more >= n) return 0;
+            unsigned char low = 0x80, high = 0xBF;
+            if (c == 0xE0) low = 0xA0;
+            if (c == 0xED) high = 0x9F;
+            if (c == 0xF0) low = 0x90;
+            if (c == 0xF4) high = 0x8F;
+            if (s[i + 1] < low || s[i + 1] > high) return 0;
+            for (size_t k = 2; k <= more; k++)
+                if ((s[i + k] & 0xC0) != 0x80) return 0;
+            i += more + 1;
+        }
+        return 1;
+    }
+    """
+    uint64_t fh_acquire64(const void *at) nogil
+    uint32_t fh_acquire32(const void *at) nogil
+    void fh_release64(void *at, uint64_t value) nogil
+    int fh_utf8(const unsigned char *s, size_t n) nogil
+    size_t strnlen(const char *s, size_t n) nogil
+
+
+def position(const uint8_t[::1] page):
+    """The __u64 position at the start of a ring's producer or consumer page, read with acquire semantics."""
+    return fh_acquire64(&page[0])
+
+
+def release(uint8_t[::1] page, uint64_t to):
+    """Move the consumer position: the kernel may overwrite everything before `to`."""
+    fh_release64(&page[0], to)
+
+
+def scan(const uint8_t[::1] data, uint64_t start, uint64_t end, uint64_t size, uint32_t most):
+    """Records between two ring positions, in ring order.
+
+    Stops at the first record still being written, or after `most` records. Returns (position reached, offsets (uint32, of
+    each record in `data`), kinds (uint8), malformed records passed over). A record whose own length does not fit the ring's, or
+    whose kind is over 255, is malformed.
+    """
+    cdef uint64_t at = start, mask = size - 1
+    cdef uint32_t head, length, own, found = 0, malformed = 0
+    cdef uint64_t base
+    offsets = np.empty(most, dtype=np.uint32)
+    kinds = np.empty(most, dtype=np.uint8)
+    cdef uint32_t[::1] to_offset = offsets
+    cdef uint8_t[::1] to_kind = kinds
+    cdef uint16_t kind
+    with nogil:
+        while at < end and found < most:
+            base = at & mask
+            head = fh_acquire32(&data[base])
+            if head & BUSY:
+                break
+            length = head & ~(BUSY | DISCARD)
+            if not head & DISCARD:
+                own = 0
+                if length >= FIXED:
+                    memcpy(&own, &data[base + HEAD], 4)
+                    memcpy(&kind, &data[base + HEAD + 4], 2)
+                if own < FIXED or own > length or kind > 255:
+                    malformed += 1
+                else:
+                    to_offset[found] = <uint32_t>(base + HEAD)
+                    to_kind[found] = <uint8_t>kind
+                    found += 1
+            at += (length + HEAD + 7) & ~(<uint64_t>7)
+    return at, offsets[:found], kinds[:found], malformed
+
+
+ctypedef fused raw:
+    uint8_t
+    uint16_t
+    uint32_t
+    int32_t
+    uint64_t
+
+ctypedef fused wide:
+    int16_t
+    int32_t
+    int64_t
+    uint8_t
+
+
+cdef void _gather(const uint8_t *data, const uint32_t[::1] rows, const uint8_t[::1] kinds, const int32_t[::1] fields,
+                  wide[::1] out, raw kind_of_raw) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int32_t field
+    cdef raw value
+    for i in range(rows.shape[0]):
+        field = fields[kinds[i]]
+        if field >= 0:
+            memcpy(&value, data + rows[i] + field, sizeof(raw))
+            out[i] = <wide>value
+        else:
+            out[i] = 0
+
+
+cdef void _gather_all(const uint8_t *data, const uint32_t[::1] rows, int32_t field, wide[::1] out,
+                      raw kind_of_raw) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef raw value
+    for i in range(rows.shape[0]):
+        memcpy(&value, data + rows[i] + field, sizeof(raw))
+        out[i] = <wide>value
+
+
+cdef void _choose(const uint8_t *data, const uint32_t[::1] rows, const uint8_t[::1] kinds, const int32_t[::1] fields,
+                  int32_t same, wide[::1] out, raw kind_of_raw) noexcept nogil:
+    if same >= 0:
+        _gather_all(data, rows, same, out, kind_of_raw)
+    else:
+        _gather(data, rows, kinds, fields, out, kind_of_raw)
+
+
+def numbers(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1] kinds, const int32_t[::1] fields,
+            int32_t same, int size, bint signed, wide[::1] out):
+    """One number of each record, widened into `out`.
+
+    `fields[kind]` is where it stands in a record of that kind, or -1; `same` is that place where all kinds share it, else -1.
+    `size` is 1, 2, 4 or 8 bytes; signed only with 4.
+    """
+    if rows.shape[0] == 0:
+        return
+    cdef const uint8_t *base = &data[0]
+    if size == 8:
+        _choose(base, rows, kinds, fields, same, out, <uint64_t>0)
+    elif size == 4 and signed:
+        _choose(base, rows, kinds, fields, same, out, <int32_t>0)
+    elif size == 4:
+        _choose(base, rows, kinds, fields, same, out, <uint32_t>0)
+    elif size == 2:
+        _choose(base, rows, kinds, fields, same, out, <uint16_t>0)
+    else:
+        _choose(base, rows, kinds, fields, same, out, <uint8_t>0)
+
+
+cdef inline int _span(const uint8_t *record, int32_t field, const uint8_t **start, uint32_t *length) noexcept nogil:
+    """Where a `struct text` points; 0 where it does not lie inside its record."""
+    cdef uint16_t offset, size
+    cdef uint32_t whole
+    memcpy(&offset, record + field, 2)
+    memcpy(&size, record + field + 2, 2)
+    memcpy(&whole, record, 4)
+    if <uint32_t>offset + size > whole:
+        return 0
+    start[0] = record + offset
+    length[0] = size
+    return 1
+
+
+cdef inline int _piece(const uint8_t *record, int32_t field, int size, const uint8_t **start,
+                       uint32_t *length) noexcept nogil:
+    """The bytes of a text (size 0) or of a NUL-padded character array of `size`."""
+    if size == 0:
+        return _span(record, field, start, length)
+    start[0] = record + field
+    length[0] = <uint32_t>strnlen(<const char *>(record + field), size)
+    return 1
+
+
+def texts(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1] kinds, const int32_t[::1] fields, int size):
+    """One string of each record; `size` is 0 for a `struct text`, else the length of the character array.
+
+    Returns (offsets int32, bytes uint8, absent bool: the kind has no such field or it is empty, invalid bool: not UTF-8,
+    number of malformed ones, which are absent as well).
+    """
+    cdef Py_ssize_t n = rows.shape[0], i
+    cdef const uint8_t *base = &data[0] if n else NULL
+    cdef const uint8_t *start = NULL
+    cdef uint32_t length = 0, malformed = 0
+    cdef int32_t total = 0
+    offsets = np.zeros(n + 1, dtype=np.int32)
+    absent = np.zeros(n, dtype=np.uint8)
+    invalid = np.zeros(n, dtype=np.uint8)
+    cdef int32_t[::1] to = offsets
+    cdef uint8_t[::1] none = absent
+    cdef uint8_t[::1] bad = invalid
+    with nogil:
+        for i in range(n):
+            length = 0
+            if fields[kinds[i]] >= 0 and not _piece(base + rows[i], fields[kinds[i]], size, &start, &length):
+                malformed += 1
+            none[i] = length == 0
+            total += <int32_t>length
+            to[i + 1] = total
+    packed = np.empty(total, dtype=np.uint8)
+    cdef uint8_t[::1] out = packed
+    with nogil:
+        for i in range(n):
+            if none[i]:
+                continue
+            _piece(base + rows[i], fields[kinds[i]], size, &start, &length)
+            memcpy(&out[to[i]], start, length)
+            bad[i] = not fh_utf8(start, length)
+    return offsets, packed, absent.view(bool), invalid.view(bool), malformed
+
+
+def lists(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1] kinds, const int32_t[::1] fields):
+    """NUL-terminated strings of each record, as lists. The last one may lack its NUL where it was cut.
+
+    Returns (list offsets int32, item offsets int32, bytes uint8, absent bool: the kind has no such field, invalid bool per
+    item, malformed).
+    """
+    return _lists(data, rows, kinds, fields, False, ())
+
+
+def environments(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1] kinds, const int32_t[::1] fields):
+    """Names of NAME=value strings of each record; values are never copied. Returns as lists()."""
+    return _lists(data, rows, kinds, fields, True, ())
+
+
+def allowed_environments(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1] kinds,
+                         const int32_t[::1] fields, allowed):
+    """Whole NAME=value strings of the names in `allowed` (bytes). Returns as lists()."""
+    return _lists(data, rows, kinds, fields, False, tuple(name + b"=" for name in allowed))
+
+
+cdef bint _is_allowed(const uint8_t *start, uint32_t length, tuple allowed):
+    for prefix in allowed:
+        if length >= len(prefix) and (<const char *>start)[:len(prefix)] == prefix:
+            return True
+    return False
+
+
+cdef _lists(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1] kinds, const int32_t[::1] fields, bint names,
+            tuple allowed):
+    cdef Py_ssize_t n = rows.shape[0], i, item = 0, items = 0
+    cdef const uint8_t *base = &data[0] if n else NULL
+    cdef const uint8_t *at = NULL
+    cdef const uint8_t *end
+    cdef const uint8_t *stop
+    cdef const uint8_t *equals
+    cdef uint32_t length = 0, malformed = 0
+    cdef int64_t total = 0, filled = 0, size
+    cdef bint chosen = len(allowed) > 0
+    offsets = np.zeros(n + 1, dtype=np.int32)
+    absent = np.zeros(n, dtype=np.uint8)
+    cdef int32_t[::1] to = offsets
+    cdef uint8_t[::1] none = absent
+    with nogil:
+        for i in range(n):
+            length = 0
+            if fields[kinds[i]] < 0:
+                none[i] = 1
+            elif not _span(base + rows[i], fields[kinds[i]], &at, &length):
+                malformed += 1
+                none[i] = 1
+            total += length
+            end = at + length
+            while length and at < end:
+                stop = <const uint8_t *>memchr(at, 0, end - at)
+                at = end if stop == NULL else stop + 1
+                items += 1
+    item_offsets = np.zeros(items + 1, dtype=np.int32)
+    invalid = np.zeros(items, dtype=np.uint8)
+    packed = np.empty(total, dtype=np.uint8)
+    cdef int32_t[::1] to_item = item_offsets
+    cdef uint8_t[::1] bad = invalid
+    cdef uint8_t[::1] out = packed
+    for i in range(n):
+        if not none[i]:
+            _span(base + rows[i], fields[kinds[i]], &at, &length)
+            end = at + length
+            while at < end:
+                stop = <const uint8_t *>memchr(at, 0, end - at)
+                if stop == NULL:
+                    stop = end
+                size = stop - at
+                if names:
+                    equals = <const uint8_t *>memchr(at, 61, size)
+                    if equals != NULL:
+                        size = equals - at
+                if not chosen or _is_allowed(at, <uint32_t>size, allowed):
+                    if size:
+                        memcpy(&out[filled], at, size)
+                        bad[item] = not fh_utf8(at, size)
+                    filled += size
+                    item += 1
+                    to_item[item] = <int32_t>filled
+                at = stop + 1
+        to[i + 1] = <int32_t>item
+    return offsets, item_offsets[:item + 1], packed[:filled], absent.view(bool), invalid[:item].view(bool), malformed

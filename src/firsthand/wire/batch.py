@@ -1,0 +1,129 @@
+"""Columns in memory, between the ring and the disk: NumPy buffers in Arrow's layout, no Python object per event.
+
+Shapes, for a batch of n rows: `Fixed.values` has n elements; `Text.offsets` n + 1 (int32) into `data` (uint8);
+`Lists.offsets` n + 1 (int32) into `items`, a Text of all elements. `valid` is a boolean array of n, or None where every
+row has a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firsthand.errors import SchemaError
+from firsthand.schema.column import TYPES, Column
+from firsthand.schema.tables import TABLES
+
+Mask = NDArray[np.bool_] | None
+
+
+@dataclass
+class Fixed:
+    """Numbers, booleans (uint8) or times (int64 microseconds since 1970, UTC)."""
+
+    values: NDArray[Any]
+    valid: Mask = None
+
+
+@dataclass
+class Text:
+    """Strings or bytes: row i is data[offsets[i]:offsets[i + 1]]."""
+
+    offsets: NDArray[np.int32]
+    data: NDArray[np.uint8]
+    valid: Mask = None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def row(self, index: int) -> bytes:
+        """One row's bytes; for display and tests, not for the hot path."""
+        return self.data[self.offsets[index] : self.offsets[index + 1]].tobytes()
+
+
+@dataclass
+class Lists:
+    """Lists of strings: row i is items offsets[i] to offsets[i + 1]."""
+
+    offsets: NDArray[np.int32]
+    items: Text
+    valid: Mask = None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def row(self, index: int) -> list[bytes]:
+        """One row's items; for display and tests."""
+        return [self.items.row(i) for i in range(self.offsets[index], self.offsets[index + 1])]
+
+
+Vector = Fixed | Text | Lists
+
+
+@dataclass
+class Batch:
+    """Rows of one table. A column that is not there is null in every row."""
+
+    table: str
+    length: int
+    columns: dict[str, Vector] = field(default_factory=dict)
+
+    @classmethod
+    def from_rows(cls, table: str, rows: Sequence[Mapping[str, object]]) -> Batch:
+        """A batch from Python rows, for the small tables made in user space.
+
+        Values: int, bool, str, bytes, list[str], datetime (aware, or naive UTC), None. SchemaError for a column that
+        the table does not have.
+        """
+        names = {name for row in rows for name in row}
+        unknown = names - set(TABLES[table].names)
+        if unknown:
+            raise SchemaError(f"table {table} has no column {', '.join(sorted(unknown))}")
+        columns = [column for column in TABLES[table].columns if column.name in names]
+        return cls(table, len(rows), {c.name: vector(c, [row.get(c.name) for row in rows]) for c in columns})
+
+
+def vector(column: Column, values: Sequence[object]) -> Vector:
+    """One column's values, None for null, as a vector of its type."""
+    valid = np.array([value is not None for value in values], dtype=bool)
+    mask: Mask = None if valid.all() else valid
+    if column.type == "list":
+        return _lists(values, mask)
+    if column.type in ("text", "bytes"):
+        return text([_encode(value) for value in values], mask)
+    dtype = TYPES[column.type][0]
+    return Fixed(np.array([_number(value) for value in values], dtype=dtype), mask)
+
+
+def text(values: Sequence[bytes], valid: Mask = None) -> Text:
+    """Strings as a Text vector."""
+    offsets = np.zeros(len(values) + 1, dtype=np.int32)
+    np.cumsum([len(value) for value in values], out=offsets[1:])
+    return Text(offsets, np.frombuffer(b"".join(values), dtype=np.uint8), valid)
+
+
+def _lists(values: Sequence[object], valid: Mask) -> Lists:
+    rows = [cast("Sequence[object]", value or ()) for value in values]
+    offsets = np.zeros(len(rows) + 1, dtype=np.int32)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    return Lists(offsets, text([_encode(item) for row in rows for item in row]), valid)
+
+
+def _encode(value: object) -> bytes:
+    if value is None:
+        return b""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _number(value: object) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return round(aware.timestamp() * 1_000_000)
+    return int(cast("int", value))
