@@ -45,5 +45,10 @@ class Build(build_ext):
             shutil.copyfile(lines[0].rpartition(" => ")[2], to / name)
 
 
-extension = Extension("firsthand.wire._drain", ["src/firsthand/wire/_drain.pyx"], extra_compile_args=["-O3"])
-setup(ext_modules=cythonize([extension], build_dir="build/cython"), cmdclass={"build_ext": Build})
+extensions = [
+    Extension("firsthand.wire._drain", ["src/firsthand/wire/_drain.pyx"], extra_compile_args=["-O3"]),
+    Extension(
+        "firsthand.identity._images", ["src/firsthand/identity/_images.pyx"], extra_compile_args=["-O2"], language="c++"
+    ),
+]
+setup(ext_modules=cythonize(extensions, build_dir="build/cython"), cmdclass={"build_ext": Build})

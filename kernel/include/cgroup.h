@@ -4,7 +4,8 @@
 #include "path.h"
 
 #define CONTROLLER_ID(name)                                                                                            \
-	(bpf_core_enum_value_exists(enum cgroup_subsys_id, name) ? bpf_core_enum_value(enum cgroup_subsys_id, name) : -1)
+	(bpf_core_enum_value_exists(enum cgroup_subsys_id, name) ? bpf_core_enum_value(enum cgroup_subsys_id, name)    \
+								 : -1)
 
 /* The kernel's number of a v1 controller differs between builds: taken from its BTF. */
 static __always_inline int controller_id(void)

@@ -57,7 +57,8 @@ enum process_flag {
 	PROCESS_ARGS_UNREAD = 1 << 21, /* the arguments' pages could not be read */
 	PROCESS_ENV_UNREAD = 1 << 22,
 	PROCESS_PATH_RACED = 1 << 23, /* a rename ran while the path was read, twice */
-	PROCESS_PARENT_UNSURE = 1 << 24, /* started before us: its parent is today's, perhaps not the one that forked it */
+	PROCESS_PARENT_UNSURE = 1
+		<< 24, /* started before us: its parent is today's, perhaps not the one that forked it */
 	PROCESS_GAIN_UNSURE = 1 << 25, /* the credentials before the exec are not known */
 };
 
@@ -137,7 +138,8 @@ struct process_context {
 	__u32 ns_cgroup DOC("cgroup namespace");
 	__u32 ns_time DOC("time namespace");
 	__u32 ns_user DOC("user namespace of its credentials");
-	__u32 host_namespaces DOC("which of its namespaces are the host's (those of process 1)") ROLE("set:namespace_kind");
+	__u32 host_namespaces DOC("which of its namespaces are the host's (those of process 1)")
+	ROLE("set:namespace_kind");
 	__u32 cgroup_hierarchy DOC("the hierarchy of cgroup_id: 0 is cgroup v2, else v1's number in /proc/cgroups");
 	__u64 cgroup_id DOC("kernfs id of the cgroup's directory in that hierarchy: its inode number");
 	__u64 flags DOC("what is remarkable about it") ROLE("flags:process_flag");
@@ -194,6 +196,6 @@ struct cgroup_event {
 	struct text cgroup_path DOC("path of the cgroup below its hierarchy's root");
 	__u8 pad[4];
 } TAG("table:container") TAG("record:RECORD_CGROUP_CREATE:create") TAG("record:RECORD_CGROUP_REMOVE:remove")
-	TAG("record:RECORD_CGROUP_MOVE:move") TAG("record:RECORD_CGROUP_SEEN:seen");
+TAG("record:RECORD_CGROUP_MOVE:move") TAG("record:RECORD_CGROUP_SEEN:seen");
 
 #pragma clang diagnostic pop

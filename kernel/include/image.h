@@ -128,8 +128,8 @@ static __always_inline long put_memory(struct draft *draft, struct text *text, u
 	asm volatile("" : "+r"(length));
 	if (!to || length > TEXT_BYTES)
 		return -1;
-	failed = task ? bpf_copy_from_user_task(to, length, (void *)from, task, 0) :
-			bpf_probe_read_user(to, length, (void *)from);
+	failed = task ? bpf_copy_from_user_task(to, length, (void *)from, task, 0)
+		      : bpf_probe_read_user(to, length, (void *)from);
 	if (!failed)
 		placed(draft, text, length);
 	return failed;

@@ -125,14 +125,22 @@ struct {
 	__uint(max_entries, RING_BYTES);
 } ring SEC(".maps");
 
-MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, 2) produced SEC(".maps"); /* by ring: the last sequence number + 1 */
-MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, FAILURE_COUNT) failures SEC(".maps");
-MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct record_scratch, SCRATCH_SLOTS) records SEC(".maps");
-MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct path_scratch, SCRATCH_SLOTS) paths SEC(".maps");
-MAP(BPF_MAP_TYPE_ARRAY, __u32, struct host, 1) host SEC(".maps");
-HASH_MAP(struct process_key, struct process_memory, PROCESSES) processes SEC(".maps");
-HASH_MAP(__u64, struct cgroup_memory, CGROUPS) cgroups SEC(".maps");
-HASH_MAP(__u64, __u32, SCOPES) scopes SEC(".maps");
+MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, 2)
+produced SEC(".maps"); /* by ring: the last sequence number + 1 */
+MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, FAILURE_COUNT)
+failures SEC(".maps");
+MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct record_scratch, SCRATCH_SLOTS)
+records SEC(".maps");
+MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct path_scratch, SCRATCH_SLOTS)
+paths SEC(".maps");
+MAP(BPF_MAP_TYPE_ARRAY, __u32, struct host, 1)
+host SEC(".maps");
+HASH_MAP(struct process_key, struct process_memory, PROCESSES)
+processes SEC(".maps");
+HASH_MAP(__u64, struct cgroup_memory, CGROUPS)
+cgroups SEC(".maps");
+HASH_MAP(__u64, __u32, SCOPES)
+scopes SEC(".maps");
 
 static __always_inline void count(enum failure what)
 {

@@ -231,6 +231,12 @@ def _write_settings(found: int, path: Path, settings: Mapping[str, int]) -> None
         ctypes.memmove(start + offset, struct.pack("<I", settings[name]), 4)
 
 
+def enumerators(name: str) -> dict[str, int]:
+    """An enum of the kernel side (kernel/include/maps.h), without its name's prefix."""
+    found = btf.read_object(objects()[0]).enumerators(name)
+    return {key.removeprefix(f"{name.upper()}_"): value for key, value in found.items()}
+
+
 def _share_maps(loaded: Loaded, handle: int, options: LoadOptions) -> None:
     """The first object to carry a shared map makes it; it is kept by a descriptor of our own and pinned."""
     for found in libbpf.each("bpf_object__next_map", handle):

@@ -107,6 +107,22 @@ def text(values: Sequence[bytes], valid: Mask = None) -> Text:
     return Text(offsets, np.frombuffer(b"".join(values), dtype=np.uint8), valid)
 
 
+def spread(codes: NDArray[Any], words: NDArray[Any], lengths: NDArray[np.int32]) -> Text:
+    """words[code] of each row, as one Text: rows of a fixed-width byte matrix, cut to their lengths.
+
+    `words` is a NumPy byte string array, `lengths` their lengths.
+    """
+    each = lengths[codes]
+    offsets = np.zeros(len(codes) + 1, dtype=np.int32)
+    np.cumsum(each, out=offsets[1:])
+    width = words.dtype.itemsize
+    matrix = words.view(np.uint8).reshape(len(words), width)
+    if len(words) == 1:
+        return Text(offsets, np.tile(matrix[0, : lengths[0]], len(codes)))
+    chosen = matrix[codes]
+    return Text(offsets, chosen[np.arange(width) < each[:, None]])
+
+
 def _lists(values: Sequence[object], valid: Mask) -> Lists:
     rows = [cast("Sequence[object]", value or ()) for value in values]
     offsets = np.zeros(len(rows) + 1, dtype=np.int32)

@@ -1,0 +1,66 @@
+# The words that a developer types. `make help` lists them.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+KERNEL_SOURCES := $(wildcard kernel/include/*.h kernel/probes/*.bpf.c)
+COMPILED := $(KERNEL_SOURCES) $(wildcard src/firsthand/*/*.pyx) setup.py
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-kernel test-pods test-vm bench check docs format wheel clean
+
+help: ## list these words
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s '	'
+
+setup: .venv/.built ## install what is needed (it says what and where first), build, leave .venv/bin/firsthand
+
+.venv/.packages: pyproject.toml deploy/setup
+	@deploy/setup
+
+.venv/.built: .venv/.packages $(COMPILED)
+	@echo "setup: compiling the BPF objects and the drain"
+	@$(PYTHON) setup.py -q build_ext --inplace >build.log 2>&1 || { tail -40 build.log; exit 1; }
+	@touch $@
+
+run: setup ## observe in the foreground until Ctrl-C; options by ARGS='--for 30s'
+	@.venv/bin/firsthand run $(ARGS)
+
+test: setup ## every test that this machine can run, the VM tests aside
+	@$(PYTHON) -m pytest tests/unit tests/kernel tests/pods $(ARGS)
+
+test-kernel: setup ## live tests on this kernel (root)
+	@$(PYTHON) -m pytest tests/kernel $(ARGS)
+
+test-pods: setup ## containers by a containerd of our own (root)
+	@$(PYTHON) -m pytest tests/pods $(ARGS)
+
+test-vm: setup ## Debian's 6.1 and 6.12 kernels in QEMU; writes docs/kernels.md anew
+	@$(PYTHON) -m pytest tests/vm $(ARGS)
+
+bench: setup ## measure, and print the figures of docs/performance.md
+	@$(PYTHON) -m pytest tests/bench -s -o python_files='bench_*.py' $(ARGS)
+
+check: setup ## ruff, mypy, import contract, clang-format, schema lock, docs
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@lint-imports
+	@clang-format --dry-run -Werror kernel/include/*.h kernel/probes/*.c
+	@$(PYTHON) -m firsthand.schema.lock --check
+	@$(PYTHON) -m firsthand.schema.reference --check
+
+docs: setup ## write the generated pages anew
+	@$(PYTHON) -m firsthand.schema.lock
+	@$(PYTHON) -m firsthand.schema.reference
+
+format: setup ## put the sources into the house's form
+	@ruff format .
+	@ruff check --fix .
+	@clang-format -i kernel/include/*.h kernel/probes/*.c
+
+wheel: setup ## build the wheel into dist/
+	@$(PYTHON) -m pip wheel -q --no-deps --no-build-isolation -w dist .
+
+clean: ## remove what was built; the history stays
+	rm -rf build dist build.log .venv/.built src/firsthand/probe/objects src/firsthand/probe/lib
+	find src -name '*.so' -delete

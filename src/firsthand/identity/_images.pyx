@@ -1,0 +1,115 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# distutils: language = c++
+"""Which binary a process image runs: filled by exec, inherited by fork, forgotten at exit. Bounded; no Python object per event."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+import numpy as np
+
+cdef extern from *:
+    """
+    #include <cstdint>
+    #include <string>
+    #include <unordered_map>
+
+    struct Image { int32_t tgid; int64_t start, number; };
+    inline bool operator==(const Image &a, const Image &b) { return a.tgid == b.tgid && a.start == b.start && a.number == b.number; }
+    struct ImageHash {
+        size_t operator()(const Image &i) const {
+            uint64_t x = (uint64_t)i.start * 0x9E3779B97F4A7C15ull ^ ((uint64_t)(uint32_t)i.tgid << 20) ^ (uint64_t)i.number;
+            x ^= x >> 31; x *= 0xBF58476D1CE4E5B9ull; return x ^ (x >> 29);
+        }
+    };
+    class Images {
+        std::unordered_map<Image, int32_t, ImageHash> known;
+        std::unordered_map<std::string, int32_t> codes;
+    public:
+        size_t limit, refused = 0;
+        explicit Images(size_t most) : limit(most) { known.reserve(1024); }
+        int32_t code(const uint8_t *s, size_t n) {
+            std::string path((const char *)s, n);
+            auto found = codes.find(path);
+            if (found != codes.end()) return found->second;
+            if (codes.size() >= limit) { refused++; return -1; }
+            int32_t next = (int32_t)codes.size();
+            codes.emplace(std::move(path), next);
+            return next;
+        }
+        int32_t get(int32_t t, int64_t s, int64_t n) const { auto f = known.find(Image{t, s, n}); return f == known.end() ? -1 : f->second; }
+        void put(int32_t t, int64_t s, int64_t n, int32_t code) {
+            if (code < 0) return;
+            if (known.size() >= limit) { refused++; return; }
+            known[Image{t, s, n}] = code;
+        }
+        void drop(int32_t t, int64_t s, int64_t n) { known.erase(Image{t, s, n}); }
+        size_t size() const { return known.size(); }
+        size_t paths() const { return codes.size(); }
+    };
+    """
+    cdef cppclass Images:
+        size_t refused
+        Images(size_t most) except +
+        int32_t code(const uint8_t *s, size_t n) nogil
+        int32_t get(int32_t t, int64_t s, int64_t n) nogil
+        void put(int32_t t, int64_t s, int64_t n, int32_t code) nogil
+        void drop(int32_t t, int64_t s, int64_t n) nogil
+        size_t size() nogil
+        size_t paths() nogil
+
+
+cdef class ImageTable:
+    """Binary of each live process image, at most `limit` of them and as many paths; `refused` counts what found no room."""
+
+    cdef Images *images
+    cdef list words
+
+    def __cinit__(self, size_t limit):
+        self.images = new Images(limit)
+        self.words = []
+
+    def __dealloc__(self):
+        del self.images
+
+    def __len__(self):
+        return self.images.size()
+
+    @property
+    def refused(self):
+        return self.images.refused
+
+    @property
+    def paths(self):
+        """Every path met, in the order of its code."""
+        return self.words
+
+    def follow(self, const uint8_t[::1] events, const int32_t[::1] tgid, const int64_t[::1] start, const int64_t[::1] number,
+               const int32_t[::1] parent_tgid, const int64_t[::1] parent_start, const int64_t[::1] parent_number,
+               const int32_t[::1] offsets, const uint8_t[::1] data):
+        """Path codes (int32, -1 unknown) of each row, in ring order.
+
+        `events`: 0 fork, 1 exec, 2 exit, 3 seen. `offsets` and `data` hold the binary's path where exec and seen rows have one.
+        """
+        cdef Py_ssize_t n = events.shape[0], i
+        cdef int32_t code
+        cdef size_t before
+        codes = np.empty(n, dtype=np.int32)
+        cdef int32_t[::1] out = codes
+        for i in range(n):
+            if events[i] == 1 or events[i] == 3:
+                code = -1
+                if offsets[i + 1] > offsets[i]:
+                    before = self.images.paths()
+                    code = self.images.code(&data[offsets[i]], offsets[i + 1] - offsets[i])
+                    if self.images.paths() != before:
+                        self.words.append(bytes(data[offsets[i]:offsets[i + 1]]))
+                if events[i] == 1:
+                    self.images.drop(tgid[i], start[i], number[i] - 1)
+                self.images.put(tgid[i], start[i], number[i], code)
+            elif events[i] == 0:
+                code = self.images.get(parent_tgid[i], parent_start[i], parent_number[i])
+                self.images.put(tgid[i], start[i], number[i], code)
+            else:
+                code = self.images.get(tgid[i], start[i], number[i])
+                self.images.drop(tgid[i], start[i], number[i])
+            out[i] = code
+        return codes
