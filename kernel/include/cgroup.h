@@ -33,7 +33,7 @@ static __always_inline int controller_id(void)
 
 static __always_inline struct cgroup *cgroup_of(struct task_struct *task)
 {
-	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	struct css_set *set = task->cgroups;
 	struct cgroup_subsys_state *state = NULL;
 	int id = controller_id();
 

@@ -176,9 +176,9 @@ static __always_inline void fill_names(struct draft *draft, struct process_exec 
 }
 
 /* A gain is a change of uid, gid or permitted capabilities by the file; bprm->per_clear alone is noisy. */
-static __always_inline void fill_gain(struct process_exec *exec, struct task_struct *task)
+static __always_inline void fill_gain(struct process_exec *exec, struct task_struct *task,
+				      struct process_memory *memory)
 {
-	struct process_memory *memory = memory_of(task);
 	struct process_context *context = &exec->context;
 
 	exec->previous_number = context->exec_number - 1;

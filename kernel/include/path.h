@@ -13,6 +13,7 @@ struct walk {
 	struct path_scratch *scratch;
 	struct dentry *dentry;
 	struct mount *mount;
+	struct dentry *root; /* of the mount: read once for each */
 	__u32 at; /* the path so far lies in bytes[at .. PATH_BYTES) */
 	__u32 flags;
 };
@@ -41,29 +42,54 @@ static __always_inline int prepend(struct walk *walk, const unsigned char *name,
 	return 0;
 }
 
+/* What a step needs of a dentry; the members stand in this order in every supported kernel. */
+struct dentry_head {
+	struct dentry *parent;
+	__u32 hash;
+	__u32 length;
+	const unsigned char *name;
+};
+
+static __always_inline void read_dentry(struct dentry_head *head, struct dentry *dentry)
+{
+	if (bpf_core_field_offset(struct dentry, d_name) == bpf_core_field_offset(struct dentry, d_parent) + 8) {
+		bpf_core_read(head, sizeof(*head), &dentry->d_parent);
+		return;
+	}
+	head->parent = BPF_CORE_READ(dentry, d_parent);
+	head->length = BPF_CORE_READ(dentry, d_name.len);
+	head->name = BPF_CORE_READ(dentry, d_name.name);
+}
+
+static __always_inline long cross_mount(struct walk *walk)
+{
+	struct mount *mount = walk->mount, *above = BPF_CORE_READ(mount, mnt_parent);
+
+	if (above == mount) {
+		walk->flags |= WALK_ENDED;
+		if (!BPF_CORE_READ(mount, mnt_ns))
+			walk->flags |= WALK_DETACHED;
+		return 1;
+	}
+	walk->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+	walk->root = BPF_CORE_READ(above, mnt.mnt_root);
+	walk->mount = above;
+	return 0;
+}
+
 static long walk_step(__u32 index, struct walk *walk)
 {
-	struct dentry *dentry = walk->dentry, *parent = BPF_CORE_READ(dentry, d_parent);
-	struct mount *mount = walk->mount, *above;
+	struct dentry_head head = {};
 
-	if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
-		above = BPF_CORE_READ(mount, mnt_parent);
-		if (above == mount) {
-			walk->flags |= WALK_ENDED;
-			if (!BPF_CORE_READ(mount, mnt_ns))
-				walk->flags |= WALK_DETACHED;
-			return 1;
-		}
-		walk->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-		walk->mount = above;
-		return 0;
-	}
-	if (dentry == parent) { /* the filesystem's root, above what is mounted */
+	if (walk->dentry == walk->root)
+		return cross_mount(walk);
+	read_dentry(&head, walk->dentry);
+	if (walk->dentry == head.parent) { /* the filesystem's root, above what is mounted */
 		walk->flags |= WALK_ENDED | WALK_DETACHED;
 		return 1;
 	}
-	walk->dentry = parent;
-	return prepend(walk, BPF_CORE_READ(dentry, d_name.name), BPF_CORE_READ(dentry, d_name.len));
+	walk->dentry = head.parent;
+	return prepend(walk, head.name, head.length);
 }
 
 static __always_inline __u32 rename_sequence(void)
@@ -81,6 +107,7 @@ static __always_inline void walk_up(struct walk *walk, struct path_scratch *scra
 	walk->scratch = scratch;
 	walk->dentry = dentry;
 	walk->mount = (void *)mount - bpf_core_field_offset(struct mount, mnt);
+	walk->root = BPF_CORE_READ(mount, mnt_root);
 	walk->at = PATH_BYTES;
 	walk->flags = 0;
 	bpf_loop(PATH_DEPTH, walk_step, walk, 0);

@@ -48,7 +48,7 @@ static __always_inline void fill_credentials(struct process_context *context, st
 /* The innermost pid namespace of a pid, and the number in it. */
 static __always_inline void read_upid(struct pid *pid, struct upid *upid)
 {
-	unsigned int level = BPF_CORE_READ(pid, level);
+	unsigned int level = pid->level;
 	void *numbers = (void *)pid + bpf_core_field_offset(struct pid, numbers);
 
 	bpf_probe_read_kernel(upid, bpf_core_type_size(struct upid) == sizeof(*upid) ? sizeof(*upid) : 0,
@@ -120,10 +120,10 @@ static __always_inline void copy_parent(struct process_context *context, struct 
 		context->flags |= PROCESS_PARENT_UNSURE;
 }
 
-static __always_inline void fill_parent(struct process_context *context, struct task_struct *task)
+/* What the fork knew of the parent; today's parent where nothing was remembered. */
+static __always_inline void fill_parent(struct process_context *context, struct task_struct *task,
+					struct process_memory *memory)
 {
-	struct process_memory *memory = memory_of(task);
-
 	if (memory) {
 		copy_parent(context, memory);
 	} else {
@@ -134,7 +134,8 @@ static __always_inline void fill_parent(struct process_context *context, struct 
 	}
 }
 
-static __always_inline void fill_context(struct process_context *context, struct task_struct *task, __u64 cgroup)
+static __always_inline void fill_context(struct process_context *context, struct task_struct *task, __u64 cgroup,
+					 struct process_memory *memory)
 {
 	struct tty_struct *tty = task->signal->tty;
 
@@ -150,5 +151,5 @@ static __always_inline void fill_context(struct process_context *context, struct
 	fill_credentials(context, task);
 	fill_namespaces(context, task);
 	fill_host_namespaces(context);
-	fill_parent(context, task);
+	fill_parent(context, task, memory);
 }

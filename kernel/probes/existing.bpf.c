@@ -60,7 +60,7 @@ int existing_processes(struct bpf_iter__task *ctx)
 		return 0;
 	exec = (void *)draft.record->data;
 	__builtin_memset(exec, 0, sizeof(*exec));
-	fill_context(&exec->context, task, id);
+	fill_context(&exec->context, task, id, memory_of(task));
 	exec->previous_number = exec->context.exec_number;
 	if (task->mm)
 		file = task->mm->exe_file;

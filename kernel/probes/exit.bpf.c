@@ -19,7 +19,7 @@ static __always_inline int wait_status(struct task_struct *task)
 	return task->group_leader->exit_code;
 }
 
-static __always_inline void fill_times(struct process_exit *exit, struct task_struct *task)
+static __always_inline void fill_times(struct process_exit *exit, struct task_struct *task, __u64 now)
 {
 	struct task_struct *leader = task->group_leader;
 
@@ -30,7 +30,7 @@ static __always_inline void fill_times(struct process_exit *exit, struct task_st
 		exit->user_time += leader->utime;
 		exit->system_time += leader->stime;
 	}
-	exit->duration = bpf_ktime_get_boot_ns() - leader->start_boottime;
+	exit->duration = now - leader->start_boottime;
 	exit->peak_memory = task->signal->maxrss * PAGE_BYTES;
 }
 
@@ -63,8 +63,8 @@ int BPF_PROG(process_exit, struct task_struct *task)
 		if (begin(&draft, sizeof(*exit))) {
 			exit = (void *)draft.record->data;
 			__builtin_memset(exit, 0, sizeof(*exit));
-			fill_context(&exit->context, task, id);
-			fill_times(exit, task);
+			fill_context(&exit->context, task, id, bpf_map_lookup_elem(&processes, &key));
+			fill_times(exit, task, draft.now);
 			fill_end(exit, wait_status(task));
 			finish(&draft, RECORD_PROCESS_EXIT);
 		}

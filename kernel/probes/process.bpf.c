@@ -11,21 +11,12 @@ char _license[] SEC("license") = "GPL";
 const struct process_fork *anchor_fork __attribute__((unused));
 const struct process_exec *anchor_exec __attribute__((unused));
 
-static __always_inline void remember_fork(struct task_struct *child, struct task_struct *parent)
-{
-	struct process_memory memory = {.before_number = ~0ULL};
-	struct process_key key = key_of(child);
-
-	parent_now(&memory, child);
-	/* real_parent of a CLONE_PARENT child is not the one that forked, and is what the kernel calls its parent. */
-	if (bpf_map_update_elem(&processes, &key, &memory, BPF_ANY))
-		count(FAILURE_PROCESS_MAP);
-}
-
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
 {
+	struct process_memory memory = {.before_number = ~0ULL};
 	struct process_fork *fork;
+	struct process_key key;
 	struct cgroup *cgroup;
 	struct draft draft;
 	__u64 id;
@@ -37,12 +28,16 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 		return 0;
 	id = cgroup_id(cgroup);
 	know_cgroup(cgroup, id);
-	remember_fork(child, parent);
+	/* A CLONE_PARENT child's parent is its creator's parent: what the kernel, wait(2) and /proc call its parent. */
+	parent_now(&memory, child);
+	key = key_of(child);
+	if (bpf_map_update_elem(&processes, &key, &memory, BPF_ANY))
+		count(FAILURE_PROCESS_MAP);
 	if (!begin(&draft, sizeof(*fork)))
 		return 0;
 	fork = (void *)draft.record->data;
 	__builtin_memset(fork, 0, sizeof(*fork));
-	fill_context(&fork->context, child, id);
+	fill_context(&fork->context, child, id, &memory);
 	finish(&draft, RECORD_PROCESS_FORK);
 	return 0;
 }
@@ -114,6 +109,7 @@ int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux
 {
 	struct cgroup *cgroup = cgroup_of(task);
 	struct cgroup_memory *known;
+	struct process_memory *memory;
 	struct process_exec *exec;
 	struct draft draft;
 	__u64 id;
@@ -126,9 +122,10 @@ int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux
 		return 0;
 	exec = (void *)draft.record->data;
 	__builtin_memset(exec, 0, sizeof(*exec));
-	fill_context(&exec->context, task, id);
+	memory = memory_of(task);
+	fill_context(&exec->context, task, id, memory);
 	fill_file(&draft, exec, bprm->file);
-	fill_gain(exec, task);
+	fill_gain(exec, task, memory);
 	if (BPF_CORE_READ_BITFIELD_PROBED(bprm, secureexec))
 		exec->context.flags |= PROCESS_SECURE;
 	fill_names(&draft, exec, bprm);
