@@ -1,0 +1,231 @@
+"""One chunk of the durable log, as bytes: what one append makes durable at once (law 3).
+
+    struct  fixed header, 48 bytes, little-endian: magic, salt u64, offset u64, payload length u64, header length u32,
+            reserved u32, checksum u32 (CRC-32 of header and payload), checksum u32 of the 44 bytes before
+    header  JSON, padded with spaces to 8 bytes: node, boot, written, spans, durable, tables [[name, rows, bytes], ...]
+    payload one Arrow IPC stream per table, in that order
+
+The salt is random per file and the offset is the chunk's own: a chunk's image inside a row's text can never be taken for a
+chunk when a reader looks for the next good one behind damage.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from firsthand.errors import DamagedError
+from firsthand.history.ipc import Piece
+
+MAGIC = b"FHCHUNK1"
+FIXED = struct.Struct("<8sQQQIIII")
+_CHECKED = FIXED.size - 4
+#: A chunk's header and payload are at most this long; a longer length is damage.
+LIMIT = 512 << 20
+_HEADER_LIMIT = 1 << 20
+
+
+class Span(NamedTuple):
+    """Positions of one ring (bytes, as its counters run) whose records are in a chunk: from `start`, before `end`."""
+
+    ring: int
+    incarnation: int
+    start: int
+    end: int
+
+
+class Position(NamedTuple):
+    """A place in the log: a file's number and an offset in it. Ordered."""
+
+    file: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a chunk says of itself. `written` is CLOCK_REALTIME in microseconds; `durable` the last end per
+    (ring, incarnation) up to and with this chunk; `tables` (name, rows, bytes)."""
+
+    node: str
+    boot: str
+    written: int
+    spans: tuple[Span, ...]
+    durable: Mapping[tuple[int, int], int]
+    tables: tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A chunk that passed its checksum, where it stands, and where the next one begins."""
+
+    header: Header
+    position: Position
+    next: Position
+    payload: memoryview
+
+    def tables(self) -> dict[str, bytes]:
+        """Each table's Arrow IPC stream; a table that stands twice has its last stream only (see `streams`)."""
+        return {name: stream.tobytes() for name, stream in self.streams()}
+
+    def streams(self) -> Iterator[tuple[str, memoryview]]:
+        """Each table's name and IPC stream, in the order of the append."""
+        at = 0
+        for name, _, size in self.header.tables:
+            yield name, self.payload[at : at + size]
+            at += size
+
+    @property
+    def rows(self) -> int:
+        """Rows of all tables."""
+        return sum(rows for _, rows, _ in self.header.tables)
+
+
+class Damage(NamedTuple):
+    """Bytes that are no good chunk: from `at`, up to `resume` where a good one stands (None: none in this file)."""
+
+    at: int
+    resume: int | None
+
+
+def pack(header: Header, payload: Sequence[Piece], salt: int, offset: int) -> tuple[bytes, int]:
+    """The bytes before the payload, and the whole chunk's length."""
+    text = _render(header)
+    size = sum(_size(piece) for piece in payload)
+    checksum = zlib.crc32(text)
+    for piece in payload:
+        checksum = zlib.crc32(piece, checksum)
+    fixed = FIXED.pack(MAGIC, salt, offset, size, len(text), 0, checksum, 0)[:_CHECKED]
+    return fixed + struct.pack("<I", zlib.crc32(fixed)) + text, FIXED.size + len(text) + size
+
+
+def _size(piece: Piece) -> int:
+    return len(piece) if isinstance(piece, bytes) else piece.nbytes
+
+
+def _render(header: Header) -> bytes:
+    raw = {
+        "node": header.node,
+        "boot": header.boot,
+        "written": header.written,
+        "spans": header.spans,
+        "durable": [[*key, end] for key, end in header.durable.items()],
+        "tables": header.tables,
+    }
+    text = json.dumps(raw, separators=(",", ":")).encode()
+    return text + b" " * (-len(text) % 8)
+
+
+def parse(text: bytes) -> Header:
+    """A header from its JSON. ValueError, KeyError or TypeError where it is none."""
+    raw = json.loads(text)
+    return Header(
+        raw["node"],
+        raw["boot"],
+        raw["written"],
+        tuple(Span(*span) for span in raw["spans"]),
+        {(ring, incarnation): end for ring, incarnation, end in raw["durable"]},
+        tuple((name, rows, size) for name, rows, size in raw["tables"]),
+    )
+
+
+@dataclass
+class File:
+    """One log file open for reading. `salt` is learnt from its first good chunk; `size` is read anew at each look."""
+
+    descriptor: int
+    number: int
+    salt: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file now."""
+        return os.fstat(self.descriptor).st_size
+
+    def read(self, offset: int) -> Chunk | None:
+        """The chunk at an offset; None where the file ends before the chunk does. DamagedError for a bad one."""
+        start = os.pread(self.descriptor, FIXED.size, offset)
+        if len(start) < FIXED.size:
+            return None
+        size, length, checksum = self._fixed(start, offset)
+        rest = os.pread(self.descriptor, length + size, offset + FIXED.size)
+        if len(rest) < length + size:
+            return None
+        if zlib.crc32(rest) != checksum:
+            raise self._damaged(offset, "its checksum does not hold")
+        try:
+            header = parse(rest[:length])
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._damaged(offset, f"its header is unreadable ({error})") from error
+        here, after = Position(self.number, offset), Position(self.number, offset + FIXED.size + len(rest))
+        return Chunk(header, here, after, memoryview(rest)[length:])
+
+    def skip(self, offset: int) -> int | None:
+        """Where the chunk at an offset ends, by its fixed header alone; None where the file ends before."""
+        start = os.pread(self.descriptor, FIXED.size, offset)
+        if len(start) < FIXED.size:
+            return None
+        size, length, _ = self._fixed(start, offset)
+        end = offset + FIXED.size + length + size
+        return end if end <= self.size else None
+
+    def _fixed(self, start: bytes, offset: int) -> tuple[int, int, int]:
+        magic, salt, at, size, length, _, checksum, own = FIXED.unpack(start)
+        if magic != MAGIC or zlib.crc32(start[:_CHECKED]) != own or at != offset:
+            raise self._damaged(offset, "no chunk begins there")
+        if size > LIMIT or length > _HEADER_LIMIT or self.salt not in (None, salt):
+            raise self._damaged(offset, "its lengths or its salt are another file's")
+        self.salt = salt
+        return size, length, checksum
+
+    def _damaged(self, offset: int, what: str) -> DamagedError:
+        return DamagedError(
+            f"log file {self.number:016d}.log is damaged at offset {offset}: {what}; the rows of that chunk are lost"
+        )
+
+    def resume(self, offset: int) -> int | None:
+        """Where the first good chunk behind `offset` begins; None where there is none."""
+        data = os.pread(self.descriptor, self.size - offset, offset)
+        at = data.find(MAGIC, 1)
+        while at >= 0:
+            if self._good(offset + at):
+                return offset + at
+            at = data.find(MAGIC, at + 1)
+        return None
+
+    def _good(self, offset: int) -> bool:
+        try:
+            return self.read(offset) is not None
+        except DamagedError:
+            return False
+
+    def walk(self, offset: int = 0) -> Iterator[Chunk | Damage]:
+        """Every chunk from an offset to the file's end, and the damage between them."""
+        while offset < self.size:
+            try:
+                chunk = self.read(offset)
+            except DamagedError:
+                chunk = None
+            if chunk is not None:
+                yield chunk
+                offset = chunk.next.offset
+                continue
+            resume = self.resume(offset)
+            yield Damage(offset, resume)
+            if resume is None:
+                return
+            offset = resume
+
+
+def latest(spans: Iterable[Span], durable: Mapping[tuple[int, int], int], keep: int = 64) -> dict[tuple[int, int], int]:
+    """The last end per (ring, incarnation) after these spans; the `keep` that moved last, oldest first."""
+    found = dict(durable)
+    for span in spans:
+        key = (span.ring, span.incarnation)
+        found.pop(key, None)
+        found[key] = span.end
+    return dict(list(found.items())[-keep:])

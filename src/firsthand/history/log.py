@@ -1,0 +1,359 @@
+"""The durable log: one append is one chunk, one write and one fdatasync; what was returned survives anything but the disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from firsthand.errors import DamagedError, HistoryError
+from firsthand.history import chunk as _chunk
+from firsthand.history import ipc, place
+from firsthand.history.chunk import Chunk, Damage, File, Header, Position, Span
+from firsthand.history.ipc import Piece
+from firsthand.wire.batch import Batch
+
+__all__ = ["Chunk", "Cursor", "Cut", "LogReader", "LogWriter", "Position", "Span", "files", "path_of"]
+
+ROTATE_BYTES = 16 << 20
+ROTATE_SECONDS = 60.0
+#: The log may grow to this while nothing takes it over; then appends fail instead of filling the disk.
+LIMIT = 8 << 30
+_NAME = re.compile(r"(\d{16})\.log")
+_VECTOR = 1000  # below IOV_MAX, 1024 (limits.h)
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EROFS: "it is mounted read-only"}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What opening removed from the end of the last file: a chunk that was never acknowledged."""
+
+    file: int
+    offset: int
+    bytes: int
+
+
+def files(directory: Path) -> list[int]:
+    """Numbers of the log's files in a history, rising; none where there is no log."""
+    try:
+        names = os.listdir(directory / place.LOG)  # noqa: PTH208 - names only, without a Path for each
+    except FileNotFoundError:
+        return []
+    return sorted(int(found[1]) for found in map(_NAME.fullmatch, names) if found)
+
+
+def path_of(directory: Path, number: int) -> Path:
+    """A log file's path."""
+    return directory / place.LOG / f"{number:016d}.log"
+
+
+class LogWriter:
+    """The one writer of a history's log. HistoryError where another writes, or the directory cannot be written.
+
+    Opening scans the last file: a torn tail is cut off at the last good chunk and told in `cut`. `clock` gives seconds
+    that only rise, for rotation.
+    """
+
+    def __init__(
+        self, directory: Path, node: str, boot: str, *, limit: int = LIMIT, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.directory = directory
+        self.node = node
+        self.boot = boot
+        self.limit = limit
+        self.cut: Cut | None = None
+        self._clock = clock
+        self._file = -1
+        place.create(directory)
+        try:
+            self._lock = place.lock(place.folder(directory / place.LOG) / "lock", "observer")
+        except OSError as error:
+            raise self._failed(error) from error
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, batches: Sequence[Batch], spans: Sequence[Span]) -> Position:
+        """Make rows and the ring positions they came from durable, together, and return the position after them.
+
+        HistoryError where that cannot be done: then nothing of it is in the log, and the same append may be tried again.
+        """
+        pieces: list[Piece] = []
+        tables: list[tuple[str, int, int]] = []
+        for batch in batches:
+            if batch.length:
+                tables.append((batch.table, batch.length, _add(pieces, ipc.encode(batch))))
+        durable = _chunk.latest(spans, self._durable)
+        header = Header(self.node, self.boot, time.time_ns() // 1000, tuple(spans), durable, tuple(tables))
+        self._write(header, pieces)
+        self._durable = durable
+        return Position(self._number, self._end)
+
+    def last_spans(self) -> Mapping[tuple[int, int], int]:
+        """The last durable ring position per (ring, incarnation), of the 64 that moved last."""
+        return dict(self._durable)
+
+    def close(self) -> None:
+        """Let go of the log; everything appended is durable already."""
+        for descriptor in (self._file, self._lock):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._lock = -1
+
+    def __enter__(self) -> LogWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        self._durable: dict[tuple[int, int], int] = {}
+        numbers = files(self.directory)
+        for number in reversed(numbers):
+            last = self._recover(number, cut=number == numbers[-1])
+            if last is not None:
+                self._durable = dict(last.header.durable)
+                break
+        self._begin(numbers[-1] + 1 if numbers else 1)
+
+    def _recover(self, number: int, *, cut: bool) -> Chunk | None:
+        """The last good chunk of a file; with `cut`, what stands behind it and is no chunk is removed.
+
+        Damage with a good chunk behind it stays: it was acknowledged once, and a reader reports it.
+        """
+        last: Chunk | None = None
+        descriptor = os.open(path_of(self.directory, number), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            file = File(descriptor, number)
+            for found in file.walk():
+                if isinstance(found, Chunk):
+                    last = found
+                elif found.resume is None and cut:
+                    self.cut = Cut(number, found.at, file.size - found.at)
+                    os.ftruncate(descriptor, found.at)
+                    os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return last
+
+    def _begin(self, number: int) -> None:
+        """A new file, its name durable before the first chunk."""
+        path = path_of(self.directory, number)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            place._give(path)
+            place.sync(path.parent)
+        except OSError as error:
+            raise self._failed(error) from error
+        if self._file >= 0:
+            os.close(self._file)
+        self._file, self._number, self._end = descriptor, number, 0
+        self._salt = secrets.randbits(64)
+        self._begun = self._clock()
+
+    def _rotate(self, size: int) -> None:
+        old = self._clock() - self._begun >= ROTATE_SECONDS
+        if self._end and (old or self._end + size > ROTATE_BYTES):
+            self._check_limit()
+            self._begin(self._number + 1)
+
+    def _check_limit(self) -> None:
+        held = sum(_size(path_of(self.directory, number)) for number in files(self.directory))
+        if held > self.limit:
+            raise HistoryError(
+                f"{self.directory / place.LOG} holds {held} bytes, over the limit of {self.limit}: nothing takes the log "
+                "over; start the keeper (python -m firsthand.history.keeper --history DIR)"
+            )
+
+    def _write(self, header: Header, payload: list[Piece]) -> None:
+        size = sum(len(piece) if isinstance(piece, bytes) else piece.nbytes for piece in payload)
+        if size > _chunk.LIMIT:
+            raise HistoryError(f"one append of {size} bytes is over the limit of {_chunk.LIMIT}: append fewer rows at once")
+        self._rotate(size)
+        before, length = _chunk.pack(header, payload, self._salt, self._end)
+        try:
+            _write_all(self._file, [before, *payload])
+            os.fdatasync(self._file)
+        except OSError as error:
+            self._take_back()
+            raise self._failed(error) from error
+        self._end += length
+
+    def _take_back(self) -> None:
+        """Cut the file back to its last good chunk. A failed fdatasync leaves doubt about it: a new file follows."""
+        try:
+            os.ftruncate(self._file, self._end)
+            os.lseek(self._file, self._end, os.SEEK_SET)
+            os.fdatasync(self._file)
+        except OSError:
+            return  # the torn tail fails its checksum, and the next opening cuts it
+
+    def _failed(self, error: OSError) -> HistoryError:
+        why = _FULL.get(error.errno or 0, str(error))
+        return HistoryError(
+            f"{self.directory}: the log cannot be written, {why}; free space there, mount it writable, or choose another "
+            "directory with --history. What was recorded before is safe."
+        )
+
+
+def _add(pieces: list[Piece], more: list[Piece]) -> int:
+    pieces += more
+    return sum(len(piece) if isinstance(piece, bytes) else piece.nbytes for piece in more)
+
+
+def _write_all(descriptor: int, pieces: list[Piece]) -> None:
+    """Every byte of the pieces: one writev where they are few enough and the kernel takes all."""
+    pending = [memoryview(piece).cast("B") for piece in pieces]
+    while pending:
+        written = os.writev(descriptor, pending[:_VECTOR])
+        done = 0
+        while done < len(pending) and written >= pending[done].nbytes:
+            written -= pending[done].nbytes
+            done += 1
+        pending = pending[done:]
+        if written:
+            pending[0] = pending[0][written:]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+class Cursor:
+    """One place in the log that moves on chunk by chunk, over rotation and over the deletion of files it has open.
+
+    It keeps its file open until that is read to its end. `position` is where it reads next. The last file may end in a
+    chunk that is being written: `next` then returns None, and later more.
+    """
+
+    def __init__(self, directory: Path, start: Position | None = None) -> None:
+        self.directory = directory
+        self.position = start or Position(0, 0)
+        self._file: File | None = None
+
+    def next(self) -> Chunk | None:
+        """The next chunk, or None where there is none yet.
+
+        DamagedError for a chunk that fails its checksum with good ones or files behind it; the next call goes on behind it.
+        """
+        while True:
+            if self._file is None and not self._open():
+                return None
+            assert self._file is not None
+            newer = self._newer()  # listed before the read: a file is complete once a newer one exists
+            chunk = self._read(self._file, final=bool(newer))
+            if chunk is not None:
+                self.position = chunk.next
+                return chunk
+            if not newer:
+                return None
+            self._leave(Position(newer[0], 0))
+
+    def _read(self, file: File, *, final: bool) -> Chunk | None:
+        offset = self.position.offset
+        try:
+            chunk = file.read(offset)
+        except DamagedError:
+            if self._skip(file, offset) or final:
+                raise
+            return None
+        if chunk is None and final and offset < file.size:
+            self._skip(file, offset)
+            raise file._damaged(offset, "the file ends within a chunk, and another file follows")
+        return chunk
+
+    def _skip(self, file: File, offset: int) -> bool:
+        """Go behind damage, to the next good chunk or the file's end; False where there is no good chunk in the file."""
+        resume = file.resume(offset)
+        final = bool(self._newer())
+        if resume is not None or final:
+            self.position = Position(file.number, file.size if resume is None else resume)
+        return resume is not None
+
+    def _newer(self) -> list[int]:
+        current = self.position.file
+        return [number for number in files(self.directory) if number > current]
+
+    def _open(self) -> bool:
+        for number in files(self.directory):
+            if number < self.position.file:
+                continue
+            try:
+                descriptor = os.open(path_of(self.directory, number), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            if number > self.position.file:
+                self.position = Position(number, 0)
+            self._file = File(descriptor, number)
+            return True
+        return False
+
+    def _leave(self, position: Position) -> None:
+        self.close()
+        self.position = position
+
+    def to_end(self) -> None:
+        """Move behind the last whole chunk that is there now."""
+        numbers = files(self.directory)
+        self._leave(Position(numbers[-1] if numbers else 0, 0))
+        while self._file is not None or self._open():
+            assert self._file is not None
+            try:
+                end = self._file.skip(self.position.offset)
+            except DamagedError:
+                end = self._file.resume(self.position.offset)
+            if end is None:
+                return
+            self.position = Position(self._file.number, end)
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._file is not None:
+            os.close(self._file.descriptor)
+            self._file = None
+
+
+class LogReader:
+    """A history's log from any position on, for any number of readers at no cost to the writer."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def chunks(self, start: Position | None = None) -> Iterator[Chunk]:
+        """Every whole chunk from a position (None: from the first) to what is there now.
+
+        DamagedError ends the iteration; `walk` tells damage and goes on.
+        """
+        for found in self.walk(start):
+            if isinstance(found, DamagedError):
+                raise found
+            yield found
+
+    def walk(self, start: Position | None = None) -> Iterator[Chunk | DamagedError]:
+        """As `chunks`, with damage as an item among the chunks."""
+        cursor = Cursor(self.directory, start)
+        try:
+            while True:
+                try:
+                    chunk = cursor.next()
+                except DamagedError as error:
+                    yield error
+                    continue
+                if chunk is None:
+                    return
+                yield chunk
+        finally:
+            cursor.close()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self.chunks()

@@ -1,0 +1,92 @@
+"""Where a history is, and its folders.
+
+    HISTORY/log/<16 digits>.log     the durable log (log.py); log/lock is held by its one writer
+    HISTORY/schema/<hash>.json      record layouts, saved before their first record (schema_store.py)
+    HISTORY/manifest.db             which segments hold what, and up to where the log was handed over (manifest.py)
+    HISTORY/generations/<n>/        segments: <table>/date=YYYY-MM-DD/<node>-<log>-<from>.parquet (keeper.py)
+    HISTORY/current                 symlink to the generation in force
+    HISTORY/damaged/                log files that failed a checksum, kept for whoever wants to look
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import grp
+import os
+from pathlib import Path
+
+from firsthand.errors import HistoryError
+
+MODE = 0o750
+GROUP = "firsthand"
+LOG = "log"
+SCHEMA = "schema"
+GENERATIONS = "generations"
+CURRENT = "current"
+MANIFEST = "manifest.db"
+DAMAGED = "damaged"
+
+
+def default_directory() -> Path:
+    """FIRSTHAND_HISTORY, else /var/lib/firsthand for root, else firsthand in the user's state directory (XDG)."""
+    named = os.environ.get("FIRSTHAND_HISTORY")
+    if named:
+        return Path(named)
+    if os.geteuid() == 0:
+        return Path("/var/lib/firsthand")
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "firsthand"
+
+
+def create(directory: Path) -> None:
+    """The history's directory, 0750 and of group `firsthand` where that group exists. HistoryError where it cannot be.
+
+    One that is there stays as it is.
+    """
+    try:
+        if not directory.is_dir():
+            directory.mkdir(parents=True, mode=MODE)
+            directory.chmod(MODE)
+            _give(directory)
+            sync(directory.parent)
+    except OSError as error:
+        raise HistoryError(f"{directory}: the history cannot be created ({error}); choose another with --history") from error
+
+
+def folder(path: Path) -> Path:
+    """One folder in a history, with the permissions of `create`, durable with all of its missing parents."""
+    if not path.is_dir():
+        folder(path.parent)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=MODE)
+        _give(path)
+        sync(path.parent)
+    return path
+
+
+def sync(path: Path) -> None:
+    """fsync of a folder: what was created, renamed or removed in it is durable after it."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def lock(path: Path, holder: str) -> int:
+    """Hold `path` alone (flock) and return its descriptor. HistoryError where another process holds it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise HistoryError(
+            f"{path} is held by another {holder}: stop that one, or use another directory with --history"
+        ) from error
+    return handle
+
+
+def _give(path: Path) -> None:
+    with contextlib.suppress(KeyError, PermissionError):
+        os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
