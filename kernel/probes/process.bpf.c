@@ -48,10 +48,10 @@ static __always_inline void remember_credentials(struct task_struct *task)
 	struct process_memory fresh = {.unsure = 1}, *memory;
 	struct process_key key = key_of(task);
 
-	if (!in_scope(cgroup_of(task)))
-		return;
 	memory = bpf_map_lookup_elem(&processes, &key);
-	if (!memory) { /* it came into the scope after its fork */
+	if (!memory) { /* out of scope, or it came into the scope after its fork */
+		if (!in_scope(cgroup_of(task)))
+			return;
 		parent_now(&fresh, task);
 		if (bpf_map_update_elem(&processes, &key, &fresh, BPF_NOEXIST))
 			count(FAILURE_PROCESS_MAP);

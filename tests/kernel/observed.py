@@ -1,0 +1,87 @@
+"""Running the real observer on a cgroup of the test's own, and reading what it recorded."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from firsthand.history.connection import History
+
+READY_WITHIN = 60
+
+
+class Observed:
+    """`firsthand run` on `scopes`, from `ready` until the block ends; then `rows` reads the history."""
+
+    def __init__(self, history: Path, scopes: Sequence[Path], *options: str) -> None:
+        self.history = history
+        command = [sys.executable, "-m", "firsthand", "run", "--quiet", "--history", str(history)]
+        command += ["--instance", f"test-{uuid.uuid4().hex[:12]}"]
+        for scope in scopes:
+            command += ["--scope", str(scope)]
+        self.command = [*command, *options]
+        self.errors: list[str] = []
+
+    def __enter__(self) -> Observed:
+        self.process = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True)
+        self.wait_ready()
+        return self
+
+    def wait_ready(self) -> None:
+        """Until the line `ready`; what came before it, and the exit code, are in the message if it never comes."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.errors.append(line)
+            if line.strip() == "ready":
+                return
+        raise AssertionError(f"never ready, exit code {self.process.wait()}: {''.join(self.errors)}")
+
+    def stop(self) -> int:
+        """End it as Ctrl-C does; its exit code."""
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.stderr is not None
+        self.errors += self.process.stderr.readlines()
+        return self.process.wait()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        code = self.stop()
+        if error is None:
+            assert code == 0, "".join(self.errors)
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """The rows of a query on the history's views."""
+        with History(self.history).connection() as connection:
+            result = connection.execute(query)
+            names = [column[0] for column in result.description]
+            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    def lost(self) -> int:
+        """Everything counted as lost."""
+        return int(self.rows("SELECT coalesce(sum(events), 0) AS n FROM loss")[0]["n"])
+
+
+def compiled(source: str, folder: Path) -> Path:
+    """A program of tests/kernel/programs, compiled for the test."""
+    target = folder / source
+    here = Path(__file__).with_name("programs")
+    subprocess.run(["gcc", "-O1", "-pthread", "-o", str(target), str(here / f"{source}.c")], check=True)
+    return target
+
+
+def boot_id() -> str:
+    """This boot's id."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def outside_of(pid: int) -> bool:
+    """Whether a process of ours still runs."""
+    return os.path.exists(f"/proc/{pid}")

@@ -1,0 +1,32 @@
+"""The list of hooks agrees with the compiled objects."""
+
+from __future__ import annotations
+
+from firsthand.probe import load
+from firsthand.probe.spec import EXISTING, HOOKS, SHARED
+from firsthand.schema import btf
+from firsthand.schema.layout import objects
+from firsthand.schema.tables import TABLES
+
+
+def _functions(name: str) -> set[str]:
+    path = next(path for path in objects() if path.name == f"{name}.bpf.o")
+    return {kind.name for kind in btf.read_object(path).types if kind.kind == btf.FUNC}
+
+
+def test_every_program_of_the_spec_is_in_its_object() -> None:
+    """And every hook says which table it fills and what is not seen without it."""
+    for hook in (*HOOKS, *EXISTING):
+        assert set(hook.programs) <= _functions(hook.object)
+        assert hook.table in TABLES and hook.blind_spot
+
+
+def test_every_shared_map_is_declared() -> None:
+    """Maps that are pinned by name exist in the objects."""
+    declared = {kind.name for path in objects() for kind in btf.read_object(path).types if kind.kind == btf.VAR}
+    assert set(SHARED) <= declared
+
+
+def test_failures_have_names() -> None:
+    """User space names the kernel's counters from the object's own enum."""
+    assert {"RESERVE", "SCRATCH", "COUNT"} <= set(load.enumerators("failure"))
