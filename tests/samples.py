@@ -50,8 +50,8 @@ def process_lives(
 ) -> Batch:
     """`lives` processes, each as fork, exec and exit: 3 rows per life, one after another, STEP apart.
 
-    Life i has tgid 1000 + i; its parent is life i // 4 (the shell of its container where i < 4). Every fourth runs on the
-    host; the others in one of 16 containers. `first` is the number of the first life: batches with first=0 and then
+    Life i has tgid 1000 + i; its parent is life i // 4 (the shell of its container where i < 4). Every fourth runs on
+    the host; the others in one of 16 containers. `first` is the number of the first life: batches with first=0 and then
     first=lives go on with times, sequence numbers and ids.
     """
     life = np.repeat(np.arange(first, first + lives, dtype=np.int64), 3)
@@ -220,7 +220,7 @@ def fixed(kind: str, values: NDArray[Any], valid: NDArray[np.bool_] | None = Non
 
 
 def hostile() -> Batch:
-    """Process rows whose texts are newlines, terminal escapes, quotes and what is not UTF-8 (in the *_bytes columns)."""
+    """Process rows of newlines, terminal escapes, quotes and what is not UTF-8 (in the *_bytes columns)."""
     texts = ["line\nfeed", "\x1b]0;owned\x07\x1b[2J", "'" * 4096, '"' * 4096, "\u202e\u0000\U0001f600", "-- ; DROP"]
     raw = [b"\xff\xfe", b"\x80" * 64, b"ok\xc3", bytes(range(256)), b"\0\0", b"\xed\xa0\x80"]
     rows = [

@@ -5,8 +5,8 @@
     header  JSON, padded with spaces to 8 bytes: node, boot, written, spans, durable, tables [[name, rows, bytes], ...]
     payload one Arrow IPC stream per table, in that order
 
-The salt is random per file and the offset is the chunk's own: a chunk's image inside a row's text can never be taken for a
-chunk when a reader looks for the next good one behind damage.
+The salt is random per file and the offset is the chunk's own: a chunk's image inside a row's text can never be taken
+for a chunk when a reader looks for the next good one behind damage.
 """
 
 from __future__ import annotations
@@ -95,16 +95,12 @@ class Damage(NamedTuple):
 def pack(header: Header, payload: Sequence[Piece], salt: int, offset: int) -> tuple[bytes, int]:
     """The bytes before the payload, and the whole chunk's length."""
     text = _render(header)
-    size = sum(_size(piece) for piece in payload)
+    size = sum(map(len, payload))
     checksum = zlib.crc32(text)
     for piece in payload:
         checksum = zlib.crc32(piece, checksum)
     fixed = FIXED.pack(MAGIC, salt, offset, size, len(text), 0, checksum, 0)[:_CHECKED]
     return fixed + struct.pack("<I", zlib.crc32(fixed)) + text, FIXED.size + len(text) + size
-
-
-def _size(piece: Piece) -> int:
-    return len(piece) if isinstance(piece, bytes) else piece.nbytes
 
 
 def _render(header: Header) -> bytes:

@@ -1,10 +1,11 @@
 """A batch as an Arrow IPC stream, without PyArrow: the observer's memory does not allow for it.
 
-nanoarrow writes the schema message and the frame of a record batch message once for each tuple of columns. After that only
-numbers change from batch to batch (lengths, null counts, places of the buffers), and these are put into a copy of the frame
-where the flatbuffer holds them. nanoarrow's own calls cost some 20 us per column and batch; this costs about 2.
+nanoarrow writes the schema message and the frame of a record batch message once for each tuple of columns. After that
+only numbers change from batch to batch (lengths, null counts, places of the buffers), and these are put into a copy of
+the frame where the flatbuffer holds them: per column and batch that costs a fraction of nanoarrow's own calls
+(docs/decisions/history.md has the figures).
 
-The format: "Serialization and Interprocess Communication" and Message.fbs of the Arrow columnar specification, version 1.
+The format: "Serialization and Interprocess Communication" and Message.fbs of the Arrow columnar specification, 1.0.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from firsthand.schema.column import TYPES
 from firsthand.schema.tables import TABLES
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector
 
-#: A piece of the stream: anything with the buffer protocol.
-Piece = bytes | memoryview | NDArray[Any]
+#: A piece of the stream; a memoryview is one of bytes.
+Piece = bytes | memoryview
 
 _ALIGNMENT = 8
 _PADDING = tuple(bytes(count) for count in range(_ALIGNMENT))
@@ -109,7 +110,7 @@ class _Body:
 
     def array(self, values: NDArray[Any]) -> None:
         """One buffer of a NumPy array's bytes."""
-        self.add(values, values.nbytes)
+        self.add(values.data.cast("B") if values.nbytes else _NONE, values.nbytes)
 
     def node(self, length: int, valid: NDArray[np.bool_] | None) -> None:
         """One field node and its validity bitmap."""
@@ -153,7 +154,7 @@ def _text(body: _Body, vector: Text, length: int) -> None:
     body.node(length, vector.valid)
     body.array(_offsets(vector.offsets))
     end = int(vector.offsets[-1])
-    body.add(np.ascontiguousarray(vector.data[:end]), end)
+    body.array(np.ascontiguousarray(vector.data[:end]))
 
 
 def _offsets(offsets: NDArray[Any]) -> NDArray[np.int32]:

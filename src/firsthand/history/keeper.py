@@ -1,7 +1,7 @@
 """The keeper: hands the durable log over to Parquet segments (`python -m firsthand.history.keeper --history DIR`).
 
-A process of its own without capabilities. Each pass writes segments, then commits the manifest, and only then deletes log
-files. A crash between any two of these is repaired by doing the pass again: names follow from the log position.
+A process of its own without capabilities. Each pass writes segments, then commits the manifest, and only then deletes
+log files. A crash between any two of these is repaired by doing the pass again: names follow from the log position.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def point_current(directory: Path, number: int) -> None:
     """Make the symlink `current` name a generation, atomically."""
     target = f"{place.GENERATIONS}/{number}"
     link = directory / place.CURRENT
-    if link.is_symlink() and os.readlink(link) == target:
+    if link.is_symlink() and str(link.readlink()) == target:
         return
     temporary = directory / f".{place.CURRENT}"
     temporary.unlink(missing_ok=True)

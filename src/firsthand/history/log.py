@@ -1,4 +1,4 @@
-"""The durable log: one append is one chunk, one write and one fdatasync; what was returned survives anything but the disk."""
+"""The durable log: one append is one chunk and one fdatasync; what was returned survives anything but the disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from firsthand.errors import DamagedError, HistoryError
 from firsthand.history import chunk as _chunk
 from firsthand.history import ipc, place
-from firsthand.history.chunk import Chunk, Damage, File, Header, Position, Span
+from firsthand.history.chunk import Chunk, File, Header, Position, Span
 from firsthand.history.ipc import Piece
 from firsthand.wire.batch import Batch
 
@@ -68,6 +68,7 @@ class LogWriter:
         self.boot = boot
         self.limit = limit
         self.cut: Cut | None = None
+        self._durable: dict[tuple[int, int], int] = {}
         self._clock = clock
         self._file = -1
         self._staging = _Staging()
@@ -85,7 +86,7 @@ class LogWriter:
     def append(self, batches: Sequence[Batch], spans: Sequence[Span]) -> Position:
         """Make rows and the ring positions they came from durable, together, and return the position after them.
 
-        HistoryError where that cannot be done: then nothing of it is in the log, and the same append may be tried again.
+        HistoryError where that cannot be done: then nothing of it is in the log, and the append may be tried again.
         """
         pieces: list[Piece] = []
         tables: list[tuple[str, int, int]] = []
@@ -116,7 +117,6 @@ class LogWriter:
         self.close()
 
     def _open(self) -> None:
-        self._durable: dict[tuple[int, int], int] = {}
         numbers = files(self.directory)
         for number in reversed(numbers):
             last = self._recover(number, cut=number == numbers[-1])
@@ -170,14 +170,16 @@ class LogWriter:
         held = sum(_size(path_of(self.directory, number)) for number in files(self.directory))
         if held > self.limit:
             raise HistoryError(
-                f"{self.directory / place.LOG} holds {held} bytes, over the limit of {self.limit}: nothing takes the log "
-                "over; start the keeper (python -m firsthand.history.keeper --history DIR)"
+                f"{self.directory / place.LOG} holds {held} bytes, over the limit of {self.limit}: nothing takes the "
+                "log over; start the keeper (python -m firsthand.history.keeper --history DIR)"
             )
 
     def _write(self, header: Header, payload: list[Piece]) -> None:
-        size = sum(len(piece) if isinstance(piece, bytes) else piece.nbytes for piece in payload)
+        size = sum(map(len, payload))
         if size > _chunk.LIMIT:
-            raise HistoryError(f"one append of {size} bytes is over the limit of {_chunk.LIMIT}: append fewer rows at once")
+            raise HistoryError(
+                f"one append of {size} bytes is over the limit of {_chunk.LIMIT}: append fewer rows at once"
+            )
         self._rotate(size)
         before, length = _chunk.pack(header, payload, self._salt, self._end)
         try:
@@ -200,14 +202,14 @@ class LogWriter:
     def _failed(self, error: OSError) -> HistoryError:
         why = _FULL.get(error.errno or 0, str(error))
         return HistoryError(
-            f"{self.directory}: the log cannot be written, {why}; free space there, mount it writable, or choose another "
-            "directory with --history. What was recorded before is safe."
+            f"{self.directory}: the log cannot be written, {why}; free space there, mount it writable, or choose "
+            "another directory with --history. What was recorded before is safe."
         )
 
 
 def _add(pieces: list[Piece], more: list[Piece]) -> int:
     pieces += more
-    return sum(len(piece) if isinstance(piece, bytes) else piece.nbytes for piece in more)
+    return sum(map(len, more))
 
 
 class _Staging:
@@ -223,7 +225,7 @@ class _Staging:
         """Every byte of the pieces, in as few writes as the buffer's size allows."""
         used = 0
         for piece in pieces:
-            rest = memoryview(piece).cast("B")
+            rest = memoryview(piece)
             while rest.nbytes:
                 part = rest[: len(self._buffer) - used]
                 self._buffer[used : used + part.nbytes] = part
@@ -262,7 +264,7 @@ class Cursor:
     def next(self) -> Chunk | None:
         """The next chunk, or None where there is none yet.
 
-        DamagedError for a chunk that fails its checksum with good ones or files behind it; the next call goes on behind it.
+        DamagedError for a chunk that fails its checksum with good ones or files behind it; the next call goes on there.
         """
         while True:
             if self._file is None and not self._open():
@@ -291,7 +293,7 @@ class Cursor:
         return chunk
 
     def _skip(self, file: File, offset: int) -> bool:
-        """Go behind damage, to the next good chunk or the file's end; False where there is no good chunk in the file."""
+        """Go behind damage, to the next good chunk or the file's end; False where no good chunk is left in the file."""
         resume = file.resume(offset)
         final = bool(self._newer())
         if resume is not None or final:

@@ -20,7 +20,8 @@ _BUSY = 20.0  # seconds
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS segments (
     path TEXT PRIMARY KEY, table_name TEXT NOT NULL, date TEXT NOT NULL, node TEXT NOT NULL, rows INTEGER NOT NULL,
-    bytes INTEGER NOT NULL, time_min INTEGER, time_max INTEGER, from_file INTEGER NOT NULL, from_offset INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    time_min INTEGER, time_max INTEGER, from_file INTEGER NOT NULL, from_offset INTEGER NOT NULL,
     to_file INTEGER NOT NULL, to_offset INTEGER NOT NULL, sha256 TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS handed_over (
     one INTEGER PRIMARY KEY CHECK (one = 1), file INTEGER NOT NULL, position INTEGER NOT NULL);

@@ -1,11 +1,11 @@
 """Where a history is, and its folders.
 
-    HISTORY/log/<16 digits>.log     the durable log (log.py); log/lock is held by its one writer
-    HISTORY/schema/<hash>.json      record layouts, saved before their first record (schema_store.py)
-    HISTORY/manifest.db             which segments hold what, and up to where the log was handed over (manifest.py)
-    HISTORY/generations/<n>/        segments: <table>/date=YYYY-MM-DD/<node>-<log>-<from>.parquet (keeper.py)
-    HISTORY/current                 symlink to the generation in force
-    HISTORY/damaged/                log files that failed a checksum, kept for whoever wants to look
+HISTORY/log/<16 digits>.log     the durable log (log.py); log/lock is held by its one writer
+HISTORY/schema/<hash>.json      record layouts, saved before their first record (schema_store.py)
+HISTORY/manifest.db             which segments hold what, and up to where the log was handed over (manifest.py)
+HISTORY/generations/<n>/        segments: <table>/date=YYYY-MM-DD/<node>-<log>-<from>.parquet (keeper.py)
+HISTORY/current                 symlink to the generation in force
+HISTORY/damaged/                log files that failed a checksum, kept for whoever wants to look
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def create(directory: Path) -> None:
             _give(directory)
             sync(directory.parent)
     except OSError as error:
-        raise HistoryError(f"{directory}: the history cannot be created ({error}); choose another with --history") from error
+        raise HistoryError(
+            f"{directory}: the history cannot be created ({error}); choose another with --history"
+        ) from error
 
 
 def folder(path: Path) -> Path:

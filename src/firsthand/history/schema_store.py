@@ -10,7 +10,7 @@ from firsthand.history import place
 
 
 def save_layout(directory: Path, hash_: str, text: str) -> None:
-    """Make a layout durable as schema/<hash>.json. Nothing happens where it is there. HistoryError where it cannot be."""
+    """Make a layout durable as schema/<hash>.json. Idempotent. HistoryError where it cannot be."""
     path = _path(directory, hash_)
     if path.exists():
         return
@@ -24,7 +24,9 @@ def save_layout(directory: Path, hash_: str, text: str) -> None:
         temporary.replace(path)
         place.sync(folder)
     except OSError as error:
-        raise HistoryError(f"{path}: the record layout cannot be saved ({error}); free space there or mount it writable") from error
+        raise HistoryError(
+            f"{path}: the record layout cannot be saved ({error}); free space there or mount it writable"
+        ) from error
 
 
 def load_layout(directory: Path, hash_: str) -> str:
@@ -33,7 +35,9 @@ def load_layout(directory: Path, hash_: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise HistoryError(f"{path}: the record layout cannot be read ({error}); restore it from a backup of the history") from error
+        raise HistoryError(
+            f"{path}: the record layout cannot be read ({error}); restore it from a backup of the history"
+        ) from error
 
 
 def _path(directory: Path, hash_: str) -> Path:

@@ -1,0 +1,223 @@
+"""The history as SQL: one DuckDB connection over segments and the log's tail, closed to everything else."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+
+import duckdb
+import pyarrow as pa
+
+from firsthand.errors import HistoryError, UsageError
+from firsthand.history import place, snapshot
+from firsthand.schema.column import Table
+from firsthand.schema.tables import TABLES
+
+MEMORY = "256MB"
+THREADS = 2
+SECONDS = 60.0
+BATCH_ROWS = 10_000
+
+#: Computed columns at the end of each view: name -> (SQL, doc). The text form of law 4's identity.
+_ID = "substr(boot, 1, 8) || ':' || {0} || ':' || {1} || ':' || {2}"
+EXEC_ID = (
+    _ID.format("exec_tgid", "exec_start", "exec_number"),
+    "the process (program image) as text: BOOT8:TGID:START:NUMBER",
+)
+PARENT = (_ID.format("parent_tgid", "parent_start", "parent_number"), "the parent's exec_id at the fork, as text")
+PREVIOUS = (_ID.format("exec_tgid", "exec_start", "previous_number"), "the exec_id that this exec replaced, as text")
+
+_EXPLAIN = re.compile(r"\s*EXPLAIN\b(\s+(ANALYZE|ANALYSE|VERBOSE)\b)*\s*(\([^()]*\))?", re.IGNORECASE)
+
+
+def computed(table: str) -> dict[str, tuple[str, str]]:
+    """The columns that a view has behind those of its table: SQL and doc by name."""
+    found = {"exec_id": EXEC_ID, "parent_exec_id": PARENT}
+    return found | {"previous_exec_id": PREVIOUS} if table == "process" else found
+
+
+class History:
+    """A history to be read by any number of readers. HistoryError, at the first use, where there is none."""
+
+    def __init__(self, directory: Path, *, memory: str = MEMORY, threads: int = THREADS) -> None:
+        self.directory = directory
+        self.memory = memory
+        self.threads = threads
+        self.damage: list[str] = []
+
+    @property
+    def exists(self) -> bool:
+        """Whether something was ever recorded there."""
+        return (self.directory / place.LOG).is_dir() or (self.directory / place.MANIFEST).exists()
+
+    def connection(self, *, materialised: Collection[str] = ()) -> duckdb.DuckDBPyConnection:
+        """An in-memory connection with one view per table: all rows that are durable now, each once.
+
+        The tables named in `materialised` are held in memory instead of being read at each use: recursive questions
+        need that. `damage` then says what could not be read. The connection can read below the history alone, loads
+        no extension, and its settings are locked.
+        """
+        view = self._view()
+        connection = duckdb.connect(":memory:")
+        try:
+            for name, value in self._settings().items():
+                connection.execute(f"SET {name} = {value}")
+            for table in TABLES.values():
+                _define(connection, table, view, "TABLE" if table.name in materialised else "VIEW")
+            connection.execute("SET lock_configuration = true")
+        except duckdb.Error as error:
+            connection.close()
+            raise explained(error) from error
+        return connection
+
+    def sql(self, text: str, *, seconds: float = SECONDS) -> Result:
+        """The answer to one SELECT or EXPLAIN of a user. UsageError for anything else, and for SQL that is wrong.
+
+        It is interrupted after `seconds`; close the result, or use it as a context.
+        """
+        connection = self.connection()
+        try:
+            check(connection, text)
+            return Result(connection, text, seconds)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _view(self) -> snapshot.View:
+        if not self.exists:
+            raise HistoryError(
+                f"{self.directory}: there is no history here; record one with `firsthand run`, or name another "
+                "directory with --history or FIRSTHAND_HISTORY"
+            )
+        try:
+            view = snapshot.take(self.directory)
+        except PermissionError as error:
+            raise HistoryError(
+                f"{self.directory}: you may not read this history ({error}); be root or in the group {place.GROUP}"
+            ) from error
+        self.damage = view.damage
+        return view
+
+    def _settings(self) -> dict[str, str]:
+        return {
+            "memory_limit": quoted(self.memory),
+            "threads": str(self.threads),
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "temp_directory": "''",
+            "allowed_directories": f"[{quoted(str(self.directory.absolute()))}]",
+            "enable_external_access": "false",  # last: it locks the one before
+        }
+
+
+class Result:
+    """The rows of a statement, batch by batch, while its time lasts."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, text: str, seconds: float) -> None:
+        self._connection = connection
+        self._seconds = seconds
+        self._timer = threading.Timer(seconds, connection.interrupt)
+        self._timer.daemon = True
+        self._timer.start()
+        try:
+            self._reader = connection.execute(text).to_arrow_reader(BATCH_ROWS)
+        except duckdb.Error as error:
+            self.close()
+            raise explained(error, seconds) from error
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns and their Arrow types."""
+        return self._reader.schema
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows, some thousand at a time."""
+        try:
+            yield from self._reader
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            raise explained(error, self._seconds) from error
+
+    def table(self) -> pa.Table:
+        """All rows at once."""
+        return pa.Table.from_batches(list(self.batches()), schema=self.schema)
+
+    def close(self) -> None:
+        """Stop what still runs and free its memory."""
+        self._timer.cancel()
+        self._connection.close()
+
+    def __enter__(self) -> Result:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
+    """UsageError unless the text is one statement that DuckDB's own parser takes for a SELECT, or an EXPLAIN of one.
+
+    EXPLAIN ANALYZE runs what it explains, a COPY too: so what stands behind it is parsed again.
+    """
+    kind = _kind(connection, text)
+    if kind == "EXPLAIN":
+        found = _EXPLAIN.match(text)
+        kind = _kind(connection, text[found.end() :]) if found else "EXPLAIN"
+    if kind != "SELECT":
+        raise UsageError(f"{kind} is not allowed: the history is only read; give one SELECT, or an EXPLAIN of one")
+
+
+def _kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
+    try:
+        statements = connection.extract_statements(text)
+    except duckdb.Error as error:
+        raise UsageError(str(error)) from error
+    if len(statements) != 1:
+        raise UsageError(f"{len(statements)} statements were given; give one SELECT, or an EXPLAIN of one")
+    return str(statements[0].type).rpartition(".")[2]
+
+
+_USAGE = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
+
+
+def explained(error: BaseException, seconds: float = SECONDS) -> HistoryError | UsageError:
+    """DuckDB's error as ours: UsageError where the SQL is wrong, HistoryError where reading failed."""
+    text = str(error)
+    if isinstance(error, duckdb.InterruptException) or "INTERRUPT" in text:
+        return HistoryError(f"stopped after {seconds:g} s: ask for less time or fewer columns, or add a LIMIT")
+    if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in text:
+        return HistoryError(f"the statement needs more memory than it is given: ask for less ({text.splitlines()[0]})")
+    return UsageError(text) if isinstance(error, _USAGE) else HistoryError(text)
+
+
+def _define(connection: duckdb.DuckDBPyConnection, table: Table, view: snapshot.View, kind: str) -> None:
+    tail = f"_{table.name}_tail"
+    connection.register(tail, view.rows(table.name))
+    more = computed(table.name)
+    columns = [f'"{name}"' for name in table.names] + [f"{sql} AS {name}" for name, (sql, _) in more.items()]
+    body = f"SELECT {', '.join(columns)} FROM ({_source(view.paths(table.name), tail)})"  # noqa: S608 - TABLES' names
+    connection.execute(f'CREATE {kind} "{table.name}" AS {body}')
+    docs = {column.name: column.doc for column in table.columns} | {name: doc for name, (_, doc) in more.items()}
+    _comment(connection, table, kind, docs)
+
+
+def _source(paths: list[Path], tail: str) -> str:
+    """Segments and tail. By name: a segment of an older version lacks columns, and the tail has them all."""
+    if not paths:
+        return f"FROM {tail}"
+    listed = ", ".join(quoted(str(path.absolute())) for path in paths)
+    read = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+    return f"SELECT * FROM {tail} UNION ALL BY NAME SELECT * FROM {read}"  # noqa: S608 - quoted above
+
+
+def _comment(connection: duckdb.DuckDBPyConnection, table: Table, kind: str, docs: Mapping[str, str]) -> None:
+    lines = [f'COMMENT ON {kind} "{table.name}" IS {quoted(table.doc)}']
+    lines += [f'COMMENT ON COLUMN "{table.name}"."{name}" IS {quoted(doc)}' for name, doc in docs.items()]
+    connection.execute("; ".join(lines))
+
+
+def quoted(text: str) -> str:
+    """A string literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
