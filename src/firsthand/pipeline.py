@@ -89,6 +89,7 @@ class Observer:
         self.sequences = Sequences()
         self.resolver = Resolver()
         self.decoder = Decoder(self.layout, tuple(name.encode() for name in options.environment))
+        self.sizes = self.decoder.sizes
         self.redactor = _redactor(options)
         self.node = os.uname().nodename
         self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -158,7 +159,9 @@ class Observer:
         self.marks.committed = time.monotonic()
         end = _drain.position(self.ring.producer_page)
         while self.read < end:
-            reached, offsets, kinds, malformed = _drain.scan(self.ring.data, self.read, end, self.ring.size, SLICE)
+            reached, offsets, kinds, malformed = _drain.scan(
+                self.ring.data, self.read, end, self.ring.size, SLICE, self.sizes
+            )
             self.decoder.malformed += malformed
             if reached == self.read:
                 return
@@ -342,7 +345,7 @@ def main(arguments: list[str]) -> int:
     try:
         return _observe(Observer(options), reading)
     except (FirsthandError, OSError) as error:
-        _tell({"event": "failed", "error": str(error), "exit_code": getattr(error, "exit_code", 1)})
+        _tell({"event": "failed", "kind": type(error).__name__, "error": str(error)})
         return 1
 
 

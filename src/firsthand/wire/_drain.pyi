@@ -3,6 +3,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
+CODES: frozenset[int]
 Bytes = memoryview | bytes | NDArray[np.uint8]
 
 _Rows = NDArray[np.uint32]
@@ -12,20 +13,21 @@ ListParts = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArr
 
 def position(page: Bytes) -> int: ...
 def release(page: Bytes, to: int) -> None: ...
-def scan(data: Bytes, start: int, end: int, size: int, most: int) -> tuple[int, _Rows, _Kinds, int]: ...
+def scan(
+    data: Bytes, start: int, end: int, size: int, most: int, sizes: NDArray[np.uint32]
+) -> tuple[int, _Rows, _Kinds, int]: ...
 def numbers(
     data: Bytes,
     rows: _Rows,
     kinds: _Kinds,
     fields: _Fields,
-    same: int,
-    size: int,
-    signed: bool,
-    out: NDArray[np.integer],
+    same: NDArray[np.int32],
+    codes: NDArray[np.int32],
+    outs: NDArray[np.uint64],
 ) -> None: ...
 def texts(
-    data: Bytes, rows: _Rows, kinds: _Kinds, fields: _Fields, size: int
-) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_], int]: ...
+    data: Bytes, rows: _Rows, kinds: _Kinds, fields: _Fields, sizes: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], list[NDArray[np.uint8]], NDArray[np.bool_], NDArray[np.bool_], int]: ...
 def lists(data: Bytes, rows: _Rows, kinds: _Kinds, fields: _Fields) -> ListParts: ...
 def environments(data: Bytes, rows: _Rows, kinds: _Kinds, fields: _Fields) -> ListParts: ...
 def allowed_environments(

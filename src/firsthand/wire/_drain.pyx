@@ -6,7 +6,7 @@ says "still being written" and bit 30 "discarded", and __u32 page offset; record
 mapped twice, so no record wraps.
 """
 
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy
 
 import numpy as np
@@ -71,12 +71,13 @@ def release(uint8_t[::1] page, uint64_t to):
     fh_release64(&page[0], to)
 
 
-def scan(const uint8_t[::1] data, uint64_t start, uint64_t end, uint64_t size, uint32_t most):
+def scan(const uint8_t[::1] data, uint64_t start, uint64_t end, uint64_t size, uint32_t most,
+         const uint32_t[::1] sizes):
     """Records between two ring positions, in ring order.
 
     Stops at the first record still being written, or after `most` records. Returns (position reached, offsets (uint32, of
-    each record in `data`), kinds (uint8), malformed records passed over). A record whose own length does not fit the ring's, or
-    whose kind is over 255, is malformed.
+    each record in `data`), kinds (uint8), malformed records passed over). A record whose own length does not fit the ring's or
+    is below its kind's fixed part (`sizes[kind]`, 256 of them), or whose kind is over 255, is malformed.
     """
     cdef uint64_t at = start, mask = size - 1
     cdef uint32_t head, length, own, found = 0, malformed = 0
@@ -98,7 +99,7 @@ def scan(const uint8_t[::1] data, uint64_t start, uint64_t end, uint64_t size, u
                 if length >= FIXED:
                     memcpy(&own, &data[base + HEAD], 4)
                     memcpy(&kind, &data[base + HEAD + 4], 2)
-                if own < FIXED or own > length or kind > 255:
+                if own < FIXED or own > length or kind > 255 or own < sizes[kind]:
                     malformed += 1
                 else:
                     to_offset[found] = <uint32_t>(base + HEAD)
@@ -108,71 +109,66 @@ def scan(const uint8_t[::1] data, uint64_t start, uint64_t end, uint64_t size, u
     return at, offsets[:found], kinds[:found], malformed
 
 
-ctypedef fused raw:
-    uint8_t
-    uint16_t
-    uint32_t
-    int32_t
-    uint64_t
+# Records are visited in blocks that fit the first-level cache: every column of a block, then the next block. Column by column
+# over a whole batch would miss the cache once for each value.
+cdef enum:
+    BLOCK = 64
 
-ctypedef fused wide:
-    int16_t
-    int32_t
-    int64_t
-    uint8_t
-
-
-cdef void _gather(const uint8_t *data, const uint32_t[::1] rows, const uint8_t[::1] kinds, const int32_t[::1] fields,
-                  wide[::1] out, raw kind_of_raw) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef int32_t field
-    cdef raw value
-    for i in range(rows.shape[0]):
-        field = fields[kinds[i]]
-        if field >= 0:
-            memcpy(&value, data + rows[i] + field, sizeof(raw))
-            out[i] = <wide>value
-        else:
-            out[i] = 0
-
-
-cdef void _gather_all(const uint8_t *data, const uint32_t[::1] rows, int32_t field, wide[::1] out,
-                      raw kind_of_raw) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef raw value
-    for i in range(rows.shape[0]):
-        memcpy(&value, data + rows[i] + field, sizeof(raw))
-        out[i] = <wide>value
-
-
-cdef void _choose(const uint8_t *data, const uint32_t[::1] rows, const uint8_t[::1] kinds, const int32_t[::1] fields,
-                  int32_t same, wide[::1] out, raw kind_of_raw) noexcept nogil:
-    if same >= 0:
-        _gather_all(data, rows, same, out, kind_of_raw)
-    else:
-        _gather(data, rows, kinds, fields, out, kind_of_raw)
-
-
-def numbers(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1] kinds, const int32_t[::1] fields,
-            int32_t same, int size, bint signed, wide[::1] out):
-    """One number of each record, widened into `out`.
-
-    `fields[kind]` is where it stands in a record of that kind, or -1; `same` is that place where all kinds share it, else -1.
-    `size` is 1, 2, 4 or 8 bytes; signed only with 4.
+cdef extern from *:
     """
-    if rows.shape[0] == 0:
+    /* One number of each record of a block: read SIZE bytes at its field (or 0 where the kind has none), store as OUT. */
+    #define FH_COPY(IN, OUT)                                                                                     \
+        do {                                                                                                     \
+            OUT *to = (OUT *)out + first;                                                                        \
+            for (ptrdiff_t i = 0; i < n; i++) {                                                                  \
+                int32_t field = same >= 0 ? same : fields[kinds[i]];                                             \
+                IN value = 0;                                                                                    \
+                if (field >= 0) memcpy(&value, data + rows[i] + field, sizeof(IN));                              \
+                to[i] = (OUT)value;                                                                              \
+            }                                                                                                    \
+        } while (0)
+    static inline void fh_copy(const uint8_t *data, const uint32_t *rows, const uint8_t *kinds, ptrdiff_t n, ptrdiff_t first,
+                               const int32_t *fields, int32_t same, int code, void *out)
+    {
+        switch (code) { /* bytes in, sign, bytes out */
+        case 8 * 100 + 8: FH_COPY(uint64_t, int64_t); break;
+        case 4 * 100 + 8: FH_COPY(uint32_t, int64_t); break;
+        case 4 * 100 + 10 + 8: FH_COPY(int32_t, int64_t); break;
+        case 4 * 100 + 10 + 4: FH_COPY(int32_t, int32_t); break;
+        case 4 * 100 + 4: FH_COPY(uint32_t, int32_t); break;
+        case 4 * 100 + 2: FH_COPY(uint32_t, int16_t); break;
+        case 2 * 100 + 2: FH_COPY(uint16_t, int16_t); break;
+        case 2 * 100 + 4: FH_COPY(uint16_t, int32_t); break;
+        case 1 * 100 + 1: FH_COPY(uint8_t, uint8_t); break;
+        case 1 * 100 + 2: FH_COPY(uint8_t, int16_t); break;
+        case 1 * 100 + 8: FH_COPY(uint8_t, int64_t); break;
+        }
+    }
+    """
+    void fh_copy(const uint8_t *data, const uint32_t *rows, const uint8_t *kinds, Py_ssize_t n, Py_ssize_t first,
+                 const int32_t *fields, int32_t same, int code, void *out) nogil
+
+CODES = frozenset((808, 408, 418, 414, 404, 402, 202, 204, 101, 102, 108))
+
+
+def numbers(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1] kinds, const int32_t[:, ::1] fields,
+            const int32_t[::1] same, const int32_t[::1] codes, const uint64_t[::1] outs):
+    """Numbers of each record, one column for each row of `fields`, widened into the arrays at the addresses `outs`.
+
+    `fields[c, kind]` is where column c stands in a record of that kind, or -1; `same[c]` is that place where all kinds share it,
+    else -1. `codes[c]` is 100 * bytes in the record + (10 if signed) + bytes of the column, one of CODES. The arrays must have
+    as many elements as there are rows.
+    """
+    cdef Py_ssize_t n = rows.shape[0], columns = fields.shape[0], first, c, count
+    if n == 0:
         return
-    cdef const uint8_t *base = &data[0]
-    if size == 8:
-        _choose(base, rows, kinds, fields, same, out, <uint64_t>0)
-    elif size == 4 and signed:
-        _choose(base, rows, kinds, fields, same, out, <int32_t>0)
-    elif size == 4:
-        _choose(base, rows, kinds, fields, same, out, <uint32_t>0)
-    elif size == 2:
-        _choose(base, rows, kinds, fields, same, out, <uint16_t>0)
-    else:
-        _choose(base, rows, kinds, fields, same, out, <uint8_t>0)
+    with nogil:
+        first = 0
+        while first < n:
+            count = min(BLOCK, n - first)
+            for c in range(columns):
+                fh_copy(&data[0], &rows[first], &kinds[first], count, first, &fields[c, 0], same[c], codes[c], <void *>outs[c])
+            first += BLOCK
 
 
 cdef inline int _span(const uint8_t *record, int32_t field, const uint8_t **start, uint32_t *length) noexcept nogil:
@@ -199,40 +195,54 @@ cdef inline int _piece(const uint8_t *record, int32_t field, int size, const uin
     return 1
 
 
-def texts(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1] kinds, const int32_t[::1] fields, int size):
-    """One string of each record; `size` is 0 for a `struct text`, else the length of the character array.
+def texts(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1] kinds, const int32_t[:, ::1] fields,
+          const int32_t[::1] sizes):
+    """Strings of each record, one column for each row of `fields`; `sizes[c]` is 0 for a `struct text`, else the length of the
+    character array.
 
-    Returns (offsets int32, bytes uint8, absent bool: the kind has no such field or it is empty, invalid bool: not UTF-8,
-    number of malformed ones, which are absent as well).
+    Returns (offsets int32[c, n + 1], bytes uint8 of each column, absent bool[c, n]: the kind has no such field or it is empty,
+    invalid bool[c, n]: not UTF-8, number of malformed ones, which are absent as well).
     """
-    cdef Py_ssize_t n = rows.shape[0], i
-    cdef const uint8_t *base = &data[0] if n else NULL
+    cdef Py_ssize_t n = rows.shape[0], columns = fields.shape[0], first, last, i, c
     cdef const uint8_t *start = NULL
     cdef uint32_t length = 0, malformed = 0
-    cdef int32_t total = 0
-    offsets = np.zeros(n + 1, dtype=np.int32)
-    absent = np.zeros(n, dtype=np.uint8)
-    invalid = np.zeros(n, dtype=np.uint8)
-    cdef int32_t[::1] to = offsets
-    cdef uint8_t[::1] none = absent
-    cdef uint8_t[::1] bad = invalid
+    cdef int32_t field
+    offsets = np.zeros((columns, n + 1), dtype=np.int32)
+    absent = np.zeros((columns, n), dtype=np.uint8)
+    invalid = np.zeros((columns, n), dtype=np.uint8)
+    cdef int32_t[:, ::1] to = offsets
+    cdef uint8_t[:, ::1] none = absent
+    cdef uint8_t[:, ::1] bad = invalid
     with nogil:
-        for i in range(n):
-            length = 0
-            if fields[kinds[i]] >= 0 and not _piece(base + rows[i], fields[kinds[i]], size, &start, &length):
-                malformed += 1
-            none[i] = length == 0
-            total += <int32_t>length
-            to[i + 1] = total
-    packed = np.empty(total, dtype=np.uint8)
-    cdef uint8_t[::1] out = packed
+        first = 0
+        while first < n:
+            last = min(first + BLOCK, n)
+            for c in range(columns):
+                for i in range(first, last):
+                    length = 0
+                    field = fields[c, kinds[i]]
+                    if field >= 0 and not _piece(&data[rows[i]], field, sizes[c], &start, &length):
+                        malformed += 1
+                        length = 0
+                    none[c, i] = length == 0
+                    to[c, i + 1] = to[c, i] + <int32_t>length
+            first += BLOCK
+    packed = [np.empty(total, dtype=np.uint8) for total in offsets[:, n].tolist()]
+    addresses = np.array([array.ctypes.data for array in packed], dtype=np.uint64)
+    cdef uint64_t[::1] out = addresses
     with nogil:
-        for i in range(n):
-            if none[i]:
-                continue
-            _piece(base + rows[i], fields[kinds[i]], size, &start, &length)
-            memcpy(&out[to[i]], start, length)
-            bad[i] = not fh_utf8(start, length)
+        first = 0
+        while first < n:
+            last = min(first + BLOCK, n)
+            for c in range(columns):
+                for i in range(first, last):
+                    if none[c, i]:
+                        continue
+                    length = to[c, i + 1] - to[c, i]
+                    _piece(&data[rows[i]], fields[c, kinds[i]], sizes[c], &start, &length)
+                    memcpy(<uint8_t *>out[c] + to[c, i], start, length)
+                    bad[c, i] = not fh_utf8(start, length)
+            first += BLOCK
     return offsets, packed, absent.view(bool), invalid.view(bool), malformed
 
 

@@ -1,7 +1,7 @@
 """Kernel time to wall time, by samples of both clocks taken together (DESIGN.md, "Types").
 
-`time` is computed once, at the first drain, from the last sample; a new sample is taken each minute and whenever the two
-clocks have moved apart by more than a millisecond.
+`time` is computed once, at the first drain, from the last sample; a new sample is taken each minute and whenever the
+two clocks have moved apart by more than a millisecond.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firsthand.errors import WireError
 from firsthand.schema.column import TYPES, Column
 from firsthand.schema.layout import Field, Layout, Record
 from firsthand.schema.lock import columns_of
@@ -51,6 +52,46 @@ class Place:
     def everywhere(self) -> bool:
         return self.same != _ABSENT
 
+    @property
+    def role(self) -> str:
+        return self.field.role.partition(":")[0]
+
+    @property
+    def role_argument(self) -> str:
+        return self.field.role.partition(":")[2]
+
+    @property
+    def dtype(self) -> str:
+        """Of the column's values; codes that become words are int64 meanwhile."""
+        return TYPES[self.column.type][0] or "int64"
+
+    @property
+    def code(self) -> int:
+        """How _drain.numbers is to read and widen it."""
+        field = self.field
+        return 100 * field.size + (10 if field.kind == "int" else 0) + np.dtype(self.dtype).itemsize
+
+
+class Plan:
+    """The places of one table, by the way they are read, as the arrays that _drain wants."""
+
+    def __init__(self, places: list[Place]) -> None:
+        self.lists = [p for p in places if p.role in ("list", "environment")]
+        self.texts = [p for p in places if p.field.kind in ("text", "char") and p not in self.lists]
+        self.numbers = [p for p in places if p.field.kind in ("uint", "int")]
+        self.number_fields = _stacked(self.numbers)
+        self.number_same = np.array([p.same for p in self.numbers], dtype=np.int32)
+        self.number_codes = np.array([p.code for p in self.numbers], dtype=np.int32)
+        self.text_fields = _stacked(self.texts)
+        self.text_sizes = np.array([0 if p.field.kind == "text" else p.field.size for p in self.texts], dtype=np.int32)
+        strange = sorted({p.field.name for p in self.numbers if p.code not in _drain.CODES})
+        if strange:
+            raise WireError(f"the drain cannot read {', '.join(strange)}: add their sizes to wire/_drain.pyx")
+
+
+def _stacked(places: list[Place]) -> NDArray[np.int32]:
+    return np.stack([place.fields for place in places]) if places else np.zeros((0, 256), dtype=np.int32)
+
 
 @dataclass
 class Decoder:
@@ -59,7 +100,7 @@ class Decoder:
     layout: Layout
     allowed_environment: Collection[bytes] = ()
     malformed: int = 0
-    _tables: dict[str, list[Place]] = field(default_factory=dict)
+    _tables: dict[str, Plan] = field(default_factory=dict)
     _kinds: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     _words: NDArray[Any] = field(init=False)
 
@@ -67,7 +108,7 @@ class Decoder:
         by_table: dict[str, list[Record]] = {}
         for record in self.layout.records.values():
             by_table.setdefault(record.table, []).append(record)
-        self._tables = {table: _places(records) for table, records in by_table.items()}
+        self._tables = {table: Plan(_places(records)) for table, records in by_table.items()}
         self._words = np.array([self._word(kind) for kind in range(256)])
         tables = list(by_table)
         numbers = [tables.index(self.layout.records[k].table) if k in self.layout.records else 255 for k in range(256)]
@@ -76,6 +117,12 @@ class Decoder:
     def _word(self, kind: int) -> bytes:
         record = self.layout.records.get(kind)
         return record.event.encode() if record else b""
+
+    @property
+    def sizes(self) -> NDArray[np.uint32]:
+        """The fixed part of each kind in bytes, for scan(); 0 for kinds that the layout does not know."""
+        known = self.layout.records
+        return np.array([known[kind].size if kind in known else 0 for kind in range(256)], dtype=np.uint32)
 
     def split(self, data: Bytes, offsets: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> dict[str, Rows]:
         """Records by table. Kinds that the layout does not know are counted as malformed."""
@@ -93,36 +140,57 @@ class Decoder:
     def decode(self, table: str, rows: Rows) -> Batch:
         """All columns that the kernel sends for these rows, `event` among them."""
         batch = Batch(table, len(rows), {"event": coded(rows.kinds, self._words)})
-        for place in self._tables[table]:
-            batch.columns.update(self._columns(place, rows))
+        plan = self._tables[table]
+        batch.columns.update(self._numbers(plan, rows))
+        batch.columns.update(self._texts(plan, rows))
+        for place in plan.lists:
+            named = self._environment if place.role == "environment" else self._list
+            batch.columns.update(named(place, rows))
         return batch
 
-    def _columns(self, place: Place, rows: Rows) -> dict[str, Vector]:
-        role, _, name = place.field.role.partition(":")
-        special: dict[str, Callable[[Place, Rows, str], dict[str, Vector]]] = {
-            "list": self._list,
-            "environment": self._environment,
-            "flags": self._flags,
-            "set": self._set,
-            "enum": self._enum,
-            "device": self._device,
-        }
-        if role in special:
-            return special[role](place, rows, name)
-        if place.field.kind in ("text", "char"):
-            return self._text(place, rows)
-        return {place.field.name: numbers(place, rows)}
+    def _numbers(self, plan: Plan, rows: Rows) -> dict[str, Vector]:
+        arrays: list[NDArray[Any]] = [np.empty(len(rows), dtype=place.dtype) for place in plan.numbers]
+        outs = np.array([array.ctypes.data for array in arrays], dtype=np.uint64)
+        _drain.numbers(
+            rows.data, rows.offsets, rows.kinds, plan.number_fields, plan.number_same, plan.number_codes, outs
+        )
+        found: dict[str, Vector] = {}
+        for place, values in zip(plan.numbers, arrays, strict=True):
+            found.update(self._meaning(place, Fixed(values, _known(place, rows, values))))
+        return found
 
-    def _text(self, place: Place, rows: Rows) -> dict[str, Vector]:
-        size = place.field.size if place.field.kind == "char" else 0
-        offsets, data, absent, invalid, malformed = _drain.texts(rows.data, rows.offsets, rows.kinds, place.fields, size)
+    def _meaning(self, place: Place, column: Fixed) -> dict[str, Vector]:
+        """A number as it is, or as the words that its role gives it."""
+        name, enum = place.field.name, place.role_argument
+        if place.role == "flags":
+            return {name: column, f"{name.removesuffix('s')}_names": self.flag_names(column, enum)}
+        if place.role == "set":
+            return {name: mapped(column, lambda bits: " ".join(_bits(bits, self.layout.enums[enum])).lower())}
+        if place.role == "enum":
+            names = {number: word.lower() for word, number in self.layout.enums[enum].items()}
+            return {name: mapped(column, lambda code: names.get(code, str(code)))}
+        if place.role == "device":
+            return {name: mapped(column, lambda dev: f"{dev >> 20}:{dev & 0xFFFFF}")}
+        return {name: column}
+
+    def flag_names(self, value: Fixed, enum: str) -> Text:
+        """The names of each row's bits, comma separated, null where none is set."""
+        return mapped(value, lambda bits: ",".join(_bits(bits, self.layout.enums[enum])))
+
+    def _texts(self, plan: Plan, rows: Rows) -> dict[str, Vector]:
+        offsets, data, absent, invalid, malformed = _drain.texts(
+            rows.data, rows.offsets, rows.kinds, plan.text_fields, plan.text_sizes
+        )
         self.malformed += malformed
-        found = Text(offsets, data, ~absent)
-        if not invalid.any():
-            return {place.field.name: found}
-        return {place.field.name: escape(found, invalid), f"{place.field.name}_bytes": only(found, invalid)}
+        found: dict[str, Vector] = {}
+        for i, place in enumerate(plan.texts):
+            name, column = place.field.name, Text(offsets[i], data[i], None if not absent[i].any() else ~absent[i])
+            found[name] = column
+            if invalid[i].any():
+                found[name], found[f"{name}_bytes"] = escape(column, invalid[i]), only(column, invalid[i])
+        return found
 
-    def _list(self, place: Place, rows: Rows, _: str) -> dict[str, Vector]:
+    def _list(self, place: Place, rows: Rows) -> dict[str, Vector]:
         parts = _drain.lists(rows.data, rows.offsets, rows.kinds, place.fields)
         found, invalid = self._listed(parts)
         if not invalid.any():
@@ -137,7 +205,7 @@ class Decoder:
         self.malformed += malformed
         return Lists(offsets, Text(item_offsets, data), ~absent), invalid
 
-    def _environment(self, place: Place, rows: Rows, _: str) -> dict[str, Vector]:
+    def _environment(self, place: Place, rows: Rows) -> dict[str, Vector]:
         names, invalid = self._listed(_drain.environments(rows.data, rows.offsets, rows.kinds, place.fields))
         if invalid.any():
             names.items = escape(names.items, invalid)
@@ -150,27 +218,6 @@ class Decoder:
             values.items = escape(values.items, bad)
             found[f"{place.field.name}_values"] = values
         return found
-
-    def _flags(self, place: Place, rows: Rows, enum: str) -> dict[str, Vector]:
-        value = numbers(place, rows)
-        return {place.field.name: value, f"{place.field.name.removesuffix('s')}_names": self.flag_names(value, enum)}
-
-    def flag_names(self, value: Fixed, enum: str) -> Text:
-        """The names of each row's bits, comma separated, null where none is set."""
-        return mapped(value, lambda bits: ",".join(_bits(bits, self.layout.enums[enum])))
-
-    def _set(self, place: Place, rows: Rows, enum: str) -> dict[str, Vector]:
-        def words(bits: int) -> str:
-            return " ".join(_bits(bits, self.layout.enums[enum])).lower()
-
-        return {place.field.name: mapped(numbers(place, rows), words)}
-
-    def _enum(self, place: Place, rows: Rows, enum: str) -> dict[str, Vector]:
-        names = {number: name.lower() for name, number in self.layout.enums[enum].items()}
-        return {place.field.name: mapped(numbers(place, rows), lambda code: names.get(code, str(code)))}
-
-    def _device(self, place: Place, rows: Rows, _: str) -> dict[str, Vector]:
-        return {place.field.name: mapped(numbers(place, rows), lambda dev: f"{dev >> 20}:{dev & 0xFFFFF}")}
 
 
 def _places(records: list[Record]) -> list[Place]:
@@ -189,17 +236,13 @@ def _place(wanted: Field, records: list[Record]) -> Place:
     return Place(wanted, column, fields, held.pop() if len(held) == 1 else _ABSENT)
 
 
-def numbers(place: Place, rows: Rows) -> Fixed:
-    """A field's numbers, widened to its column's type, null where the kind lacks it or the value stands for none."""
-    dtype = TYPES[place.column.type][0] or "int64"
-    values: NDArray[Any] = np.empty(len(rows), dtype=dtype)
-    signed = place.field.kind == "int"
-    _drain.numbers(rows.data, rows.offsets, rows.kinds, place.fields, place.same, place.field.size, signed, values)
+def _known(place: Place, rows: Rows, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Null where the kind lacks the field or the value stands for none."""
     valid = None if place.everywhere else place.fields[rows.kinds] >= 0
     if place.field.null is not None:
         known = values != place.field.null
         valid = known if valid is None else valid & known
-    return Fixed(values, None if valid is None or valid.all() else valid)
+    return None if valid is None or valid.all() else valid
 
 
 def coded(codes: NDArray[np.uint8], words: NDArray[Any]) -> Text:
