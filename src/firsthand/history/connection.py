@@ -123,7 +123,8 @@ class Result:
         self._timer.daemon = True
         self._timer.start()
         try:
-            self._reader = connection.execute(text).to_arrow_reader(BATCH_ROWS)
+            relation = connection.sql(text)
+            self._reader: pa.RecordBatchReader = relation.to_arrow_reader(BATCH_ROWS)
         except duckdb.Error as error:
             self.close()
             raise explained(error, seconds) from error
@@ -159,27 +160,35 @@ class Result:
 def check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
     """UsageError unless the text is one statement that DuckDB's own parser takes for a SELECT, or an EXPLAIN of one.
 
-    EXPLAIN ANALYZE runs what it explains, a COPY too: so what stands behind it is parsed again.
+    Two ways to write hide behind these. EXPLAIN ANALYZE runs what it explains, a COPY too: what stands behind it is
+    parsed again. And DuckDB 2.0 runs `WITH x AS (COPY ...) SELECT`, which its parser calls a SELECT: its binder takes
+    that at the top level only, so the text must bind as a subquery.
     """
-    kind = _kind(connection, text)
+    kind, text = _statement(connection, text)
     if kind == "EXPLAIN":
         found = _EXPLAIN.match(text)
-        kind = _kind(connection, text[found.end() :]) if found else "EXPLAIN"
+        text = text[found.end() :] if found else ""
+        kind, text = _statement(connection, text)
     if kind != "SELECT":
         raise UsageError(f"{kind} is not allowed: the history is only read; give one SELECT, or an EXPLAIN of one")
+    try:
+        connection.execute(f"EXPLAIN SELECT * FROM (\n{text}\n)")  # noqa: S608 - bound, not run
+    except duckdb.Error as error:
+        raise explained(error) from error
 
 
-def _kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
+def _statement(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[str, str]:
+    """The kind of the one statement in the text, and its own text."""
     try:
         statements = connection.extract_statements(text)
     except duckdb.Error as error:
         raise UsageError(str(error)) from error
     if len(statements) != 1:
         raise UsageError(f"{len(statements)} statements were given; give one SELECT, or an EXPLAIN of one")
-    return str(statements[0].type).rpartition(".")[2]
+    return str(statements[0].type).rpartition(".")[2], statements[0].query.strip().rstrip(";")
 
 
-_USAGE = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
+_USAGE = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError, duckdb.PermissionException)
 
 
 def explained(error: BaseException, seconds: float = SECONDS) -> HistoryError | UsageError:

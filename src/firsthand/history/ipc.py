@@ -69,6 +69,8 @@ def encode(batch: Batch) -> list[Piece]:
     if len(names) != len(batch.columns):
         unknown = sorted(set(batch.columns) - set(names))
         raise SchemaError(f"table {batch.table} has no column {', '.join(unknown)}")
+    if not names:
+        raise SchemaError(f"a batch of table {batch.table} has {batch.length} rows and no column")
     body = _Body()
     for name, kind in zip(names, _types(batch.table, names), strict=True):
         _column(body, kind, batch.columns[name], batch.length, name)

@@ -198,10 +198,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m firsthand.history.keeper", description=__doc__.splitlines()[0])
     parser.add_argument("--history", type=Path, default=None, help="the history's directory")
     parser.add_argument("--every", type=float, default=EVERY, help="seconds between passes, at most 10")
+    parser.add_argument(
+        "--linger", type=float, default=LINGER, help="seconds that a log file stays after its hand-over"
+    )
     options = parser.parse_args(arguments)
     stops = _stops()
     try:
-        keeper = Keeper(options.history or place.default_directory())
+        keeper = Keeper(options.history or place.default_directory(), linger=options.linger)
         run(keeper, min(options.every, 10.0), stops)
         keeper.close()
     except FirsthandError as error:

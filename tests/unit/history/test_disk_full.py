@@ -1,0 +1,48 @@
+"""history/log.py on a disk that is full or read-only."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests import require, samples
+
+from firsthand.errors import HistoryError
+from firsthand.history.log import LogReader, LogWriter
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    require.root()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], check=True)
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_full_disk(small: Path) -> None:
+    """Law: an append that does not fit fails with what to do, leaves nothing behind, and works once there is room."""
+    history = small / "history"
+    filler = small / "filler"
+    filler.write_bytes(bytes(400_000))
+    acknowledged = 0
+    with LogWriter(history, "n", "b") as writer:
+        with pytest.raises(HistoryError, match=r"disk is full.*free space"):
+            for i in range(1000):
+                writer.append([samples.process_lives(20, first=i * 20)], [])
+                acknowledged += 1
+        assert 1 <= acknowledged < 1000
+        assert len(list(LogReader(history))) == acknowledged
+        filler.unlink()
+        writer.append([samples.process_lives(20, first=acknowledged * 20)], [])
+    assert len(list(LogReader(history))) == acknowledged + 1
+
+
+def test_a_read_only_disk(small: Path) -> None:
+    """Law: a history on a read-only file system cannot be written, and the message says so."""
+    LogWriter(small / "history", "n", "b").close()
+    subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+    with pytest.raises(HistoryError, match="read-only"):
+        LogWriter(small / "history", "n", "b")
