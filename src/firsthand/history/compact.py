@@ -1,12 +1,111 @@
-"""Compaction: many small segments of a past day become one, in a new generation of hard links."""
+"""Compaction: many small segments of a table, day and node become one, in a new generation of hard links.
+
+No file is edited. The next generation is built beside the one in force, committed in the manifest, and then `current`
+is pointed to it. A crash before the commit leaves a folder that the next run builds anew; one after it is put right by
+the keeper's start. Readers of the old generation have ten minutes.
+"""
 
 from __future__ import annotations
 
+import shutil
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from firsthand.history.manifest import Manifest
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from firsthand.history import arrow, place, segment
+from firsthand.history.chunk import Position
+from firsthand.history.manifest import Manifest, Segment
+
+#: A table's day is merged when it has this many segments below SMALL bytes.
+MANY = 60
+SMALL = 4 << 20
+#: Rows of one merged segment; it bounds the memory of a merge.
+MAX_ROWS = 300_000
+#: Seconds for which a generation that is no longer in force stays.
+KEEP = 600.0
+#: Neighbours are alike, which makes the file small, and questions about one pod read little of it.
+ORDER = ("namespace", "pod", "time")
 
 
-def run(directory: Path, manifest: Manifest, generation: int) -> int:
-    """Nothing yet: the generation in force."""
+def run(directory: Path, manifest: Manifest, generation: int, *, many: int = MANY, keep: float = KEEP) -> int:
+    """Merge what is due, remove generations out of use, and return the number of the generation in force."""
+    due = groups(manifest.snapshot().segments, many)
+    if due:
+        generation = _next(directory, manifest, generation, due)
+    _remove_old(directory, generation, keep)
     return generation
+
+
+def groups(segments: Sequence[Segment], many: int) -> list[list[Segment]]:
+    """The segments to be merged, by table, day and node, in log order."""
+    found: dict[tuple[str, str, str], list[Segment]] = {}
+    for one in sorted(segments, key=lambda s: (s.from_file, s.from_offset)):
+        if one.bytes < SMALL:
+            found.setdefault((one.table, one.date, one.node), []).append(one)
+    return [taken for group in found.values() if len(group) >= many and len(taken := _bounded(group)) > 1]
+
+
+def _bounded(group: list[Segment]) -> list[Segment]:
+    taken, rows = [], 0
+    for one in group:
+        rows += one.rows
+        if rows > MAX_ROWS:
+            break
+        taken.append(one)
+    return taken
+
+
+def _next(directory: Path, manifest: Manifest, generation: int, due: list[list[Segment]]) -> int:
+    old, new = segment.generation(directory, generation), segment.generation(directory, generation + 1)
+    if new.exists():
+        shutil.rmtree(new)  # of a run that died before its commit
+    place.folder(new)
+    gone = [one.path for group in due for one in group]
+    _link(old, new, {one.path for one in manifest.snapshot().segments} - set(gone))
+    merged = [_merge(old, new, group) for group in due]
+    manifest.merge(generation + 1, gone, merged)
+    place.point_current(directory, generation + 1)
+    _mark(directory, generation).touch()
+    return generation + 1
+
+
+def _link(old: Path, new: Path, paths: set[str]) -> None:
+    for path in sorted(paths):
+        place.folder((new / path).parent)
+        (new / path).hardlink_to(old / path)
+    for folder in {(new / path).parent for path in paths}:
+        place.sync(folder)
+
+
+def _merge(old: Path, new: Path, group: list[Segment]) -> Segment:
+    """One segment of several, under the first one's name."""
+    first, last = group[0], group[-1]
+    parts = [pq.read_table(old / one.path, partitioning=None) for one in group]
+    rows = arrow.together(first.table, [arrow.conform(first.table, part) for part in parts])
+    span = (Position(first.from_file, first.from_offset), Position(last.to_file, last.to_offset))
+    return segment.write_one(new, first.path, _sorted(rows), first.node, span)
+
+
+def _sorted(rows: pa.Table) -> pa.Table:
+    keys = [(name, "ascending") for name in ORDER if name in rows.column_names]
+    return rows.sort_by(keys) if keys else rows
+
+
+def _mark(directory: Path, generation: int) -> Path:
+    """The file whose age says for how long a generation has been out of use."""
+    return directory / place.GENERATIONS / f".retired-{generation}"
+
+
+def _remove_old(directory: Path, generation: int, keep: float) -> None:
+    for path in segment.generation(directory, generation).parent.iterdir():
+        if not path.name.isdigit() or int(path.name) >= generation:
+            continue
+        mark = _mark(directory, int(path.name))
+        if not mark.exists():
+            mark.touch()  # a crash came between the commit and the mark
+        if time.time() - mark.stat().st_mtime >= keep:
+            shutil.rmtree(path)
+            mark.unlink()

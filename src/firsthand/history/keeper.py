@@ -86,13 +86,20 @@ class Keeper:
         self.max_rows = max_rows
         place.create(directory)
         self._lock = place.lock(directory / "keeper.lock", "keeper")
-        self.manifest = Manifest(directory)
+        try:
+            self._open()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _open(self) -> None:
+        self.manifest = Manifest(self.directory)
         now = self.manifest.snapshot()
         self.generation = now.generation
         self.handed_over = now.handed_over
-        place.folder(segment.generation(directory, self.generation))
-        point_current(directory, self.generation)
-        self._cursor = Cursor(directory, now.handed_over)
+        place.folder(segment.generation(self.directory, self.generation))
+        place.point_current(self.directory, self.generation)
+        self._cursor = Cursor(self.directory, now.handed_over)
 
     def pass_once(self) -> int:
         """Hand over all that is durable now, and return the rows of it. Nothing is lost or doubled if it is killed."""
@@ -160,19 +167,6 @@ class Keeper:
             path = path_of(self.directory, number)
             if number < self.handed_over.file and time.time() - path.stat().st_mtime >= self.linger:
                 path.unlink()
-
-
-def point_current(directory: Path, number: int) -> None:
-    """Make the symlink `current` name a generation, atomically."""
-    target = f"{place.GENERATIONS}/{number}"
-    link = directory / place.CURRENT
-    if link.is_symlink() and str(link.readlink()) == target:
-        return
-    temporary = directory / f".{place.CURRENT}"
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    temporary.replace(link)
-    place.sync(directory)
 
 
 def run(keeper: Keeper, every: float, stop: Sequence[int]) -> None:

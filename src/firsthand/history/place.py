@@ -76,6 +76,19 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def point_current(directory: Path, number: int) -> None:
+    """Make the symlink `current` name a generation, atomically."""
+    target = f"{GENERATIONS}/{number}"
+    link = directory / CURRENT
+    if link.is_symlink() and str(link.readlink()) == target:
+        return
+    temporary = directory / f".{CURRENT}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(link)
+    sync(directory)
+
+
 def lock(path: Path, holder: str) -> int:
     """Hold `path` alone (flock) and return its descriptor. HistoryError where another process holds it."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)

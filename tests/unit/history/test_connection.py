@@ -7,7 +7,6 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from tests import samples
 
 from firsthand.errors import FirsthandError, HistoryError, UsageError
 from firsthand.history import arrow, ipc
@@ -16,6 +15,7 @@ from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
 from firsthand.schema.tables import TABLES
 from firsthand.wire.batch import Batch
+from tests import samples
 
 
 @pytest.fixture

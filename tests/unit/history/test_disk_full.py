@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests import require, samples
 
 from firsthand.errors import HistoryError
 from firsthand.history.log import LogReader, LogWriter
+from tests import require, samples
 
 
 @pytest.fixture

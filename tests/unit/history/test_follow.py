@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests import samples
-
 from firsthand.history.follow import Follower
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter, path_of
+from tests import samples
 
 
 def seen(follower: Follower) -> list[int]:

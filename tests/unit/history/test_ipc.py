@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests import samples
 
 from firsthand.errors import SchemaError
 from firsthand.history import arrow, ipc
 from firsthand.schema.tables import TABLES
 from firsthand.wire.batch import Batch, Fixed
+from tests import samples
 
 VALUES = {
     "int16": st.integers(-(2**15), 2**15 - 1),
@@ -83,7 +83,7 @@ def test_many_rows() -> None:
     ],
 )
 def test_what_does_not_fit_is_refused(batch: Batch) -> None:
-    """Law: no column, an unknown one, a wrong length or a wrong kind of vector is an error and never a damaged stream."""
+    """Law: no column, an unknown one, a wrong length or a wrong kind of vector is an error."""
     with pytest.raises(SchemaError):
         ipc.encode(batch)
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from tests import samples
 
 from firsthand.errors import HistoryError
 from firsthand.history import manifest, segment
 from firsthand.history.connection import History
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter, Position, Span, files, path_of
+from tests import samples
 
 ROOT = Path(__file__).parents[3]
 WRITER = """
@@ -102,7 +102,7 @@ def test_groups_are_bounded(tmp_path: Path) -> None:
 
 
 def test_a_pass_that_died_before_its_commit_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law: segments written without the manifest's commit are replaced by the redo, more rows included, never doubled."""
+    """Law: segments written without the manifest's commit are replaced by the redo, never doubled."""
 
     def fail(*_: object) -> None:
         raise KeyboardInterrupt

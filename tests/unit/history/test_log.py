@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests import samples
 
 from firsthand.errors import DamagedError, HistoryError
 from firsthand.history import arrow, log
 from firsthand.history.log import Chunk, Cursor, LogReader, LogWriter, Position, Span, files, path_of
 from firsthand.wire.batch import Batch
+from tests import samples
 
 
 def fill(directory: Path, chunks: int, first: int = 0) -> list[Position]:
