@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from firsthand.errors import DamagedError, FirsthandError
+from firsthand.errors import DamagedError, FirsthandError, HistoryError
 from firsthand.history import arrow, compact, place, segment
 from firsthand.history.chunk import Chunk, Position
 from firsthand.history.log import Cursor, files, path_of
@@ -124,14 +124,21 @@ class Keeper:
         group = self._gather()
         if group.end == group.start and not group.rows:
             return None
-        root = segment.generation(self.directory, self.generation)
-        span = (group.start, group.end)
-        written: list[Segment] = []
-        for name, parts in sorted(group.tables.items()):
-            written += segment.write(root, name, arrow.together(name, parts), group.node, span)
-        self.manifest.hand_over(written, group.end, group.damage)
+        try:
+            self.manifest.hand_over(self._write(group), group.end, group.damage)
+        except BaseException:
+            self._cursor.back(group.start)
+            raise
         self.handed_over = group.end
         return group.rows
+
+    def _write(self, group: Group) -> list[Segment]:
+        root = segment.generation(self.directory, self.generation)
+        written: list[Segment] = []
+        for name, parts in sorted(group.tables.items()):
+            rows = arrow.together(name, parts)
+            written += segment.write(root, name, rows, group.node, (group.start, group.end))
+        return written
 
     def _gather(self) -> Group:
         start = self._cursor.position
@@ -170,10 +177,16 @@ class Keeper:
 
 
 def run(keeper: Keeper, every: float, stop: Sequence[int]) -> None:
-    """Pass after pass, `every` seconds, until one of the descriptors is readable; then the last pass."""
+    """Pass after pass, `every` seconds, until one of the descriptors is readable; then the last pass.
+
+    A pass that fails (a full disk) is told on standard error and tried again: the log holds its rows meanwhile.
+    """
     while not select.select(stop, [], [], every)[0]:
-        keeper.pass_once()
-        keeper.tidy()
+        try:
+            keeper.pass_once()
+            keeper.tidy()
+        except HistoryError as error:
+            print(f"keeper: {error}", file=sys.stderr, flush=True)
     keeper.pass_once()
 
 

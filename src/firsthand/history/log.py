@@ -146,10 +146,10 @@ class LogWriter:
         return last
 
     def _begin(self, number: int) -> None:
-        """A new file, its name durable before the first chunk."""
+        """A new file, its name durable before the first chunk. One of that number can only be a failed attempt."""
         path = path_of(self.directory, number)
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
             place._give(path)
             place.sync(path.parent)
         except OSError as error:
@@ -191,7 +191,7 @@ class LogWriter:
         self._end += length
 
     def _take_back(self) -> None:
-        """Cut the file back to its last good chunk. A failed fdatasync leaves doubt about it: a new file follows."""
+        """Cut the file back to its last good chunk; what a failed fdatasync left in doubt goes with it."""
         try:
             os.ftruncate(self._file, self._end)
             os.lseek(self._file, self._end, os.SEEK_SET)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from firsthand.errors import HistoryError
+from firsthand.history.connection import History
+from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogReader, LogWriter
 from tests import require, samples
 
@@ -38,6 +40,24 @@ def test_a_full_disk(small: Path) -> None:
         filler.unlink()
         writer.append([samples.process_lives(20, first=acknowledged * 20)], [])
     assert len(list(LogReader(history))) == acknowledged + 1
+
+
+def test_a_keeper_on_a_full_disk(small: Path) -> None:
+    """Law: a pass that fails for want of room hands nothing over, and the next one hands over everything."""
+    history = small / "history"
+    with LogWriter(history, "n", "b") as writer:
+        writer.append([samples.process_lives(100)], [])
+    keeper = Keeper(history, linger=0)
+    filler = small / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError):
+        while True:
+            file.write(bytes(4096))
+    with pytest.raises(HistoryError, match="free space"):
+        keeper.pass_once()
+    filler.unlink()
+    assert keeper.pass_once() == 300
+    keeper.close()
+    assert History(history).connection().execute("SELECT count(*) FROM process").fetchall() == [(300,)]
 
 
 def test_a_read_only_disk(small: Path) -> None:
