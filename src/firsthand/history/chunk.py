@@ -152,11 +152,11 @@ class File:
         if len(rest) < length + size:
             return None
         if zlib.crc32(rest) != checksum:
-            raise self._damaged(offset, "its checksum does not hold")
+            raise self.damaged(offset, "its checksum does not hold")
         try:
             header = parse(rest[:length])
         except (ValueError, KeyError, TypeError) as error:
-            raise self._damaged(offset, f"its header is unreadable ({error})") from error
+            raise self.damaged(offset, f"its header is unreadable ({error})") from error
         here, after = Position(self.number, offset), Position(self.number, offset + FIXED.size + len(rest))
         return Chunk(header, here, after, memoryview(rest)[length:])
 
@@ -172,13 +172,14 @@ class File:
     def _fixed(self, start: bytes, offset: int) -> tuple[int, int, int]:
         magic, salt, at, size, length, _, checksum, own = FIXED.unpack(start)
         if magic != MAGIC or zlib.crc32(start[:_CHECKED]) != own or at != offset:
-            raise self._damaged(offset, "no chunk begins there")
+            raise self.damaged(offset, "no chunk begins there")
         if size > LIMIT or length > _HEADER_LIMIT or self.salt not in (None, salt):
-            raise self._damaged(offset, "its lengths or its salt are another file's")
+            raise self.damaged(offset, "its lengths or its salt are another file's")
         self.salt = salt
         return size, length, checksum
 
-    def _damaged(self, offset: int, what: str) -> DamagedError:
+    def damaged(self, offset: int, what: str) -> DamagedError:
+        """The error for a bad chunk of this file."""
         return DamagedError(
             f"log file {self.number:016d}.log is damaged at offset {offset}: {what}; the rows of that chunk are lost"
         )

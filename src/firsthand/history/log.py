@@ -150,7 +150,7 @@ class LogWriter:
         path = path_of(self.directory, number)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-            place._give(path)
+            place.give(path)
             place.sync(path.parent)
         except OSError as error:
             raise self._failed(error) from error
@@ -289,7 +289,7 @@ class Cursor:
             return None
         if chunk is None and final and offset < file.size:
             self._skip(file, offset)
-            raise file._damaged(offset, "the file ends within a chunk, and another file follows")
+            raise file.damaged(offset, "the file ends within a chunk, and another file follows")
         return chunk
 
     def _skip(self, file: File, offset: int) -> bool:

@@ -74,7 +74,7 @@ class Manifest:
             if not self._db.execute("SELECT count(*) FROM state").fetchone()[0]:
                 self._db.execute("INSERT INTO state VALUES (1, NULL)")
         self.path.chmod(0o640)
-        place._give(self.path)
+        place.give(self.path)
 
     def snapshot(self) -> Snapshot:
         """Everything, in one transaction."""

@@ -48,7 +48,7 @@ def create(directory: Path) -> None:
         if not directory.is_dir():
             directory.mkdir(parents=True, mode=MODE)
             directory.chmod(MODE)
-            _give(directory)
+            give(directory)
             sync(directory.parent)
     except OSError as error:
         raise HistoryError(
@@ -62,7 +62,7 @@ def folder(path: Path) -> Path:
         folder(path.parent)
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=MODE)
-        _give(path)
+        give(path)
         sync(path.parent)
     return path
 
@@ -102,6 +102,7 @@ def lock(path: Path, holder: str) -> int:
     return handle
 
 
-def _give(path: Path) -> None:
+def give(path: Path) -> None:
+    """Give a path to the group of those who may read, where there is one and we may."""
     with contextlib.suppress(KeyError, PermissionError):
         os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)

@@ -72,7 +72,7 @@ def _write_file(path: Path, rows: pa.Table) -> tuple[int, str]:
         store_schema=False,
     )
     path.chmod(0o640)
-    place._give(path)
+    place.give(path)
     with path.open("rb") as file:
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
