@@ -1,0 +1,186 @@
+"""What happens, as lines: one for each exec, folded where there are too many to read.
+
+Works on the log's Arrow columns: rows that are not shown never become Python objects.
+"""
+
+from __future__ import annotations
+
+import json
+import pwd
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from firsthand.ask import show
+from firsthand.history.follow import Follower
+from firsthand.schema import capability
+
+#: Columns that a line is made of.
+COLUMNS = (
+    "time",
+    "event",
+    "container",
+    "pod",
+    "namespace",
+    "parent_name",
+    "exe",
+    "script_raw",
+    "args",
+    "uid",
+    "euid",
+    "flag_names",
+    "cap_permitted",
+    "stdin",
+    "redacted",
+    "pid",
+    "exec_tgid",
+    "tty",
+)
+_SHOWN_FLAGS = ("SETUID", "SETGID", "FILECAPS", "MEMFD", "DELETED", "DRIFT", "ENTERED", "DETACHED", "ARGS_TRUNCATED")
+_INTERPRETERS = ("python", "perl", "ruby", "node", "php", "sh", "bash", "dash", "ash", "zsh", "busybox")
+_HOST = "host"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to show: lines with all the words, of one container (or `host`), with one of the flags."""
+
+    words: tuple[str, ...] = ()
+    container: str | None = None
+    flags: frozenset[str] = frozenset()
+    namespace: str | None = None
+    pod: str | None = None
+
+    def takes(self, row: dict[str, Any], line: str) -> bool:
+        """Whether a row and its line are wanted."""
+        if self.container and not (row["container"] or _HOST).startswith(self.container):
+            return False
+        if self.flags and not self.flags & set(row["shown_flags"]):
+            return False
+        if self.namespace and row["namespace"] != self.namespace:
+            return False
+        if self.pod and row["pod"] != self.pod:
+            return False
+        return all(word in line for word in self.words)
+
+    @property
+    def everything(self) -> bool:
+        """Nothing is left out."""
+        return not (self.words or self.container or self.flags or self.namespace or self.pod)
+
+
+class Live:
+    """The live view of `run`: follows the history's log, as `tail` does."""
+
+    def __init__(
+        self, history: Path, choice: Choice, form: str = "compact", fold: int = 20, ordinary: Iterable[str] = ()
+    ) -> None:
+        self.choice, self.form, self.fold = choice, form, fold
+        self.ordinary = capability.bits(ordinary)
+        self.follower = Follower(history, ("process",))
+        self._second, self._shown = 0.0, 0
+        self._folded: Counter[str] = Counter()
+
+    def show(self, wait: float) -> None:
+        """Print what has become durable within `wait` seconds."""
+        for _, table in self.follower.poll(wait):
+            self._table(table)
+        self._unfold(time.monotonic())
+        sys.stdout.flush()
+
+    def _table(self, table: pa.Table) -> None:
+        execs = table.filter(pc.equal(table["event"], "exec")).select(COLUMNS)
+        for start in range(0, len(execs), self.fold):
+            part = execs.slice(start, self.fold)
+            if self._shown >= self.fold and self.choice.everything:
+                self._fold_rest(execs.slice(start))
+                return
+            self._rows(part)
+
+    def _rows(self, part: pa.Table) -> None:
+        for row in part.to_pylist():
+            line = describe(row, self.ordinary, self.form)
+            if self.choice.takes(row, line):
+                self._line(row, line)
+
+    def _line(self, row: dict[str, Any], line: str) -> None:
+        self._unfold(time.monotonic())
+        if self._shown >= self.fold:
+            self._folded[_base(row["exe"])] += 1
+            return
+        self._shown += 1
+        print(line)
+
+    def _fold_rest(self, rest: pa.Table) -> None:
+        for entry in pc.value_counts(rest["exe"]).to_pylist():
+            self._folded[_base(entry["values"])] += entry["counts"]
+
+    def _unfold(self, now: float) -> None:
+        """At the end of a second that had too many lines, one that says what they were."""
+        if now - self._second < 1.0:
+            return
+        if self._folded and self.form == "compact":
+            most = ", ".join(f"{count} {name}" for name, count in self._folded.most_common(5))
+            print(f"             … {self._folded.total():,} more execs within a second: {most}")
+        self._folded.clear()
+        self._second, self._shown = now, 0
+
+    def close(self) -> None:
+        """Show the rest and let go."""
+        for _, table in self.follower.poll(0):
+            self._table(table)
+        self._unfold(self._second + 1.0)
+        sys.stdout.flush()
+        self.follower.close()
+
+
+def flags_of(row: dict[str, Any], ordinary: int) -> list[str]:
+    """What is remarkable about an exec, in the words of the live view."""
+    named = (row["flag_names"] or "").split(",")
+    found = [flag for flag in _SHOWN_FLAGS if flag in named]
+    if row["container"] and row["cap_permitted"] & ~ordinary and "DETACHED" not in named:
+        found.insert(0, "PRIVILEGED")
+    if {"MEMFD", "DELETED"} & set(named) or _piped_script(row):
+        found.append("FILELESS")
+    if row["redacted"]:
+        found.append("REDACTED")
+    return found
+
+
+def _piped_script(row: dict[str, Any]) -> bool:
+    """An interpreter that was given no script, and a pipe to read one from."""
+    name = _base(row["exe"])
+    return row["stdin"] == "pipe" and len(row["args"] or ()) <= 1 and name.startswith(_INTERPRETERS)
+
+
+def describe(row: dict[str, Any], ordinary: int, form: str = "compact") -> str:
+    """One exec as a line: time, container, parent > binary, arguments, user, flags. Adds `shown_flags` to the row."""
+    row["shown_flags"] = flags_of(row, ordinary)
+    if form == "jsonl":
+        return json.dumps(show.plain(row))
+    where = row["container"][:12] if row["container"] else _HOST
+    rest = show.arguments((row["args"] or [])[1:])
+    words = [f"{show.printable(row['parent_name'] or '?')} > {show.printable(row['exe'] or '?')}", rest]
+    words += [f"({user(row['euid'])})", " ".join(row["shown_flags"])]
+    return f"{row['time']:%H:%M:%S.%f}"[:12] + f" {where:<12} " + " ".join(word for word in words if word)
+
+
+@lru_cache(maxsize=1024)
+def user(uid: int) -> str:
+    """A user's name on this machine, or the number."""
+    try:
+        return show.printable(pwd.getpwuid(uid).pw_name)
+    except (KeyError, OverflowError):
+        return str(uid)
+
+
+def _base(path: str | None) -> str:
+    return show.printable((path or "?").rpartition("/")[2])

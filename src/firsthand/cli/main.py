@@ -1,0 +1,66 @@
+"""The command `firsthand`: its verbs, and errors as one line with an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from firsthand import __version__
+from firsthand.errors import FirsthandError
+
+VERBS = {
+    "run": "Observe in the foreground, until Ctrl-C or for --for.",
+    "ask": "Answer a question from the history; without one, list the questions.",
+    "tail": "Follow what is being recorded, from the history.",
+    "sql": "Query the history's tables, read-only; a shell without a query.",
+    "completion": "Print the completion script of a shell.",
+}
+
+
+class Verbs(click.Group):
+    """Verbs in modules of their own, imported when they are used: `--help` stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"firsthand.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="firsthand")
+def group() -> None:
+    """Security observability for Kubernetes, from the kernel, at first hand.
+
+    Exit codes: 0 answered, 1 failed, 2 wrong usage, 3 incomplete under --require-complete, 4 rows under --fail-on-rows.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        code = group.main(standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        code = 2
+    except click.exceptions.Abort:
+        code = 1
+    except FirsthandError as error:
+        print(f"firsthand: {error}", file=sys.stderr)
+        code = error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

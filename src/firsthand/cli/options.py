@@ -1,0 +1,62 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from firsthand import settings
+from firsthand.errors import UsageError
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+FORMATS = ("table", "wide", "json", "jsonl", "csv", "parquet")
+
+
+def history_option(function: _Function) -> _Function:
+    """--history, with its variable."""
+    return click.option(
+        "--history", type=click.Path(path_type=Path), help="The history's folder. [env: FIRSTHAND_HISTORY]"
+    )(function)
+
+
+def output_option(*formats: str) -> Callable[[_Function], _Function]:
+    """-o, of these formats, the first being the default."""
+    return click.option("-o", "--output", type=click.Choice(formats), default=formats[0], help="The form of the output.")
+
+
+def place(given: Path | None) -> Path:
+    """The history in force: the option, the variable, the settings file, the default."""
+    from firsthand.history.place import default_directory
+
+    if given is not None:
+        return given
+    named = os.environ.get("FIRSTHAND_HISTORY") or settings.load().history
+    return Path(named) if named else default_directory()
+
+
+def seconds(text: str) -> float:
+    """A duration such as 30s, 5m, 2h, 30d, 1.5h. UsageError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", text.strip())
+    if not found:
+        raise UsageError(f"{text!r} is no duration; write 30s, 5m, 2h or 30d")
+    return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """A moment: a duration ago, or an ISO time (UTC where it has no zone)."""
+    if text == "now":
+        return now
+    if re.fullmatch(r"\d+(?:\.\d+)?[smhdw]", text.strip()):
+        return now - timedelta(seconds=seconds(text))
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no time; write 30d, 2h, or an ISO time such as 2026-05-01T12:00Z") from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)

@@ -1,0 +1,134 @@
+"""`firsthand run`: observe in the foreground, and show it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from firsthand.cli import options
+from firsthand.errors import FirsthandError
+
+if TYPE_CHECKING:
+    from firsthand.cli.live import Live
+    from firsthand.session import Session
+
+
+@click.command()
+@options.history_option
+@click.option("--for", "duration", help="Stop by itself after this long: 30s, 5m, 2h.")
+@click.option("--quiet", is_flag=True, help="Show nothing of what happens.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Observe only this cgroup's folder (v1 or v2) and what is below it; may be repeated.",
+)
+@click.option("--instance", help="Name of the pin folder; two observers need two names.")
+@click.option("--filter", "words", multiple=True, help="Show only lines that hold this text; may be repeated.")
+@click.option("--container", help="Show only this container: the beginning of its id, or `host`.")
+@click.option("--flags", help="Show only execs with one of these flags, comma separated: PRIVILEGED,DRIFT.")
+@options.output_option("compact", "jsonl")
+def command(
+    history: Path | None,
+    duration: str | None,
+    quiet: bool,
+    scopes: tuple[Path, ...],
+    instance: str | None,
+    words: tuple[str, ...],
+    container: str | None,
+    flags: str | None,
+    output: str,
+) -> None:
+    """Observe this machine, or the cgroups of --scope, until Ctrl-C or for --for.
+
+    Prints `ready` on standard error when events are being recorded. Ctrl-C, SIGTERM and the end of --for drain, detach and
+    unpin, and exit 0.
+    """
+    from firsthand import settings
+    from firsthand.cli.live import Choice, Live
+    from firsthand.pipeline import ObserverOptions
+    from firsthand.session import Session
+
+    for scope in scopes:
+        if not scope.exists():
+            raise click.UsageError(f"--scope {scope}: no such folder; name a cgroup's folder below /sys/fs/cgroup")
+    until = None if duration is None else options.seconds(duration)
+    found = settings.load()
+    place = options.place(history).absolute()
+    chosen = ObserverOptions(
+        history=str(place),
+        scopes=tuple(str(scope) for scope in scopes),
+        instance=instance or found.instance,
+        hierarchy=found.hierarchy,
+        ring_bytes=found.ring_bytes,
+        poll=found.poll_ms,
+        commit=found.commit_ms,
+        redaction=found.redaction_mode,
+        redaction_key=found.redaction_key,
+        patterns=found.redaction_patterns,
+        environment=found.environment_allow,
+    )
+    choice = Choice(words, container, frozenset(flags.upper().split(",")) if flags else frozenset())
+    live = None if quiet else Live(place, choice, output, found.fold, found.ordinary_capabilities)
+    _observe(Session(chosen), live, until, place)
+
+
+def _observe(session: Session, live: Live | None, until: float | None, place: Path) -> None:
+    stopped: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: stopped.append(received))
+    session.start()
+    try:
+        if not session.wait_ready():
+            raise FirsthandError("the observer did not get ready within a minute; look at its messages above")
+        _say_ready(session, place)
+        end = None if until is None else time.monotonic() + until
+        failure = None
+        while not stopped and not failure and (end is None or time.monotonic() < end):
+            _turn(live, end)
+            failure = session.failed()
+    finally:
+        summary = session.stop()
+        if live is not None:
+            live.close()
+    print(_summary(summary.seconds, summary.recorded, summary.lost, place), file=sys.stderr)
+    if failure:
+        raise FirsthandError(f"{failure}; see its messages above")
+
+
+def _turn(live: Live | None, end: float | None) -> None:
+    """Show what came, or wait a little."""
+    wait = 0.25 if end is None else max(0.0, min(0.25, end - time.monotonic()))
+    if live is not None:
+        live.show(wait)
+    else:
+        time.sleep(wait)
+
+
+def _say_ready(session: Session, place: Path) -> None:
+    for note in session.summary.notes:
+        print(f"firsthand: {note}", file=sys.stderr)
+    for hook, why in session.summary.missing.items():
+        print(f"firsthand: blind spot: hook {hook} is missing on this kernel ({why})", file=sys.stderr)
+    if sys.stderr.isatty():
+        print(f"firsthand: recording into {place}; Ctrl-C ends it", file=sys.stderr)
+    print("ready", file=sys.stderr, flush=True)
+
+
+def _summary(seconds: float, recorded: int, lost: int, place: Path) -> str:
+    named = "" if "FIRSTHAND_HISTORY" in os.environ else f" --history {place}"
+    losses = "none lost" if not lost else f"{lost:,} LOST: answers over that time say so"
+    return (
+        f"\n{recorded:,} events in {seconds:.0f} s, {losses}. Ask next:\n"
+        f"  firsthand ask{named}                 what can be asked\n"
+        f"  firsthand ask privileged{named}\n"
+        f"  firsthand ask tree{named}\n"
+        f"  firsthand sql{named} 'SELECT exe, count(*) FROM process GROUP BY ALL ORDER BY 2 DESC LIMIT 9'"
+    )

@@ -1,0 +1,93 @@
+"""`firsthand sql`: the history's tables, read-only."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from firsthand.cli import options
+from firsthand.errors import FirsthandError
+
+if TYPE_CHECKING:
+    from firsthand.history.connection import History
+
+_HELP = """.tables          the tables
+.schema TABLE    its columns, with their types and meaning
+.quit            leave
+SELECT ...;      a query, ended by a semicolon"""
+
+
+@click.command()
+@click.argument("query", required=False)
+@options.history_option
+@options.output_option(*options.FORMATS)
+def command(query: str | None, history: Path | None, output: str) -> None:
+    """Query the history's tables with SQL, read-only; a shell without a QUERY.
+
+    Only SELECT and EXPLAIN are taken. `.schema TABLE` in the shell, or docs/events.md, tells the columns.
+    """
+    from firsthand.history.connection import History
+
+    found = History(options.place(history))
+    if query is None:
+        _shell(found, output)
+    else:
+        _run(found, query, output)
+
+
+def _run(history: History, query: str, output: str) -> None:
+    from firsthand.cli import output as forms
+
+    with history.sql(query) as result:
+        table = result.table()
+    forms.rows(table.column_names, [tuple(row.values()) for row in table.to_pylist()], output, sys.stdout)
+
+
+def _shell(history: History, output: str) -> None:
+    import readline  # noqa: F401  (gives input() its line editing and history)
+
+    history.connection().close()
+    print(f"{history.directory}: .help tells what can be typed", file=sys.stderr)
+    pending = ""
+    while True:
+        try:
+            line = input("     -> " if pending else "firsthand> ")
+        except EOFError:
+            return
+        except KeyboardInterrupt:
+            pending = ""
+            print()
+            continue
+        if not pending and line.startswith("."):
+            if line.strip() in (".quit", ".exit"):
+                return
+            print(_dot(line))
+            continue
+        pending = f"{pending}\n{line}".strip()
+        if pending.endswith(";"):
+            _try(history, pending, output)
+            pending = ""
+
+
+def _try(history: History, query: str, output: str) -> None:
+    try:
+        _run(history, query, output)
+    except FirsthandError as error:
+        print(f"firsthand: {error}", file=sys.stderr)
+
+
+def _dot(line: str) -> str:
+    from firsthand.schema.tables import TABLES
+
+    word, _, name = line.strip().partition(" ")
+    if word == ".tables":
+        return "\n".join(f"{table.name:<12} {table.doc}" for table in TABLES.values())
+    if word == ".schema" and name in TABLES:
+        rows = [f"{c.name:<20} {c.sql_type:<10} {c.doc}{f' [{c.unit}]' if c.unit else ''}" for c in TABLES[name].columns]
+        return "\n".join(rows)
+    if word == ".schema":
+        return f"no table {name!r}; there are {', '.join(TABLES)}"
+    return _HELP

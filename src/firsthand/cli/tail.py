@@ -1,0 +1,87 @@
+"""`firsthand tail`: follow the history from any number of terminals."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from firsthand.cli import options
+
+
+@click.command()
+@options.history_option
+@click.option("-n", "--namespace", help="Only this Kubernetes namespace.")
+@click.option("--pod", help="Only this pod.")
+@click.option("--container", help="Only this container: the beginning of its id, or `host`.")
+@click.option("--table", default="process", help="The table to follow; process by default.")
+@click.option("--from-start", is_flag=True, help="Begin with what the log still holds, not with now.")
+@options.output_option("compact", "jsonl")
+def command(
+    history: Path | None,
+    namespace: str | None,
+    pod: str | None,
+    container: str | None,
+    table: str,
+    from_start: bool,
+    output: str,
+) -> None:
+    """Follow what is being recorded, by reading the history: at no cost to the observer. Ctrl-C ends it."""
+    from firsthand import settings
+    from firsthand.cli.live import Choice
+    from firsthand.errors import UsageError
+    from firsthand.history.follow import Follower
+    from firsthand.schema import capability
+    from firsthand.schema.tables import TABLES
+
+    if table not in TABLES:
+        raise UsageError(f"no table {table!r}; there are {', '.join(TABLES)}")
+    choice = Choice(container=container, namespace=namespace, pod=pod)
+    ordinary = capability.bits(settings.load().ordinary_capabilities)
+    with Follower(options.place(history), (table,), from_now=not from_start) as follower:
+        while True:
+            for _, found in follower.poll(1.0):
+                _print(found.to_pylist(), choice, ordinary, output)
+
+
+def _print(rows: list[dict[str, Any]], choice: Any, ordinary: int, output: str) -> None:
+    for row in rows:
+        line = _line(row, ordinary, output)
+        if choice.takes(row, line):
+            print(line)
+    sys.stdout.flush()
+
+
+def _line(row: dict[str, Any], ordinary: int, output: str) -> str:
+    from firsthand.ask import show
+    from firsthand.cli import live
+
+    row.setdefault("shown_flags", [])
+    if output == "jsonl":
+        return json.dumps(show.plain({key: value for key, value in row.items() if value is not None}))
+    if row.get("event") == "exec":
+        return live.describe(row, ordinary)
+    where = row["container"][:12] if row["container"] else "host"
+    rest = {k: v for k, v in row.items() if v is not None and k in _TELLING}
+    words = " ".join(f"{key}={show.cell(value)}" for key, value in rest.items())
+    return f"{row['time']:%H:%M:%S.%f}"[:12] + f" {where:<12} {words}"
+
+
+_TELLING = (
+    "event",
+    "exe",
+    "pid",
+    "exit_code",
+    "exit_signal",
+    "cgroup_path",
+    "cause",
+    "events",
+    "detail",
+    "scope",
+    "recorded",
+    "lost",
+    "realtime",
+)

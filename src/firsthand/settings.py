@@ -1,0 +1,104 @@
+"""The settings file: found, read and checked. Every setting is described in settings.toml, which is also its default."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from firsthand.errors import UsageError
+
+DEFAULTS = Path(__file__).with_name("settings.toml")
+_MODES = ("mask", "hash", "drop")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked settings; times in milliseconds, `ring_bytes` a power of two."""
+
+    history: str | None
+    instance: str
+    hierarchy: str
+    ring_bytes: int
+    poll_ms: int
+    commit_ms: int
+    fold: int
+    ordinary_capabilities: tuple[str, ...]
+    redaction_mode: str
+    redaction_key: str
+    redaction_patterns: tuple[tuple[str, str], ...]
+    environment_allow: tuple[str, ...]
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings of the file in force over the defaults. UsageError names file, key, what was expected and found."""
+    found = _read(DEFAULTS)
+    path = where(os.environ if environ is None else environ)
+    if path is not None:
+        found = _merge(found, _read(path), path)
+    return _checked(found, path or DEFAULTS)
+
+
+def where(environ: Mapping[str, str]) -> Path | None:
+    """The settings file in force, or None where there is none. UsageError where $FIRSTHAND_CONFIG names no file."""
+    named = environ.get("FIRSTHAND_CONFIG")
+    if named:
+        if not Path(named).is_file():
+            raise UsageError(f"FIRSTHAND_CONFIG={named}: no such file; unset it or name one")
+        return Path(named)
+    home = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '/root')}/.config"
+    places = [Path("/etc/firsthand/config.toml"), Path(home) / "firsthand/config.toml"]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: {error}; correct it, or name another file by FIRSTHAND_CONFIG") from error
+
+
+def _merge(defaults: dict[str, Any], given: dict[str, Any], path: Path, prefix: str = "") -> dict[str, Any]:
+    known = {*defaults, "history"} if not prefix else set(defaults)
+    merged = dict(defaults)
+    for key, value in given.items():
+        if key not in known:
+            raise UsageError(f"{path}: unknown setting {prefix}{key}; known are {', '.join(sorted(known))}")
+        if isinstance(defaults.get(key), dict) and isinstance(value, dict) and key != "patterns":
+            merged[key] = _merge(defaults[key], value, path, f"{key}.")
+        else:
+            merged[key] = value
+    return merged
+
+
+def _checked(raw: dict[str, Any], path: Path) -> Settings:
+    def want(key: str, kind: type, value: Any) -> Any:
+        if type(value) is not kind:
+            raise UsageError(f"{path}: {key} must be {kind.__name__}, found {type(value).__name__} {value!r}")
+        return value
+
+    for key in ("ring_bytes", "poll_ms", "commit_ms", "fold"):
+        if want(key, int, raw[key]) < 1:
+            raise UsageError(f"{path}: {key} must be at least 1, found {raw[key]}")
+    if raw["ring_bytes"] < 4096 or raw["ring_bytes"] & (raw["ring_bytes"] - 1):
+        raise UsageError(f"{path}: ring_bytes must be a power of two of at least 4096, found {raw['ring_bytes']}")
+    redaction = raw["redaction"]
+    if redaction["mode"] not in _MODES:
+        raise UsageError(f"{path}: redaction.mode must be one of {', '.join(_MODES)}, found {redaction['mode']!r}")
+    return Settings(
+        history=want("history", str, raw["history"]) if "history" in raw else None,
+        instance=want("instance", str, raw["instance"]),
+        hierarchy=want("hierarchy", str, raw["hierarchy"]),
+        ring_bytes=raw["ring_bytes"],
+        poll_ms=raw["poll_ms"],
+        commit_ms=raw["commit_ms"],
+        fold=raw["fold"],
+        ordinary_capabilities=tuple(want("ordinary_capabilities", list, raw["ordinary_capabilities"])),
+        redaction_mode=redaction["mode"],
+        redaction_key=want("redaction.key", str, redaction["key"]),
+        redaction_patterns=tuple(sorted(want("redaction.patterns", dict, redaction["patterns"]).items())),
+        environment_allow=tuple(want("environment.allow", list, raw["environment"]["allow"])),
+    )
