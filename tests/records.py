@@ -39,7 +39,9 @@ def record(event: str, values: Mapping[str, Any], table: str = "process") -> byt
     return bytes(whole)
 
 
-def ring(records: Sequence[bytes], size: int = 1 << 20, start: int = 0, busy: int | None = None) -> tuple[NDArray[np.uint8], int]:
+def ring(
+    records: Sequence[bytes], size: int = 1 << 20, start: int = 0, busy: int | None = None
+) -> tuple[NDArray[np.uint8], int]:
     """Records in a ring's doubly mapped data, from position `start`: (data of 2 * size bytes, end position).
 
     `busy` is the number of the record that is still being written.

@@ -1,16 +1,16 @@
 """The one tree of errors.
 
-    FirsthandError                 exit 1: it failed, and the message says what to do
-    |- UsageError                  exit 2: the command's words are wrong
-    |- IncompleteError             exit 3: completeness was required and is not there
-    |- ProbeError                  programs could not be brought into the kernel
-    |  |- NotSupportedError        this kernel or machine lacks what is needed
-    |  `- BusyError                another observer holds the instance
-    |- WireError                   bytes from the ring do not fit their layout
-    |- SchemaError                 a description of the events is missing or contradicts the lock
-    |- RedactionError              a redaction pattern cannot be used
-    `- HistoryError                the record cannot be written or read
-       `- DamagedError             a part of the record fails its checksum
+FirsthandError                 exit 1: it failed, and the message says what to do
+|- UsageError                  exit 2: the command's words are wrong
+|- IncompleteError             exit 3: completeness was required and is not there
+|- ProbeError                  programs could not be brought into the kernel
+|  |- NotSupportedError        this kernel or machine lacks what is needed
+|  `- BusyError                another observer holds the instance
+|- WireError                   bytes from the ring do not fit their layout
+|- SchemaError                 a description of the events is missing or contradicts the lock
+|- RedactionError              a redaction pattern cannot be used
+`- HistoryError                the record cannot be written or read
+   `- DamagedError             a part of the record fails its checksum
 """
 
 

@@ -54,7 +54,7 @@ class Session:
         if line is None:
             return False
         self._take(line)
-        return line["event"] == "ready"
+        return bool(line["event"] == "ready")
 
     def failed(self) -> str | None:
         """Why a process has ended by itself, or None while both run."""

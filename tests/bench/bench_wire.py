@@ -29,7 +29,12 @@ def _lives() -> list[bytes]:
     for i in range(LIVES):
         context = {**_CONTEXT, "exec_tgid": i, "exec_start": i * 1000, "seq": 3 * i}
         records.append(record("fork", context))
-        texts = {"exe": b"/usr/local/bin/worker", "cwd": b"/srv", "args": b"worker\0--job\0%d\0" % i, "env": _ENVIRONMENT}
+        texts = {
+            "exe": b"/usr/local/bin/worker",
+            "cwd": b"/srv",
+            "args": b"worker\0--job\0%d\0" % i,
+            "env": _ENVIRONMENT,
+        }
         records.append(record("exec", {**context, **texts, "filename_raw": b"/usr/local/bin/worker", "exec_number": 1}))
         records.append(record("exit", {**context, "exit_signal": -1}))
     return records

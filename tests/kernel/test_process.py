@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import shutil
 import signal
@@ -53,7 +54,9 @@ def _one(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _exec_of(observed: Observed, pid: int) -> dict[str, Any]:
-    return _one(observed.rows(f"SELECT * FROM process WHERE event = 'exec' AND pid = {pid} ORDER BY exec_number DESC LIMIT 1"))
+    return _one(
+        observed.rows(f"SELECT * FROM process WHERE event = 'exec' AND pid = {pid} ORDER BY exec_number DESC LIMIT 1")
+    )
 
 
 def _exit_of(observed: Observed, pid: int) -> dict[str, Any]:
@@ -111,7 +114,7 @@ def test_nothing_outside_the_scope_is_recorded(cgroup: TestCgroup, history: Path
         inside.wait()
     assert observed.rows(f"SELECT pid FROM process WHERE pid = {outside.pid}") == []
     assert _exec_of(observed, inside.pid)["exe"] == "/usr/bin/true"
-    assert observed.rows(f"SELECT DISTINCT cgroup_id FROM process") == [{"cgroup_id": cgroup.path.stat().st_ino}]
+    assert observed.rows("SELECT DISTINCT cgroup_id FROM process") == [{"cgroup_id": cgroup.path.stat().st_ino}]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +219,10 @@ def test_drift_is_a_binary_of_the_upper_layer(cgroup: TestCgroup, history: Path,
         (executable_dir / name).mkdir()
     shutil.copy("/bin/true", executable_dir / "lower/shipped")
     merged = executable_dir / "merged"
-    options = ",".join(f"{k}={executable_dir / v}" for k, v in zip(("lowerdir", "upperdir", "workdir"), ("lower", "upper", "work"), strict=True))
+    options = ",".join(
+        f"{k}={executable_dir / v}"
+        for k, v in zip(("lowerdir", "upperdir", "workdir"), ("lower", "upper", "work"), strict=True)
+    )
     subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(merged)], check=True)
     try:
         shutil.copy("/bin/true", merged / "dropped")
@@ -300,7 +306,7 @@ def test_a_chain_of_shells_is_one_lineage(cgroup: TestCgroup, history: Path) -> 
         assert child.wait() == 5
     rows = observed.rows("SELECT exec_id, parent_exec_id, pid FROM process WHERE event = 'exec' ORDER BY ktime")
     assert len(rows) == 12 and rows[0]["pid"] == child.pid
-    for parent, row in zip(rows, rows[1:], strict=False):
+    for parent, row in itertools.pairwise(rows):
         assert row["parent_exec_id"] == parent["exec_id"]
 
 
@@ -352,7 +358,9 @@ def test_exec_from_a_thread_stays_the_same_process(cgroup: TestCgroup, history: 
     with Observed(history, [cgroup.path]) as observed:
         child = cgroup.run([str(program), "/bin/true"])
         assert child.wait() == 0
-    first, second = observed.rows(f"SELECT * FROM process WHERE event = 'exec' AND pid = {child.pid} ORDER BY exec_number")
+    first, second = observed.rows(
+        f"SELECT * FROM process WHERE event = 'exec' AND pid = {child.pid} ORDER BY exec_number"
+    )
     assert second["exe"] == "/usr/bin/true" and "FROM_THREAD" in second["flag_names"]
     assert second["previous_exec_id"] == first["exec_id"] and second["parent_exec_id"] == first["parent_exec_id"]
     assert _exit_of(observed, child.pid)["exec_id"] == second["exec_id"]
@@ -366,7 +374,9 @@ def test_forks_that_never_exec_have_a_life(cgroup: TestCgroup, history: Path) ->
         assert child.wait() == 0
     parent = _exec_of(observed, child.pid)
     rows = observed.rows(f"SELECT * FROM process WHERE parent_tgid = {child.pid} ORDER BY ktime")
-    assert [(r["event"], r["exit_code"]) for r in rows] == [(e, c) for i in range(3) for e, c in (("fork", None), ("exit", i))]
+    assert [(r["event"], r["exit_code"]) for r in rows] == [
+        (e, c) for i in range(3) for e, c in (("fork", None), ("exit", i))
+    ]
     assert {r["exe"] for r in rows} == {parent["exe"]} and {r["parent_exec_id"] for r in rows} == {parent["exec_id"]}
     for fork, ended in zip(rows[::2], rows[1::2], strict=True):
         assert fork["exec_id"] == ended["exec_id"]
@@ -399,7 +409,7 @@ def test_a_reused_pid_joins_no_two_processes(cgroup: TestCgroup, history: Path, 
     assert [row["pid"] for row in forks] == orphans
     for owner, orphan in zip(owners, forks, strict=True):
         assert orphan["parent_exec_id"] == owner["exec_id"]
-    execs = observed.rows(f"SELECT * FROM process WHERE event = 'exec' AND exe = '/usr/bin/true' ORDER BY ktime")
+    execs = observed.rows("SELECT * FROM process WHERE event = 'exec' AND exe = '/usr/bin/true' ORDER BY ktime")
     parents = {row["pid"]: row["parent_exec_id"] for row in forks}
     assert len(execs) == times
     for row in execs:
@@ -457,7 +467,9 @@ def test_an_ordinary_user_is_told_what_is_missing(tmp_path: Path) -> None:
     """Without root it does not start, says so and exits 1."""
     place = Path("/var/tmp") / f"firsthand-user-{os.getpid()}"
     command = [sys.executable, "-m", "firsthand", "run", "--history", str(place)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, user=65534, group=65534, env={"HOME": "/"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, user=65534, group=65534, env={"HOME": "/"}
+    )
     assert done.returncode == 1 and "root" in done.stderr
 
 

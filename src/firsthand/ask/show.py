@@ -6,14 +6,14 @@ import unicodedata
 from datetime import datetime
 from typing import Any
 
-#: Unicode general categories that are escaped: controls, formats (bidirectional overrides), surrogates, private, unassigned,
-#: line and paragraph separators.
+#: Unicode general categories that are escaped: controls, formats (bidirectional overrides), surrogates, private,
+#: unassigned, line and paragraph separators.
 _HARMFUL = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 SAFE_INTEGER = 1 << 53
 
 
 def printable(text: str) -> str:
-    """Control characters, terminal escapes, newlines and bidirectional marks as \\x1b, \\n, \\u202e; the rest as it is."""
+    """Control characters, terminal escapes, newlines, bidirectional marks as \\x1b, \\n, \\u202e; the rest as it is."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_shown(character) for character in text)

@@ -28,7 +28,9 @@ def history_option(function: _Function) -> _Function:
 
 def output_option(*formats: str) -> Callable[[_Function], _Function]:
     """-o, of these formats, the first being the default."""
-    return click.option("-o", "--output", type=click.Choice(formats), default=formats[0], help="The form of the output.")
+    return click.option(
+        "-o", "--output", type=click.Choice(formats), default=formats[0], help="The form of the output."
+    )
 
 
 def place(given: Path | None) -> Path:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from firsthand.cli.live import Live
     from firsthand.session import Session
 
+_QUERY = "SELECT exe, count(*) FROM process GROUP BY ALL ORDER BY 2 DESC LIMIT 9"
+
 
 @click.command()
 @options.history_option
@@ -48,8 +50,8 @@ def command(
 ) -> None:
     """Observe this machine, or the cgroups of --scope, until Ctrl-C or for --for.
 
-    Prints `ready` on standard error when events are being recorded. Ctrl-C, SIGTERM and the end of --for drain, detach and
-    unpin, and exit 0.
+    Prints `ready` on standard error when events are being recorded. Ctrl-C, SIGTERM and the end of --for drain,
+    detach and unpin, and exit 0.
     """
     from firsthand import settings
     from firsthand.cli.live import Choice, Live
@@ -130,5 +132,5 @@ def _summary(seconds: float, recorded: int, lost: int, place: Path) -> str:
         f"  firsthand ask{named}                 what can be asked\n"
         f"  firsthand ask privileged{named}\n"
         f"  firsthand ask tree{named}\n"
-        f"  firsthand sql{named} 'SELECT exe, count(*) FROM process GROUP BY ALL ORDER BY 2 DESC LIMIT 9'"
+        f"  firsthand sql{named} '{_QUERY}'"
     )

@@ -86,7 +86,9 @@ def _dot(line: str) -> str:
     if word == ".tables":
         return "\n".join(f"{table.name:<12} {table.doc}" for table in TABLES.values())
     if word == ".schema" and name in TABLES:
-        rows = [f"{c.name:<20} {c.sql_type:<10} {c.doc}{f' [{c.unit}]' if c.unit else ''}" for c in TABLES[name].columns]
+        rows = [
+            f"{c.name:<20} {c.sql_type:<10} {c.doc}{f' [{c.unit}]' if c.unit else ''}" for c in TABLES[name].columns
+        ]
         return "\n".join(rows)
     if word == ".schema":
         return f"no table {name!r}; there are {', '.join(TABLES)}"

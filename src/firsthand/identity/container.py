@@ -29,7 +29,13 @@ _RUNTIMES = {
     "nerdctl": "containerd",
 }
 #: Parents that tell the runtime of a bare id below them.
-_PARENTS = {"docker": "docker", "libpod_parent": "podman", "default": "containerd", "moby": "docker", "k8s.io": "containerd"}
+_PARENTS = {
+    "docker": "docker",
+    "libpod_parent": "podman",
+    "default": "containerd",
+    "moby": "docker",
+    "k8s.io": "containerd",
+}
 _CLASSES = {"burstable": "burstable", "besteffort": "besteffort"}
 
 
@@ -83,7 +89,9 @@ def _pod(parts: list[str]) -> tuple[str | None, str | None]:
     for place in range(len(parts) - 1, -1, -1):
         found = _POD.search(parts[place])
         above = parts[: place + 1]
-        if found and any(part.startswith("kubepods") or "-kubepods" in part or "kubelet-kube" in part for part in above):
+        if found and any(
+            part.startswith("kubepods") or "-kubepods" in part or "kubelet-kube" in part for part in above
+        ):
             return found[1].replace("_", "-"), _qos(parts[: place + 1])
     return None, None
 

@@ -75,7 +75,12 @@ class Resolver:
         exe: Text = columns["exe"]
         codes = self.images.follow(
             _event_codes(columns["event"]),
-            *(columns[f"{who}_{part}"].values for who in ("exec", "parent") for part in ("tgid", "start", "number")),
+            columns["exec_tgid"].values,
+            columns["exec_start"].values,
+            columns["exec_number"].values,
+            columns["parent_tgid"].values,
+            columns["parent_start"].values,
+            columns["parent_number"].values,
             exe.offsets,
             exe.data,
         )

@@ -263,6 +263,6 @@ def read_existing(loaded: Loaded) -> None:
     for program in loaded.programs:
         if program.hook in EXISTING:
             iterator = libbpf.call("bpf_iter_create", libbpf.library().bpf_link__fd(program.link))
-            with open(iterator, "rb", buffering=0) as stream:
+            with os.fdopen(iterator, "rb", buffering=0) as stream:
                 while stream.read(4096):
                     pass

@@ -116,8 +116,13 @@ def parse(raw: bytes) -> Btf:
     return btf
 
 
+def _words(raw: bytes, at: int) -> tuple[int, int, int]:
+    first, second, third = _TYPE.unpack_from(raw, at)
+    return int(first), int(second), int(third)
+
+
 def _read_type(btf: Btf, raw: bytes, at: int) -> int:
-    name, info, value = _TYPE.unpack_from(raw, at)
+    name, info, value = _words(raw, at)
     kind, vlen = (info >> 24) & 0x1F, info & 0xFFFF
     fixed, each = _EXTRA.get(kind, (0, 0))
     size = fixed + each * vlen

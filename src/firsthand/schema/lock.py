@@ -58,7 +58,9 @@ def columns_of(field: Field) -> list[Column]:
     if role == "environment":
         return [
             Column(f"{field.name}_names", "list", field.doc, source=source),
-            Column(f"{field.name}_values", "list", "NAME=value of the allow-listed names; none by default", source=source),
+            Column(
+                f"{field.name}_values", "list", "NAME=value of the allow-listed names; none by default", source=source
+            ),
         ]
     if role == "list":
         return [Column(field.name, "list", field.doc, source=source), _original(field.name)]

@@ -21,9 +21,7 @@ from firsthand.wire import _drain
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector, spread, text
 
 Bytes = NDArray[np.uint8]
-_ListParts = tuple[
-    NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_], int
-]
+_ListParts = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_], int]
 _ABSENT = -1
 
 

@@ -38,7 +38,7 @@ def tidy(directory: Path, keep: float = 600) -> None:
 
 def alone(directory: Path) -> list[tuple[object, ...]]:
     read = f"read_parquet('{directory}/current/process/**/*.parquet')"
-    sql = f"SELECT count(*), count(DISTINCT (exec_tgid, event)) FROM {read}"  # noqa: S608
+    sql = f"SELECT count(*), count(DISTINCT (exec_tgid, event)) FROM {read}"
     return duckdb.connect().sql(sql).fetchall()
 
 

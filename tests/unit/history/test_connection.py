@@ -84,11 +84,11 @@ def test_ids_as_text(half: Path) -> None:
 def test_duckdb_alone_reads_the_same(half: Path) -> None:
     """Law: once everything is handed over, read_parquet of current/ gives the same rows as `firsthand sql`."""
     names = ", ".join(TABLES["process"].names)
-    before = table(half, f"SELECT {names} FROM process ORDER BY seq, cpu")  # noqa: S608
+    before = table(half, f"SELECT {names} FROM process ORDER BY seq, cpu")
     keep(half)
-    after = table(half, f"SELECT {names} FROM process ORDER BY seq, cpu")  # noqa: S608
+    after = table(half, f"SELECT {names} FROM process ORDER BY seq, cpu")
     read = f"read_parquet('{half}/current/process/**/*.parquet')"
-    alone = duckdb.connect().sql(f"SELECT {names} FROM {read} ORDER BY seq, cpu")  # noqa: S608
+    alone = duckdb.connect().sql(f"SELECT {names} FROM {read} ORDER BY seq, cpu")
     assert before.to_pylist() == after.to_pylist() == alone.to_arrow_table().to_pylist()
     assert after.schema == before.schema
 
@@ -100,7 +100,7 @@ def test_hostile_bytes_survive(tmp_path: Path) -> None:
     names = ", ".join(batch.columns)
     with LogWriter(tmp_path, "n'; DROP TABLE process; --", "b") as writer:
         writer.append([batch], [])
-    sql = f"SELECT {names} FROM process ORDER BY time"  # noqa: S608
+    sql = f"SELECT {names} FROM process ORDER BY time"
     ordered = [{name: row[name] for name in batch.columns} for row in wanted]
     assert table(tmp_path, sql).to_pylist() == ordered
     keep(tmp_path)

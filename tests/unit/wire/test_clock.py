@@ -14,7 +14,10 @@ def _clock(samples: list[Sample]) -> Clock:
 def test_times_are_exact_microseconds() -> None:
     """time = realtime of the sample + (ktime - boottime of the sample), cut to microseconds."""
     clock = _clock([Sample(1_700_000_000_000_000_000, 5_000_000_000)])
-    assert clock.times(np.array([5_000_000_000, 5_000_001_999])).tolist() == [1_700_000_000_000_000, 1_700_000_000_000_001]
+    assert clock.times(np.array([5_000_000_000, 5_000_001_999])).tolist() == [
+        1_700_000_000_000_000,
+        1_700_000_000_000_001,
+    ]
 
 
 def test_a_sample_lasts_a_minute_unless_the_clock_steps() -> None:

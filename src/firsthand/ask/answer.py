@@ -1,0 +1,96 @@
+"""What is asked and what is answered: plain data, the same for the terminal, JSON and later HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Window:
+    """From `since` to before `until`, UTC."""
+
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What every question can be narrowed by; None means everything."""
+
+    namespace: str | None = None
+    pod: str | None = None
+    selector: str | None = None
+    node: str | None = None
+
+    @property
+    def conditions(self) -> list[tuple[str, list[Any]]]:
+        """SQL conditions with their parameters. A pod is named by its name or its uid."""
+        found: list[tuple[str, list[Any]]] = []
+        if self.namespace is not None:
+            found.append(("namespace = ?", [self.namespace]))
+        if self.pod is not None:
+            found.append(("(pod = ? OR pod_uid = ?)", [self.pod, self.pod]))
+        if self.node is not None:
+            found.append(("node = ?", [self.node]))
+        return found
+
+
+@dataclass
+class Asked:
+    """One question put to one history. `ordinary` is the capability set of an ordinary container."""
+
+    connection: duckdb.DuckDBPyConnection
+    window: Window
+    arguments: list[str]
+    filters: Filters = field(default_factory=Filters)
+    limit: int = 1000
+    ordinary: int = 0
+    could: bool = False
+
+    def where(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
+        """The window, the filters and more conditions as one WHERE clause with its parameters."""
+        conditions = [("time >= ? AND time < ?", [_naive(self.window.since), _naive(self.window.until)])]
+        conditions += [*self.filters.conditions, *more]
+        return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
+
+    def rows(self, query: str, parameters: list[Any]) -> list[dict[str, Any]]:
+        """A query's rows by column name."""
+        result = self.connection.execute(query, parameters)
+        names = [column[0] for column in result.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    def number(self, query: str, parameters: list[Any]) -> int:
+        """A query's single number."""
+        found = self.connection.execute(query, parameters).fetchone()
+        return int(found[0] or 0) if found else 0
+
+
+@dataclass
+class Found:
+    """What a question found: the sentence, the rows (at most the limit), how many there were; `lines` stand for a table."""
+
+    sentence: str
+    rows: list[dict[str, Any]]
+    total: int
+    columns: list[str] = field(default_factory=list)
+    lines: list[str] | None = None
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=None)
+
+
+def cut(rows: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
+    """The first rows, and no more."""
+    return rows[:limit]
+
+
+def counted(number: int, of: int, what: str) -> str:
+    """`Yes: 3 of 1,204 execs` or `No: 0 of 1,204 execs`."""
+    return f"{'Yes' if number else 'No'}: {number:,} of {of:,} {what}"

@@ -1,0 +1,198 @@
+"""Whether an answer's evidence is complete, and if not, why: judged by the rows of `observer` and `loss` (law 2)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import duckdb
+
+from firsthand.ask.answer import Window
+
+#: A running observer says that it is alive every ten seconds; one that was silent for longer has ended.
+ALIVE_WITHIN = timedelta(seconds=15)
+_BEGIN = "start"
+
+
+@dataclass
+class Span:
+    """One observer's time: from `ready` to `stop`, or its last sign of life; `open` where it never said that it stopped."""
+
+    node: str
+    begin: datetime
+    end: datetime
+    scope: str | None
+    hooks: dict[str, str]
+    blind_spots: list[str]
+    settings: dict[str, Any]
+    open: bool = True
+
+
+@dataclass
+class Completeness:
+    """The judgement, as it stands in every answer."""
+
+    complete: bool
+    observed: list[tuple[datetime, datetime]]
+    history_begins: datetime | None
+    events_held: int
+    events_lost: int
+    blind_spots: list[str]
+    reasons: list[str]
+    scope: list[str] = field(default_factory=list)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON objects and ISO times."""
+        return {
+            "complete": self.complete,
+            "observed": [[iso(begin), iso(end)] for begin, end in self.observed],
+            "history_begins": iso(self.history_begins) if self.history_begins else None,
+            "events_held": self.events_held,
+            "events_lost": self.events_lost,
+            "blind_spots": self.blind_spots,
+            "reasons": self.reasons,
+            "scope": self.scope,
+        }
+
+
+def iso(moment: datetime) -> str:
+    """UTC with a Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def spans(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Span]:
+    """Everything that was ever observed, in order. A span that is open and was alive just now reaches to now."""
+    query = """SELECT node, boot, instance, time, event, scope, hooks, blind_spots, settings FROM observer
+               ORDER BY node, boot, instance, time, recorded"""
+    found: list[Span] = []
+    last: tuple[str, str, str] | None = None
+    for node, boot, instance, time, event, scope, hooks, blind, settings in connection.execute(query).fetchall():
+        moment = time.replace(tzinfo=UTC)
+        if event == _BEGIN or last != (node, boot, instance):
+            found.append(Span(node, moment, moment, scope, {}, [], {}))
+        last = (node, boot, instance)
+        span = found[-1]
+        span.begin = moment if event == "ready" else span.begin
+        span.end, span.open = moment, event != "stop"
+        span.hooks, span.blind_spots = json.loads(hooks or "{}"), json.loads(blind or "[]")
+        span.settings = json.loads(settings or "{}")
+    for span in found:
+        if span.open and now - span.end <= ALIVE_WITHIN:
+            span.end = now
+    return sorted(found, key=lambda span: span.begin)
+
+
+def extent(found: list[Span], now: datetime) -> Window:
+    """The whole history: from its beginning to its end, which is now while it is being written."""
+    if not found:
+        return Window(now, now)
+    return Window(min(span.begin for span in found), max(span.end for span in found))
+
+
+def judge(
+    connection: duckdb.DuckDBPyConnection,
+    found: list[Span],
+    window: Window,
+    tables: tuple[str, ...],
+    hooks_of: dict[str, str],
+    *,
+    node: str | None = None,
+    arguments_matter: bool = False,
+) -> Completeness:
+    """Whether `window` was observed in whole with all that `tables` need. `hooks_of` gives the table of each hook."""
+    mine = [span for span in found if node is None or span.node == node]
+    inside = [span for span in mine if span.end >= window.since and span.begin <= window.until]
+    lost = _losses(connection, window, tables)
+    reasons = _gaps(mine, window) + lost[1] + _missing(inside, tables, hooks_of) + _scopes(inside)
+    if arguments_matter:
+        reasons += _left_out(inside)
+    scope = sorted({text for span in inside if span.scope for text in span.scope.split("\n")})
+    blind = sorted({spot for span in inside for spot in span.blind_spots})
+    blind += [f"outside the cgroup {text} nothing was recorded" for text in scope]
+    return Completeness(
+        complete=not reasons,
+        observed=_merged([(max(s.begin, window.since), min(s.end, window.until)) for s in inside]),
+        history_begins=min((span.begin for span in mine), default=None),
+        events_held=_held(connection, window, tables),
+        events_lost=lost[0],
+        blind_spots=blind,
+        reasons=reasons,
+        scope=scope,
+    )
+
+
+def _held(connection: duckdb.DuckDBPyConnection, window: Window, tables: tuple[str, ...]) -> int:
+    bounds = [window.since.replace(tzinfo=None), window.until.replace(tzinfo=None)]
+    total = 0
+    for table in tables:
+        query = f"SELECT count(*) FROM {table} WHERE time >= ? AND time <= ?"  # noqa: S608 (a table of TABLES)
+        row = connection.execute(query, bounds).fetchone()
+        total += int(row[0]) if row else 0
+    return total
+
+
+def _gaps(mine: list[Span], window: Window) -> list[str]:
+    """What of the window nobody observed, for each node that the history knows."""
+    if not mine:
+        return [f"nothing was recorded from {iso(window.since)} to {iso(window.until)}"]
+    reasons = []
+    begins = min(span.begin for span in mine)
+    if begins > window.since:
+        reasons.append(f"the history begins at {iso(begins)}, after the window's start at {iso(window.since)}")
+    for name in sorted({span.node for span in mine}):
+        at = max(window.since, begins)
+        of_node = [span for span in mine if span.node == name]
+        for begin, end in [*_merged([(s.begin, s.end) for s in of_node]), (window.until, window.until)]:
+            if begin > at and at < window.until:
+                reasons.append(f"not recorded from {iso(at)} to {iso(min(begin, window.until))} on {name}")
+            at = max(at, end)
+    return reasons
+
+
+def _merged(pairs: list[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
+    merged: list[tuple[datetime, datetime]] = []
+    for begin, end in sorted(pairs):
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((begin, end))
+    return merged
+
+
+def _losses(connection: duckdb.DuckDBPyConnection, window: Window, tables: tuple[str, ...]) -> tuple[int, list[str]]:
+    """Events lost in the window that the tables could have held, and a sentence for each cause."""
+    query = """SELECT cause, detail, sum(events), min(since), max(until) FROM loss
+               WHERE until >= ? AND since <= ? AND (table_name IS NULL OR list_contains(?, table_name))
+               GROUP BY cause, detail ORDER BY cause, detail"""
+    bounds = [window.since.replace(tzinfo=None), window.until.replace(tzinfo=None), list(tables)]
+    total, reasons = 0, []
+    for cause, detail, events, since, until in connection.execute(query, bounds).fetchall():
+        total += int(events)
+        between = f"between {iso(since.replace(tzinfo=UTC))} and {iso(until.replace(tzinfo=UTC))}"
+        reasons.append(f"{int(events):,} events or values lost {between} ({cause}{f': {detail}' if detail else ''})")
+    return total, reasons
+
+
+def _missing(inside: list[Span], tables: tuple[str, ...], hooks_of: dict[str, str]) -> list[str]:
+    missing = {
+        name: state
+        for span in inside
+        for name, state in span.hooks.items()
+        if state.startswith("missing") and hooks_of.get(name) in tables
+    }
+    return [f"hook {name} was {state}" for name, state in sorted(missing.items())]
+
+
+def _scopes(inside: list[Span]) -> list[str]:
+    scopes = {span.scope for span in inside}
+    if len(scopes) <= 1:
+        return []
+    named = "; ".join(sorted((scope or "the whole machine").replace("\n", ", ") for scope in scopes))
+    return [f"the scope changed within the window: {named}"]
+
+
+def _left_out(inside: list[Span]) -> list[str]:
+    modes = {span.settings.get("redaction") for span in inside} & {"hash", "drop"}
+    return [f"arguments were kept by redaction mode {mode!r} only" for mode in sorted(str(mode) for mode in modes)]

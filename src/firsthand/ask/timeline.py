@@ -1,0 +1,51 @@
+"""`timeline`: everything in the order in which it happened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from firsthand.ask.answer import Asked, Found
+from firsthand.ask.processes import identify
+
+NEEDS = ("process", "container")
+_COLUMNS = ["time", "table", "event", "container", "exec_id", "what", "detail"]
+_PROCESS = """SELECT time, ktime, 'process' AS "table", event, container, exec_id, exe AS what,
+    CASE WHEN event = 'exit' THEN coalesce('code ' || exit_code, 'signal ' || exit_signal)
+         ELSE coalesce(array_to_string(args, ' '), '') END AS detail FROM process WHERE """
+_CONTAINER = """SELECT time, ktime, 'container' AS "table", event, container, exec_id, cgroup_path AS what,
+    coalesce(runtime, '') AS detail FROM container WHERE """
+_LOSS = """SELECT time, ktime, 'loss' AS "table", cause AS event, container, NULL AS exec_id, detail AS what,
+    events || ' lost' AS detail FROM loss WHERE """
+_OBSERVER = """SELECT time, ktime, 'observer' AS "table", event, container, NULL AS exec_id, kernel AS what,
+    coalesce(scope, 'the whole machine') AS detail FROM observer WHERE """
+
+
+def timeline(asked: Asked) -> Found:
+    """All rows of a container, a process, or of the window."""
+    narrow, parameters = _narrowed(asked)
+    where, bounds = asked.where(*narrow)
+    plain, plain_bounds = asked.where(("event <> 'alive'", []))
+    parts = [_PROCESS + where, _CONTAINER + where]
+    values = [*bounds, *bounds]
+    if not narrow and not asked.filters.conditions:
+        loss, loss_bounds = asked.where()
+        parts += [_LOSS + loss, _OBSERVER + plain]
+        values += [*loss_bounds, *plain_bounds]
+    union = " UNION ALL ".join(parts)
+    total = asked.number(f"SELECT count(*) FROM ({union})", values)  # noqa: S608
+    names = ", ".join(f'"{column}"' for column in _COLUMNS)
+    query = f"SELECT {names} FROM ({union}) ORDER BY ktime, time LIMIT ?"  # noqa: S608
+    rows = asked.rows(query, [*values, asked.limit])
+    return Found(f"{total:,} events{parameters}", rows, total, _COLUMNS)
+
+
+def _narrowed(asked: Asked) -> tuple[list[tuple[str, list[Any]]], str]:
+    if not asked.arguments:
+        return [], ""
+    text = asked.arguments[0]
+    if ":" in text or text.isdigit():
+        key = identify(asked, text)
+        boot, tgid, start, _ = key.split(":")
+        condition = "starts_with(boot, ?) AND exec_tgid = ? AND exec_start = ?"
+        return [(condition, [boot, int(tgid), int(start)])], f" of process {key}"
+    return [("starts_with(coalesce(container, 'host'), ?)", [text])], f" of {text}"

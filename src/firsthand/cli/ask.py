@@ -1,0 +1,173 @@
+"""`firsthand ask`: a question, its answer, its evidence, and whether that is complete."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from firsthand.cli import options
+
+if TYPE_CHECKING:
+    from firsthand.ask.answer import Asked, Found, Window
+    from firsthand.ask.completeness import Completeness, Span
+    from firsthand.ask.questions import Question
+
+_INCOMPLETE, _ROWS = 3, 4
+
+
+@click.command()
+@click.argument("question", required=False)
+@click.argument("arguments", nargs=-1)
+@options.history_option
+@click.option("--since", help="30d, 2h (ago) or an ISO time; the history's beginning by default.")
+@click.option("--until", help="As --since; now, or the history's end, by default.")
+@click.option("-n", "--namespace", help="Only this Kubernetes namespace.")
+@click.option("--pod", help="Only this pod, by name or uid.")
+@click.option("-l", "--selector", help="Only pods with these labels (not recorded by this version).")
+@click.option("--node", help="Only this machine.")
+@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="At most so many rows.")
+@click.option("--could", is_flag=True, help="privileged: also containers that could be granted more than they hold.")
+@click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
+@click.option("--fail-on-rows", is_flag=True, help="Exit with 4 where rows are found.")
+@click.option("--require-complete", is_flag=True, help="Exit with 3 where the evidence is incomplete.")
+@options.output_option(*options.FORMATS)
+def command(question: str | None, arguments: tuple[str, ...], **given: Any) -> int:
+    """Answer a QUESTION from the history; without one, list the questions.
+
+    Exit codes: 0 answered, 1 failed, 2 wrong usage, 3 incomplete under --require-complete (which comes first), 4 rows found
+    under --fail-on-rows.
+    """
+    from firsthand.ask.questions import QUESTIONS
+    from firsthand.errors import UsageError
+
+    if question is None:
+        for name, known in QUESTIONS.items():
+            click.echo(f"{name:<11} {known.usage:<24} {known.doc}")
+        return 0
+    if question not in QUESTIONS:
+        raise UsageError(f"no question {question!r}; there are {', '.join(QUESTIONS)}")
+    return _answer(question, QUESTIONS[question], list(arguments), given)
+
+
+def _answer(name: str, question: Question, arguments: list[str], given: dict[str, Any]) -> int:
+    from firsthand.ask import completeness
+    from firsthand.history.connection import History
+
+    now = datetime.now(UTC)
+    with History(options.place(given["history"])).connection() as connection:
+        spans = completeness.spans(connection, now)
+        asked = _asked(connection, spans, arguments, given, now)
+        found = question.answer(asked)
+        matter = question.arguments_matter or any(text.startswith("args") for text in arguments)
+        judged = completeness.judge(
+            connection,
+            spans,
+            asked.window,
+            question.needs,
+            _hooks(),
+            node=given["node"],
+            arguments_matter=matter,
+        )
+    if given["selector"]:
+        judged.reasons.append("labels are not recorded by this version: --selector could not be applied")
+        judged.complete = False
+    sentence = _sentence(found, judged)
+    _print(name, sentence, found, judged, asked.window, "json" if given["as_json"] else given["output"])
+    if given["require_complete"] and not judged.complete:
+        return _INCOMPLETE
+    return _ROWS if given["fail_on_rows"] and found.total else 0
+
+
+def _hooks() -> dict[str, str]:
+    """The table of each hook."""
+    from firsthand.probe.spec import EXISTING, HOOKS
+
+    return {hook.name: hook.table for hook in (*HOOKS, *EXISTING)}
+
+
+def _asked(connection: Any, spans: list[Span], arguments: list[str], given: dict[str, Any], now: datetime) -> Asked:
+    from firsthand import settings
+    from firsthand.ask import completeness
+    from firsthand.ask.answer import Asked, Filters, Window
+    from firsthand.errors import UsageError
+    from firsthand.schema import capability
+
+    whole = completeness.extent(spans, now)
+    since = options.moment(given["since"], now) if given["since"] else whole.since
+    until = options.moment(given["until"], now) if given["until"] else now if given["since"] else whole.until
+    if since > until:
+        raise UsageError(f"the window ends before it begins: --since {since.isoformat()}, --until {until.isoformat()}")
+    filters = Filters(given["namespace"], given["pod"], given["selector"], given["node"])
+    ordinary = capability.bits(settings.load().ordinary_capabilities)
+    return Asked(connection, Window(since, until), arguments, filters, given["limit"], ordinary, given["could"])
+
+
+def _sentence(found: Found, judged: Completeness) -> str:
+    """The answer; never a `no` where nothing was recorded."""
+    if not judged.observed and not found.total:
+        return "Not recorded: " + "; ".join(judged.reasons or ["nothing was observed in this window"])
+    scope = f" (in the scope {', '.join(judged.scope)})" if judged.scope else ""
+    return f"{found.sentence}{scope}"
+
+
+def _print(name: str, sentence: str, found: Found, judged: Completeness, window: Window, form: str) -> None:
+    from firsthand.ask import show
+    from firsthand.ask.answer import VERSION
+    from firsthand.ask.completeness import iso
+    from firsthand.cli import output
+
+    if form == "json":
+        answer = {
+            "version": VERSION,
+            "question": name,
+            "answer": sentence,
+            "window": {"since": iso(window.since), "until": iso(window.until)},
+            "completeness": judged.plain(),
+            "truncated": found.total > len(found.rows),
+            "rows": [show.plain(row) for row in found.rows],
+        }
+        json.dump(answer, sys.stdout, indent=1)
+        sys.stdout.write("\n")
+        return
+    names = found.columns or list(found.rows[0] if found.rows else ())
+    if form in ("table", "wide"):
+        _table(sentence, found, judged, window, names, form)
+    else:
+        output.rows(names, [[row.get(name) for name in names] for row in found.rows], form, sys.stdout)
+
+
+def _table(sentence: str, found: Found, judged: Completeness, window: Window, names: list[str], form: str) -> None:
+    from firsthand.ask import show
+    from firsthand.ask.completeness import iso
+    from firsthand.cli import output
+
+    print(show.printable(sentence))
+    if found.lines is not None:
+        print("\n".join(found.lines))
+    elif found.rows and not found.columns:
+        _sheets(found.rows)
+    elif found.rows:
+        output.table(names, [[row.get(name) for name in names] for row in found.rows], sys.stdout, wide=form == "wide")
+    if found.total > len(found.rows):
+        print(f"… {found.total - len(found.rows):,} more rows: raise --limit")
+    state = "complete" if judged.complete else "INCOMPLETE"
+    print(f"\nevidence {state}: {judged.events_held:,} events from {iso(window.since)} to {iso(window.until)}")
+    for reason in judged.reasons:
+        print(f"  - {show.printable(reason)}")
+    for spot in judged.blind_spots:
+        print(f"  blind spot: {show.printable(spot)}")
+
+
+def _sheets(rows: list[dict[str, Any]]) -> None:
+    """Rows that are wide, one below the other: only what is known."""
+    from firsthand.ask import show
+
+    for row in rows:
+        print(f"\n{row.get('relation', '')} {row.get('event', '')}".rstrip())
+        for key, value in row.items():
+            if value not in (None, "", []) and key not in ("relation", "event"):
+                print(f"  {key:<18} {show.cell(value)}")
