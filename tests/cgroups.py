@@ -41,11 +41,15 @@ class TestCgroup:
             _inherit_cpuset(folder)
         return self
 
-    def run(self, argv: Sequence[str | bytes], **options: Any) -> subprocess.Popen[bytes]:
-        """Start a process inside; options as subprocess.Popen's."""
+    def run(self, argv: Sequence[str | bytes], user: int = 0, **options: Any) -> subprocess.Popen[bytes]:
+        """Start a process inside, as this user and group; options as subprocess.Popen's."""
 
         def enter() -> None:
             (self.path / "cgroup.procs").write_text(str(os.getpid()))
+            if user:  # not by Popen's own option, which would come before the move
+                os.setgroups([])
+                os.setgid(user)
+                os.setuid(user)
 
         child: subprocess.Popen[bytes] = subprocess.Popen(argv, preexec_fn=enter, **options)
         self.children.append(child)

@@ -138,7 +138,7 @@ struct process_context {
 	__u32 ns_cgroup DOC("cgroup namespace");
 	__u32 ns_time DOC("time namespace");
 	__u32 ns_user DOC("user namespace of its credentials");
-	__u32 host_namespaces DOC("which of its namespaces are the host's (those of process 1)")
+	__u32 host_namespaces DOC("which of its namespaces are the host's (those that the kernel booted with)")
 	ROLE("set:namespace_kind");
 	__u32 cgroup_hierarchy DOC("the hierarchy of cgroup_id: 0 is cgroup v2, else v1's number in /proc/cgroups");
 	__u64 cgroup_id DOC("kernfs id of the cgroup's directory in that hierarchy: its inode number");

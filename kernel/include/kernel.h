@@ -287,7 +287,7 @@ struct linux_binprm {
 };
 
 struct bpf_iter_meta {
-	struct seq_file *seq;
+	__u64 seq_num;
 };
 
 struct bpf_iter__task {

@@ -89,7 +89,7 @@ struct cgroup_memory {
 	__u32 pad;
 };
 
-/* The host's namespaces are those of process 1 in the first pid namespace, read by an iterator at the start. */
+/* The host's namespaces: those that the kernel booted with, read by an iterator at the start. */
 struct host {
 	__u32 mount, uts, ipc, net, pid, cgroup, time, user;
 };

@@ -86,6 +86,8 @@ static long walk_step(__u32 index, struct walk *walk)
 	read_dentry(&head, walk->dentry);
 	if (walk->dentry == head.parent) { /* the filesystem's root, above what is mounted */
 		walk->flags |= WALK_ENDED | WALK_DETACHED;
+		if (walk->at == PATH_BYTES && head.length > 1) /* a memory file is its own parent and has a name */
+			prepend(walk, head.name, head.length);
 		return 1;
 	}
 	walk->dentry = head.parent;

@@ -4,7 +4,10 @@
 
 char _license[] SEC("license") = "GPL";
 
-/* The host's namespaces are process 1's. Only numbers of its kernel structures are read. */
+/*
+ * The host's namespaces are those that the kernel booted with: init_task's, which every chain of parents ends in. Process 1
+ * may have left them, and may be hidden from iterators.
+ */
 SEC("iter/task")
 int existing_host(struct bpf_iter__task *ctx)
 {
@@ -13,8 +16,10 @@ int existing_host(struct bpf_iter__task *ctx)
 	struct host ours = {};
 	__u32 zero = 0;
 
-	if (!task || task->tgid != 1 || task->pid != 1)
+	if (!task || ctx->meta->seq_num)
 		return 0;
+	for (int i = 0; i < ANCESTORS && task->tgid; i++)
+		task = task->real_parent;
 	fill_namespaces(&context, task);
 	ours.mount = context.ns_mount;
 	ours.uts = context.ns_uts;

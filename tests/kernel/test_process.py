@@ -189,7 +189,7 @@ def test_set_uid_counts_only_with_a_gain(cgroup: TestCgroup, history: Path, exec
     shutil.copy("/bin/true", binary)
     binary.chmod(0o4755)
     with Observed(history, [cgroup.path]) as observed:
-        gained = cgroup.run([str(binary)], user=65534, group=65534)
+        gained = cgroup.run([str(binary)], user=65534)
         nothing = cgroup.run([str(binary)])
         assert (gained.wait(), nothing.wait()) == (0, 0)
     row = _exec_of(observed, gained.pid)
@@ -207,7 +207,7 @@ def test_file_capabilities_with_a_gain_are_flagged(cgroup: TestCgroup, history: 
     value = (0x02000001).to_bytes(4, "little") + net_raw.to_bytes(4, "little") + bytes(12)
     os.setxattr(binary, "security.capability", value)
     with Observed(history, [cgroup.path]) as observed:
-        child = cgroup.run([str(binary)], user=65534, group=65534)
+        child = cgroup.run([str(binary)], user=65534)
         assert child.wait() == 0
     row = _exec_of(observed, child.pid)
     assert "FILECAPS" in row["flag_names"] and row["cap_permitted"] == row["cap_effective"] == net_raw
@@ -298,20 +298,14 @@ def test_secrets_do_not_reach_the_disk(cgroup: TestCgroup, history: Path) -> Non
 
 def test_a_chain_of_shells_is_one_lineage(cgroup: TestCgroup, history: Path) -> None:
     """Twelve shells, each forking the next: every parent id names the row before it."""
-    command = "exit 5"
-    for _ in range(11):
-        command = f"sh -c {_quoted(command)}; exit $?"
+    command = 'if [ "$1" -gt 1 ]; then sh -c "$0" "$0" $(($1 - 1)); exit $?; fi; exit 5'
     with Observed(history, [cgroup.path]) as observed:
-        child = cgroup.run(["/bin/sh", "-c", command])
+        child = cgroup.run(["/bin/sh", "-c", command, command, "12"])
         assert child.wait() == 5
     rows = observed.rows("SELECT exec_id, parent_exec_id, pid FROM process WHERE event = 'exec' ORDER BY ktime")
     assert len(rows) == 12 and rows[0]["pid"] == child.pid
     for parent, row in itertools.pairwise(rows):
         assert row["parent_exec_id"] == parent["exec_id"]
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"
 
 
 def test_a_double_fork_keeps_the_parent_that_forked(cgroup: TestCgroup, history: Path) -> None:

@@ -1,181 +1,403 @@
-r"""What a secret looks like in arguments: the default rules, as RE2 expressions over one row.
+r"""What a secret looks like in a command line: the default redaction patterns, as data.
 
-A row is its arguments joined with NUL bytes. Every rule names literal keywords (lower case), one of which stands in
-whatever it matches: a row without any keyword of any rule is never looked at twice. The group `secret` is what is
-replaced. Expressions are case-insensitive, Latin-1; `^` and `$` are the ends of the row.
+Expressions are RE2's (https://github.com/google/re2/wiki/Syntax), over bytes, case-insensitive, with ^ and $ at the row's
+begin and end. They see a row as its arguments joined by NUL, with newlines inside arguments shown as carriage returns. What
+a group named `secret...` holds is replaced; a match without such a group's participation is a near miss, consumed so that
+nothing inside it counts. No expression can cross from one row to the next: the engine never matches the byte between them.
+
+A hint is a cheaper expression which matches in every row where the pattern does; rows without any hint are not looked at
+again. A value cut at the truncation edge ends with its row, so no expression asks for a closing mark: where one is needed to
+tell (JWT, URL), the row's end stands for it. Token shapes ask for about ten characters: a shorter rest is no usable secret.
 """
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """A user's pattern: without a group named `secret`, all that it matches is the secret."""
+    """One redaction pattern: `name` as written to the column `redaction`, `expression` in RE2's syntax."""
 
     name: str
     expression: str
+    doc: str = ""
+    hint: str = ""
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A default pattern with its keywords.
-
-    `unless`: a match whose text this expression finds is no secret. `program`: rows of other programs are left out.
-    `again`: a secret that begins with a dash may itself be an option with a value; look from it on again.
-    """
-
-    name: str
-    expression: str
-    keywords: tuple[str, ...]
-    unless: str = ""
-    program: str = ""
-    again: bool = False
-
-
-_WORDS = (
-    r"(?:[\w.-]*(?:password|passwd|passphrase|passcode|secret|secrets|token|api[-_.]?key|access[-_.]?key|"
-    r"secret[-_.]?key|auth[-_.]?key|account[-_.]?key|encryption[-_.]?key|signing[-_.]?key|master[-_.]?key|"
-    r"client[-_.]?key[-_.]?data|requirepass|masterauth|credentials?)|(?:[\w.-]*[-_.])?(?:pass|psk))"
+NUL = r"\x00"
+#: Where a shell word, or an argument, may begin.
+BEGIN = r"(?:^|[\x00\s/;|&(\x60\"'=])"
+#: Between words: two arguments, or blanks in a shell text.
+SPACE = r"[\x00\s]+"
+#: An argument that is a value rather than the next flag: no dash first, unless long and with a digit in it.
+VALUE = r"(?:[^\x00\-][^\x00]*|-[^\x00\-]{3,}[0-9][^\x00]*)"
+#: One word of shell text, a query or a connection string; quotes inside a word belong to it.
+BARE = r"(?:[^\s\x00\"'\\;&\-]|\\[^\x00])(?:[^\s\x00\"'\\;&]|[\"'][a-z0-9]|\\[^\x00])*"
+WORD = (
+    r"(?:\"(?:[^\"\\\x00]|\\[^\x00])+|'[^'\x00]+|\{[^}\x00]+|"
+    + BARE
+    + r"|-(?:[^\s\x00\"'\\;&\-]){3,}[0-9][^\s\x00\"';&]*)"
 )
-_NAMES = r"(?:" + _WORDS + r"|[\w.-]*private[-_.]?key|(?-i:pwd|Pwd|[\w.-]+_PWD|[\w.-]*[-_.a-z](?:pwd|Pwd)))"
-_OPTIONS = r"--?(?:" + _WORDS + r"|(?:[\w.-]*[-_.])?pwd)"
-_VALUE = r"""(?P<secret>\\?"[^"\x00]*"?|'[^'\x00]*'?|[^\x00\s"';&|<>)]+)"""
-_OPEN = r"""(?:^|[\x00\s"'`;&|?({,])"""
-_NOT_OPTION = r"(?:[^\x00-][^\x00]*|-(?:[^\x00-][^\x00]*)?|--[^\x00a-z][^\x00]*)"
-_KEYWORDS = ("pass", "pwd", "token", "secret", "psk", "key", "credential", "masterauth")
-_REFUSING = r"^[^-]?--?(?:no|without|skip|disable)-?|[=\x00\s]id="
-_WRAPPERS = r"(?:sudo|doas|env|nice|ionice|nohup|timeout|time|setsid|stdbuf|busybox|strace|xargs)"
+#: What may stand before the secret word in a name: db.password, DB_PASSWORD, spring[0].password.
+PREFIX = r"[a-z0-9_.:/\[\]\-]*"
 
-
-def _program(names: str) -> str:
-    """argv[0] is one of `names`, or a wrapper such as sudo has it among its arguments."""
-    name = r"(?:[^\x00]*/)?"
-    return rf"^(?:{name}{_WRAPPERS}\x00(?:[^\x00]*\x00)*?)?{name}(?:{names})(?:\x00|$)"
-
-
-_MYSQL = r"mysql|mysqldump|mysqladmin|mysqlimport|mysqlshow|mysqlcheck|mysqlsh|mariadb|mariadb-dump|mariadb-admin"
-
-OPTIONS = (
-    Rule("option", rf"(?:^|\x00){_OPTIONS}=(?P<secret>[^\x00]+)", _KEYWORDS, _REFUSING),
-    Rule("option", rf"(?:^|\x00){_OPTIONS}\x00(?P<secret>{_NOT_OPTION})", _KEYWORDS, _REFUSING, again=True),
-    Rule("option", rf"""[\x00\s"'`;&|(]{_OPTIONS}(?:=|\s+){_VALUE}""", _KEYWORDS, _REFUSING, again=True),
-    Rule("option", rf"^{_OPTIONS}\s+{_VALUE}", _KEYWORDS, _REFUSING),
-    # sh -c 'A_TOKEN=x command' is a line of shell: there the value ends at the space.
-    Rule("assignment", rf"(?:^|\x00)(?:-[a-z]*c\x00)?{_NAMES}=(?P<secret>[^\x00]+)", _KEYWORDS, r"^\x00?-[a-z]*c\x00"),
-    Rule("assignment", rf"{_OPEN}{_NAMES}\+?={_VALUE}", _KEYWORDS),
-    Rule(
-        "json", rf"""\\?["']{_NAMES}\\?["']\s*(?::|=>)\s*\\?["'](?P<secret>(?:[^"'\\\x00]|\\[^"'\x00])+)""", _KEYWORDS
-    ),
-    Rule("json", rf"""\\?"{_NAMES}\\?"\s*:\s*\\?"(?P<secret>(?:[^"\\\x00]|\\[^\x00])+)""", _KEYWORDS),
-    Rule("json", rf"""\\?["']{_NAMES}\\?["']\s*:\s*(?P<secret>[0-9.]+)""", _KEYWORDS),
-    Rule(
-        "yaml",
-        rf"""(?:^|[\x00\s{{,\[]|\\n){_NAMES}:\s+(?P<secret>"[^"\x00]*"?|'[^'\x00]*'?|[^\x00\r\n"']+)""",
-        _KEYWORDS,
-    ),
-    Rule("openssl", r"(?:^|[\x00\s=])pass:(?P<secret>[^\x00\s]+)", ("pass:",)),
+#: Names whose value is a secret. They must end the name: password-file and token-ttl are not among them.
+SECRET_NAME = (
+    r"(?:passwords?|passwd|passphrase|passcode|passwort|secret|token|psk|bearer|requirepass|masterauth"
+    r"|(?:api|access|secret|account|shared|subscription|license|consumer|application|app|auth|unseal|hmac|session|storage"
+    r"|master|deploy|join|bot)[\-_. ]?(?:access[\-_]?)?key"
+    r"|(?:db|user|store|key|admin|root|my|ssh|ftp|smtp|proxy|http|ldap|mail|src|dest|trust|bind|[^a-z])pass|[a-z0-9_.\-]pwd"
+    r"|(?:^|[^a-z])(?:pwd|otp|totp)|session[\-_]?id|connection[\-_]?string"
+    r"|(?:[^a-z]|basic|http|proxy|ftp|smtp)(?:auth|authorization))"
+)
+#: Names whose value is a secret unless it is a path to one.
+PATH_OR_SECRET = (
+    r"(?:(?:private|encryption|encrypt|signing|ssl|tls|wireguard|service|client)[\-_.]?key(?:[\-_]data)?|credentials?)"
+)
+#: Names that end like a secret's and hold none: limits, switches, names of objects, pages of a listing.
+NO_SECRET_NAME = (
+    r"(?:(?:no|ask|prompt|prompt[\-_]for|requires?|disable|enable|with|without|skip|allow|show|hide)[\-_]?(?:for[\-_])?"
+    r"(?:password|passwd|passphrase|token|secret|auth|psk|pwd)"
+    r"|(?:max|min|num|pad|eos|bos|unk|sep|cls|mask|stop|end|start|next|page|starting|continue|continuation|sync|cancell?ation)"
+    r"(?:[\-_][a-z]+)?[\-_]?token|image[\-_]?pull[\-_]?secret|tls[\-_]secret|old_?pwd)"
+)
+#: Values of --auth and the like that choose a kind and tell nothing.
+NO_SECRET_VALUE = (
+    r"(?:none|basic|digest|ntlm|negotiate|bearer|off|on|true|false|yes|no|required|optional|oauth2?|md5|trust|peer|plain|login"
+    r"|null|any|kerberos|gssapi|mtls|tls|cram-md5|scram-sha-256|scram-sha-1)"
+)
+_NAMES_HINT = (
+    r"pass|secret|token|psk|bearer|masterauth|pwd|otp|auth|key|session[\-_]?id|connection[\-_]?string|credential"
+)
+#: A secret's name directly before its value; a cheap superset, since any two of them may be arguments of their own.
+NAMED = (
+    r"(?:"
+    + _NAMES_HINT
+    + r")(?:s|words?|wd|phrase|code|wort|orization|[\-_]data)?[\\\"']*\s*(?:[=:]|\x00[^\-]|\x00-[^\x00\-]{3}|\s[^\s])"
 )
 
-PROGRAMS = (
-    Rule(
-        "curl",
-        r"\x00(?-i:-[a-zA-Z#]*[uU]|--user|--proxy-user)[\x00=]?[^\x00:]*:(?P<secret>[^\x00]+)",
-        ("curl",),
-        program=_program("curl"),
-    ),
-    Rule("curl", r"\x00(?-i:-b|--cookie)[\x00=]?(?P<secret>[^\x00=]+=[^\x00]+)", ("curl",), program=_program("curl")),
-    Rule(
-        "curl",
-        r"""\bcurl\s(?:[^\x00|;&\n]*?\s)?(?-i:-[a-zA-Z#]*[uU]\s*|--user[\s=]|--proxy-user[\s=])"""
-        r"""["']?[^\s:\x00"']*:(?P<secret>[^\s\x00"']+)""",
-        ("curl",),
-    ),
-    Rule("sshpass", r"sshpass\x00(?:-[^p\x00][^\x00]*\x00)*(?-i:-p)\x00?(?P<secret>[^\x00]+)", ("sshpass",)),
-    Rule("sshpass", rf"\bsshpass\s+(?:-[ve]\s+)*(?-i:-p)\s*{_VALUE}", ("sshpass",)),
-    Rule("mysql", r"\x00(?-i:-p)(?P<secret>[^\x00]+)", ("mysql", "mariadb"), program=_program(_MYSQL)),
-    Rule("mysql", rf"\b(?:{_MYSQL})\s(?:[^\x00|;&\n]*?\s)?(?-i:-p){_VALUE}", ("mysql", "mariadb")),
-    Rule("redis", r"\x00(?-i:-a)\x00(?P<secret>[^\x00]+)", ("redis-cli",), program=_program("redis-cli")),
-    Rule("login", r"\x00login\x00(?:[^\x00]*\x00)*?(?-i:-p)[\x00=]?(?P<secret>[^\x00]+)", ("login",)),
+_FLAG = (
+    r"(?:^|\x00)--?(?:[a-z0-9\-]*[\-_.])?" + NO_SECRET_NAME + r"[^\x00=]*"
+    r"|(?:^|\x00)--?[a-z0-9_.\-]*?" + SECRET_NAME + r"(?:=|\x00|\s+|:)" + NO_SECRET_VALUE + r"(?:$|\x00)"
+    r"|(?:^|\x00)--?secret(?:=|\x00)(?:id|type|source|src|target)=[^\x00]*"
+    r"|(?:^|\x00)--?pwd(?:=|\x00)[/~.][^\x00]*"
+    r"|(?:^|\x00)-?-[a-z0-9_.\-]*?"
+    + SECRET_NAME
+    + r"(?:=(?P<secret>[^\x00]+)|(?:\x00|\s+|:)(?P<secret_next>"
+    + VALUE
+    + r"))"
+)
+_SHELL_FLAG = (
+    r"[\s\"'\x60(]--?(?:[a-z0-9\-]*[\-_.])?" + NO_SECRET_NAME + r"[^\x00\s=]*"
+    r"|[\s\"'\x60(]--?[a-z0-9_.\-]*?" + SECRET_NAME + r"(?:=|\s+)" + NO_SECRET_VALUE + r"(?:$|[\x00\s\"'])"
+    r"|[\s\"'\x60(]--?secret(?:=|\s+)(?:id|type|source|src|target)="
+    r"|[\s\"'\x60(]--?pwd(?:=|\s+)[/~.]"
+    r"|[\s\"'\x60(]--?[a-z0-9_.\-]*?" + SECRET_NAME + r"(?:=|\s+)(?P<secret>" + WORD + r")"
+)
+_ARGUMENT = (
+    r"\x00-[a-z]*c\x00" + PREFIX + SECRET_NAME + r"\s?[:+?]?="
+    r"|\x00(?:-d|--data[a-z\-]*|-F|--form[a-z\-]*)\x00" + PREFIX + SECRET_NAME + r"="
+    r"|(?:^|\x00)(?:[^\x00\s=?;&,]*[=\-])?(?:old_?)?pwd=[/~.$]"
+    r"|(?:^|\x00)(?:[^\x00\s=?;&,]*=)?" + PREFIX + NO_SECRET_NAME + r"="
+    r"|(?:^|\x00)(?:[^\x00\s=?;&,]*=)?" + PREFIX + SECRET_NAME + r"\s?[:+?]?=" + NO_SECRET_VALUE + r"(?:$|\x00)"
+    r"|(?:^|\x00)(?:[^\x00\s=?;&,]*=)?" + PREFIX + SECRET_NAME + r"\s?[:+?]?={1,2}(?P<secret>[^\x00=][^\x00]*)"
+)
+_ASSIGNMENT = (
+    r"\b" + NO_SECRET_NAME + r"\s*="
+    r"|(?:^|[^a-z_])(?:old_?)?pwd=[/~.$]"
+    r"|\"[a-z0-9_.\-]*" + SECRET_NAME + r"\s*[:+?]?=(?P<secret_double>(?:[^\"\\\x00]|\\[^\x00])+)"
+    r"|'[a-z0-9_.\-]*" + SECRET_NAME + r"\s*[:+?]?=(?P<secret_single>[^'\x00]+)"
+    r"|" + SECRET_NAME + r"\s*[:+?]?=\s*" + NO_SECRET_VALUE + r"(?:$|[\x00\s;&\"'])"
+    r"|" + SECRET_NAME + r"\s*[:+?]?={1,2}>?\s*(?P<secret>" + WORD + r")"
+)
+_KEY_OR_PATH = (
+    r"(?:" + PATH_OR_SECRET + r")(?:\s*=|\x00|\s*:?\s+)\s*[\"']?"
+    r"(?:(?:[/~.\-]|file:|env:|[a-z0-9_\-]+\.(?:pem|key|json|crt|p8|p12|pub|yaml)\b)"
+    r"|(?P<secret>(?:[^\x00\s\"'/~.;&\-])[^\x00\s\"';&]{7,}))"
+)
+_COLON = (
+    r"\b" + NO_SECRET_NAME + r"[\"']?\s*:"
+    r"|\"[a-z0-9_.\-]*"
+    + SECRET_NAME
+    + r"\"\s*:\s*(?:\"(?P<secret_json>(?:[^\"\\\x00]|\\[^\x00])+)|(?P<secret_number>[0-9]+))"
+    r"|\\\"[a-z0-9_.\-]*"
+    + SECRET_NAME
+    + r"\\\"\s*:\s*(?:\\\"(?P<secret_escaped>[^\"\x00\\]+(?:\\[^\"\x00][^\"\x00\\]*)*)"
+    r"|(?P<secret_escaped_number>[0-9]+))"
+    r"|'[a-z0-9_.\-]*" + SECRET_NAME + r"'\s*:\s*(?:'(?P<secret_single>[^'\x00]+)|(?P<secret_single_number>[0-9]+))"
+    r"|(?:x-[a-z\-]*|private-|api|access|job-|deploy-|circle-|application-)(?:key|token|secret|auth|password)\s*:\s*"
+    r"(?P<secret_header>[^\x00\s\"']+)"
+    r"|(?:password|passwd|passphrase):(?P<secret_tight>[^\x00\s\"':/,][^\x00\s\"']*)"
+    r"|"
+    + SECRET_NAME
+    + r"\s*:\s+(?:\"(?P<secret_quoted>(?:[^\"\\\x00]|\\[^\x00])+)|'(?P<secret_quoted_single>[^'\x00]+)"
+    r"|(?P<secret>[^\x00\s\"'{\[|>&](?:[^\x00\r\"'},]|,[^\x00\s])*))"
+)
+_AUTHORIZATION = (
+    r"authorization\\?[\"']?\s*[:=]" + r"[\s\x00]*" + r"\\?[\"']?"
+    r"(?:(?:bearer|basic|token|digest|apikey|api-key|ssws|negotiate|ntlm|oauth|key|aws4-hmac-sha256)[\s\x00]+)?"
+    r"(?P<secret>[^\x00\s\"'\\][^\x00\r\"'\\]*)"
+)
+_URL = (
+    r"//[^/\x00\s:@?#\"'<>]*:(?P<secret>[^\x00\s/\"'<>]+|[^\x00\s/\"'<>]*[^0-9\x00\s/\"'<>][^\x00\s/\"'<>]*/[^\x00\s\"'<>]*)@"
+    r"|://[^/\x00\s:@?#\"'<>\[]+:(?P<secret_cut>[0-9]*[^0-9\x00\s/@\"'<>:?#,\]${][^\x00\s/@\"'<>]*)$"
+    r"|://(?P<secret_user>[a-z0-9_\-]{20,})@"
+)
+_PROGRAM_END = r"(?:\.exe)?[\x00\s]"
+
+
+def _option(programs: str, flags: str, value: str = "", attached: bool = True) -> str:
+    """The value of a short option where it means a password only for some programs."""
+    text = r"[^\s\x00\"'\-][^\s\x00\"']*"
+    found = value or r"(?P<secret>" + text + r")|\x00(?P<secret_next>" + VALUE + r")"
+    joined = r"(?:\x00?|[\s=]*)" if attached else r"(?:\x00|\s+|=)"
+    body = joined + value if value else r"(?:" + _attached(attached, text) + found.split("|", 1)[1] + r")"
+    return BEGIN + r"(?:" + programs + r")" + _PROGRAM_END + r"(?:[^\n]*?[\x00\s])?(?-i:" + flags + r")" + body
+
+
+def _attached(attached: bool, text: str) -> str:
+    blank = r"\s+(?P<secret_text>" + text + r")|"
+    return blank + r"(?P<secret>" + text + r")|" if attached else blank
+
+
+_MYSQL = r"mysql[a-z]*|mariadb(?:-[a-z]+)?|mycli"
+_LOGIN = r"docker|podman|buildah|skopeo|nerdctl|crane|oras|helm|az|oc|cf|ibmcloud|npm"
+_PAIR = r"[^\x00\s:\"']*:(?P<secret>[^\x00\s\"']+)"
+_PASSWORD_OPTIONS = (
+    (_MYSQL, r"-p", True),
+    (r"sshpass", r"-p", True),
+    (r"mongo|mongosh|mongodump|mongorestore|mongoexport|mongoimport|mongostat", r"-p", True),
+    (r"redis-cli|redis-benchmark|valkey-cli", r"-a", False),
+    (r"mosquitto_(?:pub|sub)|ipmitool|sqlcmd|bcp|zip|unzip|vncviewer", r"-P", True),
+    (r"ldap(?:search|modify|add|delete|passwd|whoami)", r"-w", True),
+    (r"7z[ar]?|rar|unrar|rdesktop", r"-p", True),
+    (r"useradd|usermod", r"-p|--password", False),
+    (r"openssl", r"-k|-K|-hmac|-macopt", False),
+    (r"snmp(?:get|walk|set|bulkwalk)", r"-[AXc]", False),
 )
 
-HEADERS = (
-    Rule(
-        "authorization",
-        r"""\bauthorization\\?["']?\s*[:=]\s*\\?["']?(?:(?:bearer|basic|token|digest|negotiate|apikey)\s+)?"""
-        r"""(?P<secret>[^\x00\r\n"'\\]+)""",
-        ("authorization",),
-    ),
-    Rule("bearer", r"\bbearer\s+(?P<secret>[\w.~+/=-]{16,})", ("bearer",)),
-    Rule(
-        "header",
-        r"""(?:^|[\x00\s"'])[a-z-]*(?:api-?key|access-key|token|secret|auth|auth-key|password)\\?["']?"""
-        r""":\s*\\?["']?(?P<secret>[^\x00\r\n"'\\]+)""",
-        ("key", "token", "secret", "auth", "password"),
-        unless=r"^[^a-z]?[a-z-]*:/",
-    ),
-    Rule("cookie", r"""\bcookie2?\\?["']?\s*:\s*\\?["']?(?P<secret>[^\x00\r\n"'\\]+)""", ("cookie",)),
+
+def _options() -> str:
+    """One expression for each row of the list would cost a scan each; alternatives need group names of their own."""
+    parts = []
+    for number, (programs, flags, attached) in enumerate(_PASSWORD_OPTIONS):
+        part = _option(programs, flags, attached=attached)
+        parts.append(part.replace("(?P<secret", f"(?P<secret{number}"))
+    return "|".join(parts)
+
+
+_LOGIN_OPTION = (
+    BEGIN + r"(?:" + _LOGIN + r")" + _PROGRAM_END + r"(?:[^\n]*?[\x00\s])?login[\x00\s](?:[^\n]*?[\x00\s])?(?-i:-p)"
+    r"(?:=?\x00?(?P<secret_next>" + VALUE + r")|\s+(?P<secret>[^\x00\s\-]+))"
+)
+_POSITIONAL = (
+    BEGIN + r"wpa_passphrase" + SPACE + r"[^\x00\s]+" + SPACE + r"(?P<secret_wpa>[^\x00]+)"
+    r"|[\x00\s](?:[a-z0-9\-]+\.)?(?:psk|wep_key0|wep-key0)[\x00\s]+(?P<secret_psk>[^\x00\s\-][^\x00]*)"
+    r"|" + BEGIN + r"nmcli" + SPACE + r"[^\n]*?[\x00\s]password[\x00\s]+(?P<secret_nmcli>[^\x00\s\-][^\x00\s]*)"
+    r"|" + BEGIN + r"iw(?:config)?" + SPACE + r"[^\n]*?[\x00\s]keys?[\x00\s]+(?P<secret_wep>[^\x00\s]+)"
+    r"|"
+    + BEGIN
+    + r"htpasswd"
+    + SPACE
+    + r"-[a-z]*b[a-z]*"
+    + SPACE
+    + r"(?:-[^\x00\s]+"
+    + SPACE
+    + r")*(?:[^\x00\s]+"
+    + SPACE
+    + r")?"
+    r"[^\x00\s]+[\x00\s](?P<secret_htpasswd>[^\x00\s]+)"
+    r"|"
+    + BEGIN
+    + r"vault"
+    + SPACE
+    + r"login"
+    + SPACE
+    + r"(?:-[^\x00\s]+"
+    + SPACE
+    + r")*(?P<secret_vault>[a-z0-9._]{8,})"
+    r"|"
+    + BEGIN
+    + r"(?:set|put|config|store)"
+    + SPACE
+    + r"(?:--?[a-z\-]+"
+    + SPACE
+    + r")*"
+    + PREFIX
+    + SECRET_NAME
+    + r"(?:\x00(?P<secret_set>"
+    + VALUE
+    + r")|\s+(?P<secret_set_text>[^\x00\s\-][^\x00\s\"';&]*))"
+    r"|"
+    + BEGIN
+    + r"echo(?:\s+-[ne]+)?\s+(?P<secret_piped>[^|\x00]+?)\s*\|\s*(?:sudo\s+)?(?:[a-z]+\s+login\b[^|\x00]*--password-stdin"
+    r"|sudo\s+-S|chpasswd|passwd\s+--stdin|cryptsetup)"
+    r"|(?:^|[^a-z])pass:(?P<secret_openssl>[^\x00\s\"']+)"
+    r"|" + BEGIN + r"(?:x?freerdp|wlfreerdp)[a-z0-9]*" + SPACE + r"[^\n]*?/p:(?P<secret_rdp>[^\x00]+)"
+    r"|"
+    + BEGIN
+    + r"(?:smbclient|rpcclient|smbget)"
+    + SPACE
+    + r"[^\n]*?-U[\x00\s]?[^\x00\s%]+%(?P<secret_smb>[^\x00\s]+)"
+    r"|" + BEGIN + r"sqlplus" + SPACE + r"(?:[^\n]*?[\x00\s])?[a-z0-9_]+/(?P<secret_oracle>[^\x00\s@]+)@"
+    r"|" + BEGIN + r"lftp" + SPACE + r"[^\n]*?-u[\x00\s]?[^\x00\s,]+,(?P<secret_ftp>[^\x00\s]+)"
+)
+_USER_PAIR = (
+    BEGIN + r"(?:curl|curlie|httpie|https?|xh|ab|wrk|siege|hey)" + _PROGRAM_END + r"(?:[^\n]*?[\x00\s\"'])?"
+    r"(?-i:-[a-zA-Z]*u|--user|-a|-A|--auth)(?:[\x00\s=]|\s+)?[\"']?" + _PAIR
+)
+_PROXY_PAIR = (
+    BEGIN + r"(?:curl|curlie|ab)" + _PROGRAM_END + r"(?:[^\n]*?[\x00\s])?"
+    r"(?-i:-U|--proxy-user|-P|-E|--cert)(?:[\x00\s=]|\s+)?[\"']?" + _PAIR
+)
+_COOKIE = (
+    r"cookie2?\s*:[\s\x00]*(?P<secret>[^\x00\s\"'][^\x00\r\"']*)"
+    r"|"
+    + BEGIN
+    + r"curl"
+    + _PROGRAM_END
+    + r"(?:[^\n]*?[\x00\s])?(?-i:-b|--cookie)[\x00\s=]?(?P<secret_curl>[^\x00\s=]+=[^\x00\"']*)"
 )
 
-PLACES = (
-    Rule(
+
+def _encoded(headers: tuple[str, ...]) -> str:
+    """Base64 of each header, without the last characters, which depend on what follows."""
+    shapes = (base64.b64encode(h.encode()).decode().rstrip("=")[: len(h) * 8 // 6] for h in headers)
+    return r"(?:" + "|".join(shape.replace("+", r"\+") for shape in shapes) + r")"
+
+
+_HEADERS = tuple(f"-----BEGIN {kind}PRIVATE" for kind in ("", "RSA ", "EC ", "DSA ", "OPENSSH ", "ENCRYPTED ", "PGP "))
+_PEM = (
+    r"-----BEGIN[\x00 ](?:[a-z0-9]+[\x00 ]){0,3}PRIVATE[\x00 ]KEY(?:[\x00 ]BLOCK)?-----"
+    r"(?:(?P<secret>[^\x00]*?)-----END|(?P<secret_split>[a-z0-9+/=\s\x00\\:,_.()\-]*?)(?:-----END|$)|(?P<secret_cut>[^\x00]+))"
+    r"|(?-i:" + _encoded(_HEADERS) + r")(?P<secret_encoded>[a-z0-9+/=_\-]+)"
+    r"|(?-i:(?P<secret_line>MI[GIH][A-Za-z0-9+/]{0,6}(?:IBA[DA]?|CAQAw|AgEA)[A-Za-z0-9+/=]{40,}))"
+    r"|AGE-SECRET-KEY-1(?P<secret_age>[a-z0-9]{10,})"
+    r"|Private-Lines: [0-9]+(?P<secret_putty>[^\x00]+)"
+)
+_JWT = (
+    r"(?-i:(?:(?P<secret>eyJ[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{4,}\.[A-Za-z0-9_\-.]*)"
+    r"|(?:^|[^A-Za-z0-9+/_\-])(?P<secret_cut>eyJ[A-Za-z0-9_\-]{15,}(?:\.[A-Za-z0-9_\-]*)?)$))"
+)
+_AWS = (
+    r"(?-i:(?:^|[^A-Za-z0-9])(?P<secret>(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA|AGPA|ANPA|ANVA)[A-Z0-9]{12,20}"
+    r"(?:[:,\x00\s/]{1,3}[A-Za-z0-9/+]{40})?)(?:$|[^A-Za-z0-9]))"
+    r"|(?-i:(?:^|[^A-Za-z0-9])(?P<secret_cut>(?:AKIA|ASIA)[A-Z0-9]{4,})$)"
+)
+
+
+def _shape(shapes: str) -> str:
+    """Token shapes, case-sensitive, that do not begin in the middle of a word."""
+    return r"(?-i:(?:^|[^A-Za-z0-9])(?P<secret>" + shapes + r"))"
+
+
+_GITHUB = r"gh[pousr]_[A-Za-z0-9]{10,}|github_pat_[A-Za-z0-9_]{10,}"
+_GITLAB = r"gl(?:pat|dt|ptt|rt|oas|cbt|ft|soat|agent|imt|ffct)-[A-Za-z0-9_\-]{10,}|GR1348941[A-Za-z0-9_\-]{10,}"
+_SLACK = r"xox[abeoprs](?:\.xox[bp])?-[A-Za-z0-9\-]{10,}|xapp-[0-9]-[A-Za-z0-9\-]{10,}"
+_GOOGLE = r"AIza[0-9A-Za-z_\-]{20,}|ya29\.[0-9A-Za-z_\-.]{10,}|GOCSPX-[0-9A-Za-z_\-]{10,}|1//0[0-9A-Za-z_\-]{20,}"
+_PAYMENT = r"[srp]k_(?:live|test)_[A-Za-z0-9]{10,}|whsec_[A-Za-z0-9+/=]{10,}|sq0(?:atp|csp)-[A-Za-z0-9_\-]{10,}"
+_PACKAGES = (
+    r"npm_[A-Za-z0-9]{20,}|pypi-AgE[A-Za-z0-9_\-]{10,}|rubygems_[0-9a-f]{10,}|cio[A-Za-z0-9]{32}|oy2[a-z0-9]{43}"
+    r"|dckr_[po]at_[A-Za-z0-9_\-]{10,}|AKCp[A-Za-z0-9]{20,}"
+)
+_SERVICES = (
+    r"SG\.[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{10,}|SK[0-9a-f]{32}|key-[0-9a-f]{32}|do[oprt]_v1_[0-9a-f]{10,}"
+    r"|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{10,}|hv[sbr]\.[A-Za-z0-9_\-]{10,}|s\.[A-Za-z0-9]{24}|[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_\-]{10,}"
+    r"|dapi[0-9a-f]{32}|sk-[A-Za-z0-9_\-]{20,}|hf_[A-Za-z0-9]{20,}|lin_api_[A-Za-z0-9]{10,}|ntn_[A-Za-z0-9]{20,}"
+    r"|gl(?:sa|c)_[A-Za-z0-9_=]{10,}|NRAK-[A-Z0-9]{10,}|sntry[su]_[A-Za-z0-9_+/=]{10,}|AT[AC]TT3x[A-Za-z0-9_\-=]{10,}"
+    r"|ATBB[A-Za-z0-9]{20,}|HRKU-[A-Za-z0-9_\-]{10,}|dp\.(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9_.]{10,}|FlyV1 fm2_[A-Za-z0-9+/=,_]+"
+    r"|pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_.\-]{10,}|pat[A-Za-z0-9]{14}\.[0-9a-f]{10,}|LTAI[A-Za-z0-9]{12,20}|AKID[A-Za-z0-9]{32}"
+    r"|tskey-[a-z]+-[A-Za-z0-9\-]{10,}|sbp_[0-9a-f]{10,}|PMAK-[0-9a-f\-]{10,}|dt0c01\.[A-Z0-9]{10,}\.[A-Z0-9]{10,}"
+    r"|bk(?:ua|at)_[A-Za-z0-9]{10,}|CCIPAT_[A-Za-z0-9_]{10,}|figd_[A-Za-z0-9_\-]{10,}|pul-[0-9a-f]{40}|xkeysib-[0-9a-f\-]{10,}"
+    r"|[0-9]{8,10}:AA[A-Za-z0-9_\-]{30,}|[A-Za-z0-9_\-]{24,28}\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27,}|[A-Za-z0-9_~.]{3}8Q~[A-Za-z0-9_~.\-]{30,}"
+)
+_WEBHOOK = (
+    r"hooks\.slack\.com/(?:services|workflows)/(?P<secret_slack>[A-Za-z0-9/_]+)"
+    r"|/api/webhooks/[0-9]+/(?P<secret_discord>[A-Za-z0-9_\-]+)|webhook\.office\.com/(?P<secret_teams>[^\x00\s\"']+)"
+    r"|[?&;](?:x-amz-|x-goog-)?sig(?:nature)?=(?P<secret>[^\x00\s&\"';]+)"
+)
+_SERVICES_HINT = (
+    r"(?-i:SG\.|SK[0-9a-f]{32}|key-[0-9a-f]|do[oprt]_v1_|shp(?:at|ca|pa|ss)_|hv[sbr]\.|s\.[A-Za-z0-9]{24}|\.atlasv1\.|dapi[0-9a-f]{8}|sk-[A-Za-z0-9_\-]{20}"
+    r"|hf_[A-Za-z0-9]{20}|lin_api_|ntn_|glsa_|glc_|NRAK-|sntry[su]_|AT[AC]TT3x|ATBB|HRKU-|dp\.[a-z]+\.|FlyV1|pscale_|pat[A-Za-z0-9]{14}\.|LTAI|AKID"
+    r"|tskey-|sbp_|PMAK-|dt0c01|bk(?:ua|at)_|CCIPAT_|figd_|pul-[0-9a-f]{10}|xkeysib-|:AA[A-Za-z0-9_\-]{30}|\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27}|8Q~)"
+)
+
+DEFAULTS: tuple[Pattern, ...] = (
+    Pattern("flag", _FLAG, "--password x, --db-token=x, -storepass x: the whole value", NAMED),
+    Pattern("shell-flag", _SHELL_FLAG, "the same inside a shell text: one word", NAMED),
+    Pattern("argument", _ARGUMENT, "an argument that is an assignment: DB_PASSWORD=x, -Dpassword=x", NAMED),
+    Pattern("assignment", _ASSIGNMENT, "password=x in a shell text, a query or a connection string: one word", NAMED),
+    Pattern("field", _COLON, 'JSON, YAML and headers: "password": "x", password: x, X-Api-Key: x', NAMED),
+    Pattern("key", _KEY_OR_PATH, "private keys and credentials given as they are, not as a path", r"key|credential"),
+    Pattern("authorization", _AUTHORIZATION, "Authorization headers; the scheme stays", r"authorization"),
+    Pattern(
+        "bearer", r"\bbearer[\s\x00]+(?P<secret>[a-z0-9._~+/=][a-z0-9._~+/=\-]{15,})", "Bearer x anywhere", r"bearer"
+    ),
+    Pattern(
         "url",
-        r"""://[^\s\x00/?#@:"'<>]*:(?P<secret>[^\s\x00/?#"<>]+|[^\s\x00/@"<>]*[^\s\x00/@"<>0-9][^\s\x00@"<>]*)"""
-        r"""@(?:sha(?:256|512):)?""",
-        ("://",),
-        unless=r"@sha(?:256|512):$",
+        _URL,
+        "scheme://user:secret@host, and long tokens in the user's place",
+        r"//[^/\x00\s]*[:@]|//[^\x00\s]+@",
     ),
-    Rule(
-        "connection",
-        r"""(?:accountkey|sharedaccesskey|sharedaccesssignature)\s*=\s*(?P<secret>[^;\x00"'\s]+)""",
-        ("accountkey", "sharedaccess"),
+    Pattern(
+        "option",
+        _options(),
+        "short options that mean a password for their program: mysql -px, sshpass -p x",
+        r"(?:mysql|maria|mycli|sshpass|mongo|redis|valkey|mosquitto|ipmitool|sqlcmd|bcp|zip|vncviewer|ldap|7z|rar|rdesktop|user(?:add|mod)|openssl|snmp)"
+        r"[^\n]*[\x00\s](?:-[paPwkKAXc]|-hmac|-macopt|--password)",
     ),
-    Rule("connection", r""";\s*(?:password|pwd)\s*=\s*(?P<secret>[^;\x00"']+)""", ("password", "pwd")),
-)
-
-SHAPES = (
-    Rule("aws-id", r"\b(?P<secret>(?-i:AKIA|ASIA)(?-i:[A-Z0-9]{16}))\b", ("akia", "asia")),
-    Rule(
-        "aws-secret",
-        r"""(?:secret_?access_?key|session_?token|aws_?secret)\\?["']?[\s=:,\x00"'\\]{1,6}(?P<secret>[\w/+=-]{20,})""",
-        ("secret", "session"),
+    Pattern("login", _LOGIN_OPTION, "docker login -p x and its like", r"login[\x00\s](?:[^\n]*[\x00\s])?-p"),
+    Pattern(
+        "positional",
+        _POSITIONAL,
+        "secrets by place: wpa_passphrase, htpasswd -b, vault login, config set password x, openssl pass:x",
+        r"wpa_pass|psk[\x00\s]|wep.key|nmcli[^\n]*password|iw[^\n]*key|htpasswd|vault[\x00\s]+login|echo[^\x00|]*\|"
+        r"|(?:set|put|config|store)[\x00\s][^\n]*(?:pass|secret|token|key|pwd|auth|otp|psk|bearer|session|connection)"
+        r"|pass:|freerdp|smb|rpcclient|sqlplus|lftp",
     ),
-    Rule("jwt", r"(?P<secret>(?-i:eyJ)[\w-]{6,}\.[\w-]*(?:\.[\w-]*)*)", ("eyj",)),
-    Rule(
+    Pattern(
+        "user-pair",
+        _USER_PAIR,
+        "curl -u user:secret",
+        r"(?:curl|http|xh|ab|wrk|siege|hey)[^\n]*[\x00\s\"'](?:-[a-z]*u|--user|-a|--auth)[^\n]*:",
+    ),
+    Pattern(
+        "proxy-pair", _PROXY_PAIR, "curl -U user:secret, -E cert:secret", r"(?:curl|ab)[^\n]*[\x00\s]-[uUPEp-][^\n]*:"
+    ),
+    Pattern("cookie", _COOKIE, "Cookie and Set-Cookie headers, curl -b name=x", r"cookie|curl[^\n]*[\x00\s]-b"),
+    Pattern(
         "private-key",
-        r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?P<secret>[^\x00]*?)"
-        r"(?:-----END [A-Z0-9 ]*PRIVATE KEY|\x00|$)",
-        ("-----begin",),
+        _PEM,
+        "PEM blocks, also on one line, split, cut or base64 again; bare DER; age; PuTTY",
+        r"-----BEGIN|LS0tLS1CRUdJTi|(?-i:MI[GIH][A-Za-z0-9+/]{0,6}(?:IBA|CAQAw|AgEA))|AGE-SECRET|Private-Lines",
     ),
-    Rule(
-        "github",
-        r"\b(?P<secret>(?-i:gh[pousr]_)\w{16,}|github_pat_\w{20,})",
-        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+    Pattern("jwt", _JWT, "JSON web tokens, whole or cut", r"(?-i:eyJ[A-Za-z0-9_\-]{10})"),
+    Pattern(
+        "aws-key",
+        _AWS,
+        "AWS access key ids, with the secret key behind",
+        r"(?-i:A(?:KIA|SIA|BIA|CCA|ROA|IDA|GPA|NPA|NVA)[A-Z0-9]{4})",
     ),
-    Rule(
-        "gitlab",
-        r"\b(?P<secret>gl(?:pat|dt|rt|ptt|cbt|oas|soat|ft|agent)-[\w.-]{16,})",
-        ("glpat-", "gldt-", "glrt-", "glptt-", "glcbt-", "gloas-", "glsoat-", "glft-", "glagent-"),
+    Pattern("github-token", _shape(_GITHUB), "GitHub tokens", r"(?-i:gh[pousr]_|github_pat_)"),
+    Pattern("gitlab-token", _shape(_GITLAB), "GitLab tokens", r"(?-i:gl[a-z]{2,5}-[A-Za-z0-9_\-]{10}|GR1348941)"),
+    Pattern("slack-token", _shape(_SLACK), "Slack tokens", r"(?-i:xox[abeoprs]|xapp-)"),
+    Pattern(
+        "google-key", _shape(_GOOGLE), "Google API keys, access and refresh tokens", r"(?-i:AIza|ya29\.|GOCSPX-|1//0)"
     ),
-    Rule("slack", r"\b(?P<secret>xox[a-z](?:\.xox[a-z])?-[\w-]{10,}|xapp-[\w-]{10,})", ("xox", "xapp-")),
-    Rule("slack", r"hooks\.slack\.com/(?:services|workflows)/(?P<secret>[\w/-]+)", ("hooks.slack.com",)),
-    Rule(
-        "stripe",
-        r"\b(?P<secret>(?:[sr]k_(?:live|test)_|whsec_)\w{10,})",
-        ("sk_live", "sk_test", "rk_live", "rk_test", "whsec_"),
+    Pattern("payment-key", _shape(_PAYMENT), "Stripe and Square keys", r"(?-i:k_(?:live|test)_|whsec_|sq0)"),
+    Pattern(
+        "registry-token",
+        _shape(_PACKAGES),
+        "npm, PyPI, RubyGems, crates, NuGet, Docker Hub, Artifactory",
+        r"(?-i:npm_[A-Za-z0-9]{20}|pypi-AgE|rubygems_|cio[A-Za-z0-9]{32}|oy2[a-z0-9]{43}|dckr_|AKCp)",
     ),
-    Rule(
-        "google",
-        r"\b(?P<secret>(?-i:AIza)[\w-]{30,}|(?-i:ya29\.)[\w-]{20,}|(?-i:GOCSPX-)[\w-]{20,})",
-        ("aiza", "ya29.", "gocspx-"),
+    Pattern("service-token", _shape(_SERVICES), "token shapes of other services", _SERVICES_HINT),
+    Pattern(
+        "webhook",
+        _WEBHOOK,
+        "secret parts of webhook and signed URLs",
+        r"hooks\.slack|/webhooks/|webhook\.office|[?&;][a-z\-]*sig",
     ),
-    Rule("npm", r"\b(?P<secret>npm_[a-z0-9]{30,})", ("npm_",)),
-    Rule("pypi", r"\b(?P<secret>(?-i:pypi-A)[\w-]{30,})", ("pypi-a",)),
-    Rule("huggingface", r"\b(?P<secret>(?-i:hf_)[a-z0-9]{20,})", ("hf_",)),
-    Rule("openai", r"(?:^|[^\w.-])(?P<secret>(?-i:sk-)[\w-]{20,})", ("sk-",)),
-    Rule("digitalocean", r"\b(?P<secret>do[opr]_v1_[a-f0-9]{32,})", ("dop_v1_", "doo_v1_", "dor_v1_")),
-    Rule("sendgrid", r"\b(?P<secret>(?-i:SG\.)[\w-]{16,}\.[\w-]{16,})", ("sg.",)),
 )
-
-RULES: tuple[Rule, ...] = (*OPTIONS, *PROGRAMS, *HEADERS, *PLACES, *SHAPES)

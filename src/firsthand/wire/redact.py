@@ -1,16 +1,19 @@
-"""Secrets leave the arguments before anything reaches the disk.
+"""Redaction before the first durable byte: secrets in arguments are replaced, whole columns at a time.
 
-Linear time throughout: RE2 only. One scan of the whole batch for literal keywords finds the rows worth a look; each of
-these is handled alone, its arguments joined with NUL. A batch without a hit comes back as the very same object.
-A user's patterns have no known keywords: with them every row is searched.
+The rows of a batch are joined into one buffer, a newline before each row and a NUL between arguments; newlines inside
+arguments show there as carriage returns. Expressions are compiled so that they never match a newline (RE2's never_nl), which
+makes it the engine's law, not the pattern's, that a match stays in its row. One cheap scan finds the rows in question, the
+exact patterns see only those. Python objects exist per match, never per row. RE2 runs in linear time over bytes (Latin-1).
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Literal
 
 import numpy as np
@@ -18,24 +21,32 @@ import re2
 from numpy.typing import NDArray
 
 from firsthand.errors import RedactionError
-from firsthand.wire.batch import Lists, Mask, Text, text
-from firsthand.wire.patterns import RULES, Pattern, Rule
+from firsthand.wire.batch import Lists, Text
+from firsthand.wire.patterns import DEFAULTS, Pattern
 
-__all__ = ["Pattern", "Redacted", "RedactedText", "Redactor", "compile_redactor"]
+__all__ = ["DROP", "HASH", "MASK", "Mode", "Pattern", "Redacted", "RedactedText", "Redactor", "compile_redactor"]
 
 Mode = Literal["mask", "hash", "drop"]
-Span = tuple[int, int]
-
+#: Modes of single rows: replace secrets, keep a keyed hash of each argument, keep none.
+MASK, HASH, DROP = 0, 1, 2
+MODES: dict[str, int] = {"mask": MASK, "hash": HASH, "drop": DROP}
+#: What stands in a secret's place.
+MARK = b"[redacted]"
 MAX_PATTERNS = 64
-MAX_EXPRESSION = 512
-MASKED = b"[redacted]"
-_MEMORY = 8 << 20
-_USER_MEMORY = 1 << 20
+MAX_LENGTH = 512
+#: Bytes of RE2's program and state cache, for each user pattern and for each of ours.
+USER_MEMORY = 512 << 10
+OWN_MEMORY = 8 << 20
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_EMPTY_PROBES = (b"", b"a", b"\na \x00-1\n")
+_RESERVED = frozenset({"hashed", "dropped"} | {pattern.name for pattern in DEFAULTS})
+
+Spans = NDArray[np.int64]
 
 
 @dataclass
 class Redacted:
-    """A column of arguments without secrets; which rows changed; and by which patterns (null: none)."""
+    """Redacted lists; `redacted` is true where a row was changed, `patterns` (null elsewhere) names by what."""
 
     args: Lists
     redacted: NDArray[np.bool_]
@@ -44,268 +55,349 @@ class Redacted:
 
 @dataclass
 class RedactedText:
-    """A column of NUL separated arguments without secrets, as `Redacted`."""
+    """A redacted column of strings or of blocks of NUL-separated arguments."""
 
     column: Text
     redacted: NDArray[np.bool_]
     patterns: Text
 
 
-@dataclass(frozen=True)
-class _Matcher:
-    """A compiled rule."""
+@dataclass
+class _Change:
+    """Replace bytes start to end of `items`' data, within one item, by `by`, because of `names`."""
 
-    name: str
-    regexp: Any
-    group: str | int
-    keywords: tuple[bytes, ...] = ()
-    unless: Any = None
-    program: Any = None
-    again: bool = False
-
-    def concerns(self, row: bytes, lower: bytes) -> bool:
-        """Whether the row may match: a cheap look before the expression."""
-        if self.keywords and not any(word in lower for word in self.keywords):
-            return False
-        return self.program is None or self.program.search(row) is not None
-
-    def spans(self, row: bytes) -> Iterator[Span]:
-        """Where this rule's secrets stand in the row."""
-        group = self.regexp.groupindex[self.group.encode()] if isinstance(self.group, str) else self.group
-        position = 0
-        while (match := self.regexp.search(row, position)) is not None:
-            start, end = match.span(group)
-            position = max(match.end(), position + 1)
-            if self.unless is not None and self.unless.search(match.group()) is not None:
-                if start > match.start():
-                    position = max(match.start() + 1, start - 1)
-                continue
-            if end > start:
-                yield start, end
-            if self.again and row[start : start + 1] == b"-":
-                position = start - 1
-            if position >= len(row):
-                return
+    start: int
+    end: int
+    item: int
+    by: bytes
+    names: set[str]
 
 
-class Redactor:
-    """Takes secrets out of whole columns. Make one with `compile_redactor`; safe to use again and again."""
-
-    def __init__(self, user: Sequence[_Matcher], mode: Mode, key: bytes) -> None:
-        self.mode = mode
-        self._key = key if 0 < len(key) <= 64 else blake2b(key).digest()
-        self._matchers = [*(_matcher(rule) for rule in RULES), *user]
-        self._every_row = bool(user)
-        words = sorted({word for rule in RULES for word in rule.keywords})
-        self._keywords = _compile("|".join(re2.escape(word) for word in words), _MEMORY)
-
-    def apply(self, args: Lists) -> Redacted:
-        """The column without secrets; the same object where there are none."""
-        valid = _valid(args.valid, len(args))
-        if self.mode == "drop":
-            return Redacted(_emptied(args), valid, _labels(valid, b"dropped"))
-        if self.mode == "hash":
-            items = _splice(args.items, self._hashed_items(args, valid))
-            return Redacted(Lists(args.offsets, items, args.valid), valid, _labels(valid, b"hashed"))
-        changed: dict[int, bytes] = {}
-        names: dict[int, bytes] = {}
-        for row in self._suspects(args.items, args.items.offsets[args.offsets], valid):
-            items_before = args.row(row)
-            items_after, found = self._row(items_before)
-            if found:
-                names[row] = found
-                first = int(args.offsets[row])
-                changed.update((first + i, item) for i, item in enumerate(items_after) if item != items_before[i])
-        redacted, patterns = _found(len(args), names)
-        if not names:
-            return Redacted(args, redacted, patterns)
-        return Redacted(Lists(args.offsets, _splice(args.items, changed), args.valid), redacted, patterns)
-
-    def apply_text(self, column: Text) -> RedactedText:
-        """The same for rows that hold their arguments as one block, separated by NUL."""
-        valid = _valid(column.valid, len(column))
-        if self.mode == "drop":
-            emptied = Text(np.zeros_like(column.offsets), np.zeros(0, dtype=np.uint8), column.valid)
-            return RedactedText(emptied, valid, _labels(valid, b"dropped"))
-        if self.mode == "hash":
-            hashed = {int(row): self._hashed_block(column.row(int(row))) for row in np.flatnonzero(valid)}
-            return RedactedText(_splice(column, hashed), valid, _labels(valid, b"hashed"))
-        changed: dict[int, bytes] = {}
-        names: dict[int, bytes] = {}
-        for row in self._suspects(column, column.offsets, valid):
-            items, found = self._row(column.row(row).split(b"\0"))
-            if found:
-                names[row], changed[row] = found, b"\0".join(items)
-        redacted, patterns = _found(len(column), names)
-        return RedactedText(_splice(column, changed) if changed else column, redacted, patterns)
-
-    def _suspects(self, content: Text, bounds: NDArray[np.int32], valid: NDArray[np.bool_]) -> list[int]:
-        """Rows with a keyword; row i is content.data[bounds[i]:bounds[i + 1]]."""
-        if self._every_row:
-            return [int(row) for row in np.flatnonzero(valid)]
-        rows: list[int] = []
-        data, ends = content.data.tobytes(), bounds[1:]
-        position, stop = int(bounds[0]), int(bounds[-1])
-        while position < stop and (match := self._keywords.search(data, position, stop)) is not None:
-            # A hit across two rows may have swallowed the second row's own: both are looked at.
-            first, last = (int(row) for row in ends.searchsorted((match.start(), match.end() - 1), side="right"))
-            rows.extend(row for row in range(first, last + 1) if valid[row])
-            position = int(ends[last])
-        return rows
-
-    def _row(self, items: list[bytes]) -> tuple[list[bytes], bytes]:
-        """One row's items without secrets, and the names of the patterns that matched, b"" for none."""
-        row = b"\0".join(items)
-        lower = row.lower()
-        spans: list[Span] = []
-        names: dict[str, None] = {}
-        for matcher in self._matchers:
-            if matcher.concerns(row, lower) and (found := list(matcher.spans(row))):
-                spans += found
-                names[matcher.name] = None
-        return (_masked(items, _merged(spans)) if spans else items), ",".join(names).encode()
-
-    def _hashed_items(self, args: Lists, valid: NDArray[np.bool_]) -> dict[int, bytes]:
-        rows = np.flatnonzero(valid)
-        each = (range(int(args.offsets[row]) + 1, int(args.offsets[row + 1])) for row in rows)
-        return {index: self._hash(args.items.row(index)) for indexes in each for index in indexes}
-
-    def _hashed_block(self, block: bytes) -> bytes:
-        end = b"\0" if block.endswith(b"\0") else b""
-        first, *others = block.removesuffix(b"\0").split(b"\0")
-        return b"\0".join([first, *map(self._hash, others)]) + end
-
-    def _hash(self, item: bytes) -> bytes:
-        return b"hash:" + blake2b(item, key=self._key, digest_size=8).hexdigest().encode()
-
-
-def compile_redactor(patterns: Sequence[Pattern] = (), mode: Mode = "mask", key: bytes | None = None) -> Redactor:
+def compile_redactor(user_patterns: Sequence[Pattern] = (), mode: Mode = "mask", key: bytes | None = None) -> Redactor:
     """A redactor with the default patterns and the user's.
 
-    `key` is for mode hash; without one a random key is made, and hashes compare within this redactor only.
-    RedactionError for a pattern that cannot be used.
+    RedactionError, saying what to do, for more than 64 patterns, more than 512 characters, a name that cannot stand in a
+    comma separated list, what RE2 does not have (back-references, look-around), what could match nothing or leave its row,
+    and for mode "hash" without a key.
     """
-    if mode not in ("mask", "hash", "drop"):
-        raise RedactionError(f"redaction mode must be mask, hash or drop, found {mode!r}; correct the setting")
-    if len(patterns) > MAX_PATTERNS:
+    if mode not in MODES:
+        raise RedactionError(f"redaction mode is one of mask, hash, drop; found {mode!r}")
+    if mode == "hash" and not key:
+        raise RedactionError('redaction mode "hash" needs a key: set redaction.key, or use mode "mask" or "drop"')
+    if len(user_patterns) > MAX_PATTERNS:
+        raise RedactionError(f"at most {MAX_PATTERNS} redaction patterns; found {len(user_patterns)}: join some with |")
+    seen: set[str] = set()
+    for pattern in user_patterns:
+        _check(pattern, seen)
+    return Redactor([*DEFAULTS, *user_patterns], MODES[mode], key)
+
+
+def _check(pattern: Pattern, seen: set[str]) -> None:
+    where = f"redaction pattern {pattern.name!r}"
+    if not _NAME.fullmatch(pattern.name) or pattern.name in _RESERVED or pattern.name in seen:
+        raise RedactionError(f"{where}: its name must be new, of a-z 0-9 _ . - and at most 64 characters: rename it")
+    seen.add(pattern.name)
+    if len(pattern.expression) > MAX_LENGTH:
         raise RedactionError(
-            f"at most {MAX_PATTERNS} redaction patterns, found {len(patterns)}; join some with | or leave some out"
+            f"{where}: at most {MAX_LENGTH} characters, found {len(pattern.expression)}: split it in two"
         )
-    return Redactor([_user_matcher(pattern) for pattern in patterns], mode, key or os.urandom(32))
+    if re.search(r"(?<!\\)(?:\\\\)*\\[CAz]", pattern.expression):
+        raise RedactionError(f"{where}: \\A, \\z and \\C cannot be used on rows of a batch: write ^, $ and . instead")
+    compiled = _compile(pattern, USER_MEMORY)
+    if any(m.start() == m.end() for probe in _EMPTY_PROBES for m in compiled.finditer(probe)):
+        raise RedactionError(f"{where}: it can match nothing at all: ask for at least one character, + in place of *")
 
 
-def _user_matcher(pattern: Pattern) -> _Matcher:
-    """A user's pattern, or the reason against it."""
-    name = f"redaction pattern {pattern.name!r}"
-    if not pattern.name or "," in pattern.name:
-        raise RedactionError(f"{name}: a name is needed, without commas; rename it")
-    if len(pattern.expression) > MAX_EXPRESSION:
-        found = len(pattern.expression)
-        raise RedactionError(f"{name}: at most {MAX_EXPRESSION} characters, found {found}; shorten or divide it")
-    try:
-        regexp = _compile(pattern.expression, _USER_MEMORY)
-    except re2.error as error:
-        reason = error.args[0] if error.args else ""
-        reason = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
-        raise RedactionError(
-            f"{name}: RE2 cannot compile it ({reason}); use RE2's syntax: no look-around, no back-references, "
-            "repetitions of at most 1000"
-        ) from error
-    # \b and the like match nothing in an empty text, and the empty string in others.
-    if any((match := regexp.search(probe)) is not None and not match.group() for probe in (b"", b"a", b"a b", b"-\n")):
-        raise RedactionError(f"{name}: it matches the empty string; demand one character at least, as with + for *")
-    return _Matcher(pattern.name, regexp, "secret" if b"secret" in regexp.groupindex else 0)
-
-
-def _matcher(rule: Rule) -> _Matcher:
-    return _Matcher(
-        rule.name,
-        _compile(rule.expression, _MEMORY),
-        "secret",
-        tuple(word.encode() for word in rule.keywords),
-        _compile(rule.unless, _MEMORY) if rule.unless else None,
-        _compile(rule.program, _MEMORY) if rule.program else None,
-        rule.again,
-    )
-
-
-def _compile(expression: str, memory: int) -> Any:
-    """RE2 over bytes. What Latin-1 lacks stands in the data as UTF-8, and so in the expression."""
+def _options(memory: int) -> Any:
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.case_sensitive = False
+    options.never_nl = True
     options.log_errors = False
     options.max_mem = memory
-    return re2.compile(expression.encode(), options)
+    return options
 
 
-def _valid(mask: Mask, length: int) -> NDArray[np.bool_]:
-    return np.ones(length, dtype=bool) if mask is None else mask.copy()
+def _compile(pattern: Pattern, memory: int) -> Any:
+    expression = re.sub(r"(?<!\\)((?:\\\\)*)\\n", r"\1\\r", pattern.expression)
+    try:
+        return re2.compile(b"(?m)" + expression.encode(), _options(memory))
+    except re2.error as error:
+        reason = error.args[0] if error.args else error
+        reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        raise RedactionError(
+            f"redaction pattern {pattern.name!r}: not in RE2's syntax (no back-references, no look-around, bounded size): {reason}"
+        ) from None
 
 
-def _merged(spans: Iterable[Span]) -> list[Span]:
-    """Spans in order, those that overlap made one."""
-    merged: list[Span] = []
-    for start, end in sorted(spans):
-        if merged and start < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
+def _hint(patterns: Sequence[Pattern]) -> Any:
+    hints = dict.fromkeys(p.hint or re.sub(r"\(\?P?<[^>]*>", "(?:", p.expression) for p in patterns)
+    return _compile(Pattern("all together", "|".join(f"(?:{hint})" for hint in hints)), OWN_MEMORY * 2)
 
 
-def _masked(items: list[bytes], spans: list[Span]) -> list[bytes]:
-    """The items with the spans of their NUL joined row replaced; a span over several items masks in each."""
-    result: list[bytes] = []
-    base = index = 0
-    for item in items:
-        end = base + len(item)
-        pieces: list[bytes] = []
-        position = base
-        while index < len(spans) and spans[index][0] < end:
-            start, stop = max(spans[index][0], base), min(spans[index][1], end)
-            if stop > start:
-                pieces += (item[position - base : start - base], MASKED)
-                position = stop
-            if spans[index][1] > end:
-                break
-            index += 1
-        result.append(b"".join((*pieces, item[position - base :])))
-        base = end + 1
-    return result
+class Redactor:
+    """Compiled patterns and a mode. Holds nothing of the rows that it saw; one thread at a time."""
+
+    def __init__(self, patterns: Sequence[Pattern], mode: int, key: bytes | None) -> None:
+        self.mode = mode
+        self._key = hashlib.blake2b(key).digest() if key else None
+        self._patterns = [
+            (p.name, *_groups(_compile(p, OWN_MEMORY if p in DEFAULTS else USER_MEMORY))) for p in patterns
+        ]
+        self._order = {name: place for place, (name, _, _) in enumerate(self._patterns)}
+        self._hint = _hint(patterns)
+
+    def apply(self, args: Lists, modes: NDArray[np.int8] | None = None) -> Redacted:
+        """Lists of arguments, redacted; `modes` (n, of MASK, HASH, DROP) overrides the mode row by row.
+
+        In HASH rows every argument but the first becomes `hash:` and 16 hex digits (keyed BLAKE2b); DROP rows become empty.
+        Offsets may begin anywhere; the result's begin at zero. RedactionError for a HASH row without a key.
+        """
+        args = _packed(args)
+        if not len(args.items):
+            return Redacted(args, np.zeros(len(args), dtype=bool), _names(len(args), {}))
+        chosen = self._modes(len(args), modes)
+        first = args.offsets[:-1]
+        changes = self._masks(args.items, args.offsets)
+        if chosen.any():
+            changes = self._moded(args, changes, chosen, _tails(args.items, first))
+        items, rows = _spliced(args.items, changes), _by_row(changes, args.offsets)
+        lists = Lists(args.offsets, items, args.valid)
+        if (chosen == DROP).any():
+            lists = _dropped(lists, chosen == DROP, rows)
+        return Redacted(lists, _flags(len(args), rows), _names(len(args), self._sorted(rows)))
+
+    def apply_text(self, column: Text, modes: NDArray[np.int8] | None = None) -> RedactedText:
+        """Strings, or blocks of NUL-separated arguments, by the same rules: a whole string counts as the first argument.
+
+        DROP rows become null. For columns that are no arguments pass modes of MASK.
+        """
+        args = _packed(Lists(np.arange(len(column) + 1, dtype=np.int32), column))
+        chosen = self._modes(len(column), modes)
+        changes = self._masks(args.items, args.offsets)
+        if chosen.any():
+            changes = self._moded(args, changes, chosen, _block_tails(args.items))
+        rows = _by_row(changes, args.offsets)
+        found = _spliced(args.items, changes)
+        found.valid = column.valid
+        if (chosen == DROP).any():
+            found = _emptied(found, chosen == DROP, rows)
+        return RedactedText(found, _flags(len(column), rows), _names(len(column), self._sorted(rows)))
+
+    def _modes(self, rows: int, modes: NDArray[np.int8] | None) -> NDArray[np.int8]:
+        chosen = np.full(rows, self.mode, dtype=np.int8) if modes is None else modes
+        if len(chosen) != rows:
+            raise RedactionError(f"a mode for each row: expected {rows}, found {len(chosen)}")
+        if self._key is None and (chosen == HASH).any():
+            raise RedactionError("rows ask for hashes and there is no key: set redaction.key")
+        return chosen
+
+    def _masks(self, items: Text, offsets: NDArray[np.int32]) -> list[_Change]:
+        buffer = _joined(items, offsets)
+        piece, starts, shifts = _pieces(buffer, self._hint)
+        if not piece:
+            return []
+        spans = list(self._spans(piece))
+        bounds = items.offsets.astype(np.int64) + np.arange(len(items) + 1)
+        changes = []
+        for start, end, names in _merged(spans):
+            shift = shifts[bisect_right(starts, start) - 1]
+            for low, high in _without_nul(piece, start, end):
+                item = int(np.searchsorted(bounds, low + shift, side="right")) - 1
+                changes.append(_Change(low + shift - item - 1, high + shift - item - 1, item, MARK, names))
+        return changes
+
+    def _spans(self, piece: bytes) -> Iterator[tuple[int, int, str]]:
+        for name, compiled, groups in self._patterns:
+            for match in compiled.finditer(piece):
+                for group in groups:
+                    start, end = match.span(self.group)
+                    if end > start:
+                        yield start, end, name
+
+    def _moded(self, args: Lists, masks: list[_Change], modes: NDArray[np.int8], tails: Spans) -> list[_Change]:
+        """Masks of MASK rows and of first arguments, and a hash for each other argument of HASH rows; DROP rows need none."""
+        rows = np.searchsorted(args.offsets, [change.item for change in masks], side="right") - 1
+        kept = [c for c, row in zip(masks, rows, strict=True) if modes[row] == MASK]
+        hashed = tails[modes[np.searchsorted(args.offsets, tails[:, 2], side="right") - 1] == HASH]
+        first = {int(start) for start in hashed[:, 0]}
+        for change, row in zip(masks, rows, strict=True):
+            if modes[row] == HASH and not _within(change, tails):
+                kept.append(change)
+        data = args.items.data
+        for start, end, item in hashed.tolist():
+            kept.append(_Change(start, end, item, self._hashed(data[start:end].tobytes()), {"hashed"}))
+        return sorted(kept, key=lambda change: (change.start, change.item, change.end)) if first or kept else []
+
+    def _hashed(self, argument: bytes) -> bytes:
+        assert self._key is not None
+        return b"hash:" + hashlib.blake2b(argument, key=self._key, digest_size=8).hexdigest().encode()
+
+    def _sorted(self, rows: dict[int, set[str]]) -> dict[int, bytes]:
+        order = self._order
+        return {
+            row: ",".join(sorted(names, key=lambda n: (order.get(n, -1), n))).encode() for row, names in rows.items()
+        }
 
 
-def _splice(column: Text, changed: dict[int, bytes]) -> Text:
-    """The column with some rows' bytes replaced."""
-    data = memoryview(np.ascontiguousarray(column.data))
+def _groups(compiled: Any) -> tuple[Any, tuple[int, ...]]:
+    """The expression and its secret groups; without any, the whole match."""
+    groups = tuple(index for name, index in compiled.groupindex.items() if name.startswith(b"secret"))
+    return compiled, groups or (0,)
+
+
+def _packed(args: Lists) -> Lists:
+    """The same lists with all offsets beginning at zero and no data besides."""
+    first, last = int(args.offsets[0]), int(args.offsets[-1])
+    begin, end = int(args.items.offsets[first]), int(args.items.offsets[last])
+    if first == 0 and begin == 0 and last == len(args.items) and end == len(args.items.data):
+        return args
+    items = Text(args.items.offsets[first : last + 1] - np.int32(begin), args.items.data[begin:end])
+    return Lists(args.offsets - np.int32(first), items, args.valid)
+
+
+def _joined(items: Text, offsets: NDArray[np.int32]) -> bytes:
+    """One byte before each item: a newline where a row begins, else NUL; and a newline at the end."""
+    places = items.offsets[:-1].astype(np.int64) + np.arange(len(items))
+    size = len(items.data) + len(items) + 1
+    buffer = np.empty(size, dtype=np.uint8)
+    inside = np.ones(size, dtype=bool)
+    inside[places] = False
+    inside[-1] = False
+    data = items.data
+    buffer[inside] = np.where(data == 10, np.uint8(13), data) if (data == 10).any() else data
+    buffer[places] = 0
+    buffer[places[offsets[:-1][offsets[:-1] < offsets[1:]]]] = 10
+    buffer[-1] = 10
+    return buffer.tobytes()
+
+
+def _pieces(buffer: bytes, hint: Any) -> tuple[bytes, list[int], list[int]]:
+    """The rows that the hint names, joined; where each begins in that, and how far it was from there in the buffer."""
+    parts, starts, shifts, size = [], [], [], 0
+    match = hint.search(buffer)
+    while match:
+        begin = buffer.rfind(b"\n", 0, match.start() + 1)
+        end = buffer.find(b"\n", match.start() + 1)
+        parts.append(buffer[begin:end])
+        starts.append(size)
+        shifts.append(begin - size)
+        size += end - begin
+        match = hint.search(buffer, end)
+    return (b"".join(parts) + b"\n" if parts else b""), starts, shifts
+
+
+def _merged(spans: list[tuple[int, int, str]]) -> Iterator[tuple[int, int, set[str]]]:
+    """Overlapping spans as one, with the names of all."""
+    spans.sort()
+    start, end, names = -1, -1, set[str]()
+    for low, high, name in spans:
+        if low < end:
+            end = max(end, high)
+            names.add(name)
+            continue
+        if names:
+            yield start, end, names
+        start, end, names = low, high, {name}
+    if names:
+        yield start, end, names
+
+
+def _without_nul(piece: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """A span cut at the NULs between arguments: each keeps its place."""
+    while start < end:
+        stop = piece.find(b"\0", start, end)
+        stop = end if stop < 0 else stop
+        if stop > start:
+            yield start, stop
+        start = stop + 1
+
+
+def _spliced(column: Text, changes: list[_Change]) -> Text:
+    """The column with every change made; changes sorted and apart."""
+    if not changes:
+        return Text(column.offsets, column.data, column.valid)
+    source, parts, done = column.data, list[Any](), 0
+    grown = np.zeros(len(column) + 1, dtype=np.int64)
+    for change in changes:
+        parts += (source[done : change.start], change.by)
+        done = change.end
+        grown[change.item + 1] += len(change.by) - (change.end - change.start)
+    parts.append(source[done:])
+    offsets = (column.offsets + np.cumsum(grown)).astype(np.int32)
+    return Text(offsets, np.frombuffer(b"".join(parts), dtype=np.uint8), column.valid)
+
+
+def _tails(items: Text, first: NDArray[np.int32]) -> Spans:
+    """(start, end, item) of every item that is not its row's first."""
+    later = np.ones(len(items) + 1, dtype=bool)
+    later[first] = False
+    index = np.flatnonzero(later[:-1])
+    return np.column_stack((items.offsets[index], items.offsets[index + 1], index)).astype(np.int64)
+
+
+def _block_tails(column: Text) -> Spans:
+    """(start, end, row) of what stands behind each NUL of a row, up to the next or the row's end."""
+    nul = np.flatnonzero(column.data == 0).astype(np.int64)
+    rows = np.searchsorted(column.offsets, nul, side="right") - 1
+    following = np.append(nul[1:], len(column.data))
+    return np.column_stack((nul + 1, np.minimum(following, column.offsets[rows + 1]), rows))
+
+
+def _within(change: _Change, tails: Spans) -> bool:
+    place = int(np.searchsorted(tails[:, 0], change.start, side="right")) - 1
+    return place >= 0 and int(tails[place, 2]) == change.item and change.start < int(tails[place, 1])
+
+
+def _by_row(changes: list[_Change], offsets: NDArray[np.int32]) -> dict[int, set[str]]:
+    found: dict[int, set[str]] = defaultdict(set)
+    rows = np.searchsorted(offsets, [change.item for change in changes], side="right") - 1
+    for change, row in zip(changes, rows.tolist(), strict=True):
+        found[row] |= change.names
+    return found
+
+
+def _dropped(lists: Lists, drop: NDArray[np.bool_], rows: dict[int, set[str]]) -> Lists:
+    """The chosen rows as empty lists, marked in `rows` where they held anything."""
+    counts = np.diff(lists.offsets)
+    _mark(drop & (counts > 0), rows)
+    keep = np.repeat(~drop, counts)
+    lengths = np.diff(lists.items.offsets)
+    data = lists.items.data[np.repeat(keep, lengths)]
+    items = Text(_offsets(lengths[keep]), data)
+    return Lists(_offsets(np.where(drop, 0, counts)), items, lists.valid)
+
+
+def _emptied(column: Text, drop: NDArray[np.bool_], rows: dict[int, set[str]]) -> Text:
+    """The chosen rows as null, marked in `rows` where they held anything."""
     lengths = np.diff(column.offsets)
-    pieces: list[bytes | memoryview] = []
-    position = int(column.offsets[0])
-    for index, value in sorted(changed.items()):
-        pieces += (data[position : int(column.offsets[index])], value)
-        position = int(column.offsets[index + 1])
-        lengths[index] = len(value)
-    pieces.append(data[position : int(column.offsets[-1])])
-    offsets = np.zeros_like(column.offsets)
+    _mark(drop & (lengths > 0), rows)
+    valid = ~drop if column.valid is None else column.valid & ~drop
+    return Text(_offsets(np.where(drop, 0, lengths)), column.data[np.repeat(~drop, lengths)], valid)
+
+
+def _mark(dropped: NDArray[np.bool_], rows: dict[int, set[str]]) -> None:
+    for row in np.flatnonzero(dropped).tolist():
+        rows[row] = {"dropped"}
+
+
+def _offsets(lengths: NDArray[Any]) -> NDArray[np.int32]:
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    return Text(offsets, np.frombuffer(b"".join(pieces), dtype=np.uint8), column.valid)
+    return offsets
 
 
-def _emptied(args: Lists) -> Lists:
-    return Lists(np.zeros_like(args.offsets), text([]), args.valid)
+def _flags(rows: int, changed: dict[int, set[str]]) -> NDArray[np.bool_]:
+    flags = np.zeros(rows, dtype=bool)
+    flags[list(changed)] = True
+    return flags
 
 
-def _labels(valid: NDArray[np.bool_], label: bytes) -> Text:
-    return text([label if there else b"" for there in valid], None if valid.all() else valid)
-
-
-def _found(length: int, names: dict[int, bytes]) -> tuple[NDArray[np.bool_], Text]:
-    """Which rows changed, and the names of what matched there."""
-    redacted = np.zeros(length, dtype=bool)
-    redacted[list(names)] = True
-    offsets = np.zeros(length + 1, dtype=np.int32)
+def _names(rows: int, names: dict[int, bytes]) -> Text:
+    """Names of each row's patterns; null where none hit."""
+    lengths = np.zeros(rows, dtype=np.int32)
+    valid = np.zeros(rows, dtype=bool)
     for row, name in names.items():
-        offsets[row + 1] = len(name)
-    joined = b"".join(names[row] for row in sorted(names))
-    np.cumsum(offsets, out=offsets)
-    return redacted, Text(offsets, np.frombuffer(joined, dtype=np.uint8), None if redacted.all() else redacted)
+        lengths[row], valid[row] = len(name), True
+    data = b"".join(names[row] for row in sorted(names))
+    return Text(_offsets(lengths), np.frombuffer(data, dtype=np.uint8), valid)
