@@ -339,6 +339,8 @@ def test_the_leader_may_exit_first(cgroup: TestCgroup, history: Path, tmp_path: 
     with Observed(history, [cgroup.path]) as observed:
         child = cgroup.run([str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert child.stdin is not None and child.stdout is not None and child.stdout.read(1) == b"t"
+        while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            os.sched_yield()
         child.stdin.close()
         assert child.wait() == 7
     row = _exit_of(observed, child.pid)

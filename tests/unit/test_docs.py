@@ -1,0 +1,50 @@
+"""Docs fail like code: every verb, option, question and setting is described."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from firsthand import settings
+from firsthand.ask.questions import QUESTIONS
+from firsthand.cli.main import VERBS
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def _page(verb: str) -> str:
+    return (DOCS / ("configuration.md" if verb == "completion" else f"{verb}.md")).read_text()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_its_page_and_options(verb: str) -> None:
+    """Each long option of a verb stands on its page."""
+    command = importlib.import_module(f"firsthand.cli.{verb}").command
+    page = _page(verb)
+    assert f"firsthand {verb}" in page
+    for parameter in command.params:
+        for option in parameter.opts:
+            if option.startswith("--"):
+                assert f"`{option}`" in page or f"{option}" in page, f"{verb} {option}"
+
+
+def test_every_question_is_described() -> None:
+    """Each question has a row on the page of ask."""
+    for name in QUESTIONS:
+        assert f"| `{name}` |" in _page("ask")
+
+
+def test_the_default_settings_are_shown_as_they_are() -> None:
+    """The page of configuration holds the default file."""
+    assert settings.DEFAULTS.read_text() in (DOCS / "configuration.md").read_text()
+
+
+def test_the_readme_links_to_pages_that_exist() -> None:
+    """No dead links on the first page."""
+    import re
+
+    readme = (DOCS.parent / "README.md").read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", readme):
+        assert (DOCS.parent / target).exists(), target
