@@ -5,8 +5,8 @@
 char _license[] SEC("license") = "GPL";
 
 /*
- * The host's namespaces are those that the kernel booted with: init_task's, which every chain of parents ends in. Process 1
- * may have left them, and may be hidden from iterators.
+ * The host's namespaces are those that the kernel booted with: init_task's, which every chain of parents ends in.
+ * Process 1 may have left them, and may be hidden from iterators.
  */
 SEC("iter/task")
 int existing_host(struct bpf_iter__task *ctx)

@@ -211,7 +211,7 @@ class Redactor:
         for name, compiled, groups in self._patterns:
             for match in compiled.finditer(piece):
                 for group in groups:
-                    start, end = match.span(self.group)
+                    start, end = match.span(group)
                     if end > start:
                         yield start, end, name
 
