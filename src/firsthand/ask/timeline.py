@@ -34,7 +34,7 @@ def timeline(asked: Asked) -> Found:
     union = " UNION ALL ".join(parts)
     total = asked.number(f"SELECT count(*) FROM ({union})", values)  # noqa: S608
     names = ", ".join(f'"{column}"' for column in _COLUMNS)
-    query = f"SELECT {names} FROM ({union}) ORDER BY ktime, time LIMIT ?"  # noqa: S608
+    query = f"SELECT {names} FROM ({union}) ORDER BY time, ktime LIMIT ?"  # noqa: S608
     rows = asked.rows(query, [*values, asked.limit])
     return Found(f"{total:,} events{parameters}", rows, total, _COLUMNS)
 

@@ -1,0 +1,115 @@
+"""An answer is complete only where the whole window was observed and nothing that it needs was lost."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from firsthand.ask import completeness
+from firsthand.ask.answer import Window
+from firsthand.history.connection import History
+from firsthand.history.log import LogWriter
+from firsthand.wire.batch import Batch
+
+START = datetime(2026, 5, 1, 12, tzinfo=UTC)
+HOOKS = {"process_exec": "process", "cgroup_move": "container"}
+
+
+def _observer(event: str, seconds: float, **more: Any) -> dict[str, Any]:
+    hooks = {"process_exec": "present", "cgroup_move": "present"}
+    row = {"event": event, "instance": "default", "node": "n", "boot": "b", "recorded": int(seconds), "lost": 0}
+    row |= {"hooks": json.dumps(hooks), "blind_spots": "[]", "settings": "{}"}
+    return row | {"time": START + timedelta(seconds=seconds)} | more
+
+
+def _judge(
+    tmp_path: Path,
+    rows: list[dict[str, Any]],
+    loss: list[dict[str, Any]],
+    since: float,
+    until: float,
+    tables: tuple[str, ...] = ("process",),
+) -> completeness.Completeness:
+    with LogWriter(tmp_path, "n", "b") as log:
+        log.append([Batch.from_rows("observer", rows)], [])
+        if loss:
+            log.append([Batch.from_rows("loss", loss)], [])
+    window = Window(START + timedelta(seconds=since), START + timedelta(seconds=until))
+    with History(tmp_path).connection() as connection:
+        spans = completeness.spans(connection, START + timedelta(days=1))
+        return completeness.judge(connection, spans, window, tables, HOOKS)
+
+
+SESSION = [_observer("start", 0), _observer("ready", 1), _observer("alive", 11), _observer("stop", 20)]
+
+
+def test_a_window_inside_a_session_is_complete(tmp_path: Path) -> None:
+    """From ready to stop everything was observed."""
+    judged = _judge(tmp_path, SESSION, [], 2, 19)
+    assert judged.complete and judged.reasons == [] and judged.events_lost == 0
+    assert judged.history_begins == START + timedelta(seconds=1)
+
+
+def test_before_the_beginning_nothing_is_known(tmp_path: Path) -> None:
+    """A window that begins before the history does is incomplete, with that reason."""
+    judged = _judge(tmp_path, SESSION, [], -100, 19)
+    assert not judged.complete and "the history begins at" in judged.reasons[0]
+
+
+def test_the_time_between_two_sessions_is_not_recorded(tmp_path: Path) -> None:
+    """A gap is named with its ends."""
+    second = [_observer("start", 50), _observer("ready", 51), _observer("stop", 60)]
+    judged = _judge(tmp_path, [*SESSION, *second], [], 2, 59)
+    assert judged.reasons == ["not recorded from 2026-05-01T12:00:20.000Z to 2026-05-01T12:00:51.000Z on n"]
+    assert len(judged.observed) == 2
+
+
+def test_an_observer_that_vanished_counts_to_its_last_sign(tmp_path: Path) -> None:
+    """Without a stop row the session ends with the last row of it."""
+    judged = _judge(tmp_path, SESSION[:3], [], 2, 15)
+    assert judged.reasons == ["not recorded from 2026-05-01T12:00:11.000Z to 2026-05-01T12:00:15.000Z on n"]
+
+
+def test_losses_count_where_the_question_needs_them(tmp_path: Path) -> None:
+    """A loss of the needed table, or of any, in the window makes it incomplete; one elsewhere does not."""
+    at = {"since": START + timedelta(seconds=5), "until": START + timedelta(seconds=6), "node": "n", "boot": "b"}
+    loss = [
+        {"time": START, "cause": "sequence_gap", "events": 7, **at},
+        {"time": START, "cause": "helper_failed", "events": 2, "table_name": "container", **at},
+    ]
+    judged = _judge(tmp_path, SESSION, loss, 2, 19)
+    assert (judged.complete, judged.events_lost) == (False, 7) and "sequence_gap" in judged.reasons[0]
+
+
+def test_losses_outside_the_window_do_not_count(tmp_path: Path) -> None:
+    """The window ends before the loss."""
+    at = {"since": START + timedelta(seconds=15), "until": START + timedelta(seconds=16)}
+    loss = [{"time": START, "cause": "sequence_gap", "events": 7, "node": "n", "boot": "b", **at}]
+    assert _judge(tmp_path, SESSION, loss, 2, 10).complete
+
+
+def test_a_missing_hook_of_a_needed_table_counts(tmp_path: Path) -> None:
+    """A hook that the kernel refused makes questions on its table incomplete, and no others."""
+    hooks = json.dumps({"process_exec": "present", "cgroup_move": "missing: refused"})
+    rows = [_observer(e, s, hooks=hooks) for e, s in (("start", 0), ("ready", 1), ("stop", 20))]
+    assert _judge(tmp_path / "a", rows, [], 2, 19).complete
+    judged = _judge(tmp_path / "b", rows, [], 2, 19, ("container",))
+    assert judged.reasons == ["hook cgroup_move was missing: refused"]
+
+
+def test_a_scope_is_named_and_a_changed_one_counts(tmp_path: Path) -> None:
+    """One scope is said; two within a window make it incomplete."""
+    rows = [_observer(e, s, scope="/a") for e, s in (("start", 0), ("ready", 1), ("stop", 20))]
+    judged = _judge(tmp_path / "a", rows, [], 2, 19)
+    assert judged.complete and judged.scope == ["/a"] and "outside the cgroup /a" in judged.blind_spots[0]
+    more = [_observer(e, s, scope="/b") for e, s in (("start", 20), ("ready", 20), ("stop", 30))]
+    judged = _judge(tmp_path / "b", rows + more, [], 2, 29)
+    assert any("scope changed" in reason for reason in judged.reasons)
+
+
+def test_nothing_observed_is_not_none(tmp_path: Path) -> None:
+    """Where no observer ran, the reason says so."""
+    judged = _judge(tmp_path, [_observer("stop", 0)], [], 100, 200)
+    assert not judged.complete and judged.observed == []

@@ -1,0 +1,256 @@
+"""The command line as scripts use it: exit codes, forms, and questions over a real history."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firsthand.history.log import LogWriter
+from firsthand.schema import capability
+from firsthand.wire.batch import Batch
+
+NOW = datetime.now(UTC)
+FULL = (1 << 41) - 1
+ORDINARY = 0xA80425FB
+C1, C2 = "a" * 64, "b" * 64
+
+
+def _firsthand(history: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "firsthand", *words, "--history", str(history)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _process(event: str, tgid: int, number: int, seconds: float, **more: Any) -> dict[str, Any]:
+    row = {"event": event, "node": "n", "boot": "f00dcafe-0000", "exec_tgid": tgid, "exec_start": tgid * 10}
+    row |= {
+        "pid": tgid,
+        "exec_number": number,
+        "time": NOW - timedelta(seconds=60 - seconds),
+        "ktime": int(seconds * 1e9),
+    }
+    row |= {"cap_permitted": ORDINARY, "cap_effective": ORDINARY, "cap_bounding": ORDINARY, "flags": 0}
+    if event == "exec":
+        row["previous_number"] = number - 1
+    return row | more
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two containers, one privileged, on a host; the observer has stopped."""
+    place = tmp_path_factory.mktemp("history")
+    whole = {"cap_permitted": FULL, "cap_effective": FULL, "cap_bounding": FULL}
+    rows = [
+        _process("exec", 100, 2, 1, exe="/usr/bin/dockerd", args=["dockerd"], **whole),
+        _process("exec", 200, 5, 2, exe="/bin/sh", args=["sh", "-c", "x y"], container=C1, euid=0, **whole),
+        _process(
+            "fork", 201, 5, 3, exe="/bin/sh", container=C1, parent_tgid=200, parent_start=2000, parent_number=5, **whole
+        ),
+        _process(
+            "exec",
+            201,
+            6,
+            4,
+            exe="/bin/nc",
+            args=["nc", "\x1b[2J"],
+            container=C1,
+            parent_tgid=200,
+            parent_start=2000,
+            parent_number=5,
+            parent_name="sh",
+            **whole,
+        ),
+        _process(
+            "exit",
+            201,
+            6,
+            5,
+            exe="/bin/nc",
+            container=C1,
+            parent_tgid=200,
+            parent_start=2000,
+            parent_number=5,
+            exit_code=3,
+            duration=2 * 10**9,
+            **whole,
+        ),
+        _process("exec", 300, 1, 6, exe="/bin/cat", args=["cat"], container=C2),
+    ]
+    observed = [
+        {
+            "event": e,
+            "instance": "d",
+            "node": "n",
+            "boot": "f00dcafe-0000",
+            "time": NOW - timedelta(seconds=s),
+            "recorded": i,
+            "hooks": "{}",
+            "blind_spots": "[]",
+            "settings": "{}",
+        }
+        for i, (e, s) in enumerate((("start", 61), ("ready", 60), ("stop", 10)))
+    ]
+    with LogWriter(place, "n", "f00dcafe-0000") as log:
+        log.append([Batch.from_rows("process", rows), Batch.from_rows("observer", observed)], [])
+    return place
+
+
+def _json(history: Path, *words: str) -> dict[str, Any]:
+    done = _firsthand(history, "ask", *words, "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_help_is_quick() -> None:
+    """`--help` imports no heavy library."""
+    code = "import sys; sys.argv = ['firsthand', '--help']\nfrom firsthand.cli.main import main\n"
+    code += "try: main()\nexcept SystemExit: pass\nprint({'duckdb', 'pyarrow', 'numpy', 'rich'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("set()") and "Verbs" in done.stdout
+
+
+def test_ask_lists_its_questions(history: Path) -> None:
+    """Without a question the known ones are listed."""
+    assert "privileged" in _firsthand(history, "ask").stdout
+
+
+def test_the_json_object_has_its_parts(history: Path) -> None:
+    """Names as documented; a finished history is complete over its own extent."""
+    found = _json(history, "processes")
+    assert set(found) == {"version", "question", "answer", "window", "completeness", "truncated", "rows"}
+    parts = "complete observed history_begins events_held events_lost blind_spots reasons scope".split()
+    assert set(found["completeness"]) == set(parts)
+    assert found["completeness"]["complete"] and found["completeness"]["events_held"] == 6
+    assert found["answer"] == "Yes: 4 of 4 executed programs match"
+
+
+@pytest.mark.parametrize(
+    ("condition", "exes"),
+    [
+        ("exe=/bin/nc", ["/bin/nc"]),
+        ("args~x y", ["/bin/sh"]),
+        ("container=host", ["/usr/bin/dockerd"]),
+        ("container=bbbb", ["/bin/cat"]),
+        ("pid>200", ["/bin/nc", "/bin/cat"]),
+        ("parent=sh", ["/bin/nc"]),
+        ("exe!=/bin/nc", ["/usr/bin/dockerd", "/bin/sh", "/bin/cat"]),
+    ],
+)
+def test_processes_by_any_column(history: Path, condition: str, exes: list[str]) -> None:
+    """Conditions choose rows; the sentence has the denominator."""
+    found = _json(history, "processes", condition)
+    assert [row["exe"] for row in found["rows"]] == exes and f"{len(exes)} of 4" in found["answer"]
+
+
+def test_privileged_names_the_containers(history: Path) -> None:
+    """Only the container whose processes hold more than the ordinary set; the host is no container."""
+    found = _json(history, "privileged")
+    (row,) = found["rows"]
+    assert row["container"] == C1 and row["all"] and row["binaries"] == ["/bin/nc", "/bin/sh"]
+    assert (
+        "sys_admin" in row["beyond"]
+        and "chown" not in row["beyond"]
+        and found["answer"].startswith("1 of 2 containers")
+    )
+
+
+def test_a_process_is_told_whole(history: Path) -> None:
+    """Parents, its own rows and its end, by exec_id or by pid."""
+    found = _json(history, "process", "f00dcafe:201:2010:6")
+    assert [row["relation"] for row in found["rows"]] == ["parent 1", "before", "self", "self"]
+    assert found["answer"] == "/bin/nc: ended with code 3 after 2.000 s"
+    assert _json(history, "process", "201")["rows"] == found["rows"]
+
+
+def test_a_tree_has_depths(history: Path) -> None:
+    """A child stands below its parent; a fork that became an exec is one node."""
+    rows = _json(history, "tree", C1[:8])["rows"]
+    assert [(row["depth"], row["exe"], row["exit_code"]) for row in rows] == [(0, "/bin/sh", None), (1, "/bin/nc", 3)]
+
+
+def test_a_timeline_is_in_order(history: Path) -> None:
+    """All tables' rows of the window, by time."""
+    rows = _json(history, "timeline")["rows"]
+    assert [row["time"] for row in rows] == sorted(row["time"] for row in rows) and len(rows) == 9
+
+
+def test_limits_are_said(history: Path) -> None:
+    """Fewer rows than there are: truncated."""
+    found = _json(history, "processes", "--limit", "1")
+    assert found["truncated"] and len(found["rows"]) == 1 and found["answer"].startswith("Yes: 4")
+
+
+def test_exit_codes(history: Path, tmp_path: Path) -> None:
+    """0, 1, 2, 3 and 4, as documented; 3 before 4."""
+    assert _firsthand(history, "ask", "processes", "--fail-on-rows").returncode == 4
+    assert _firsthand(history, "ask", "processes", "exe=/none", "--fail-on-rows").returncode == 0
+    done = _firsthand(history, "ask", "processes", "--since", "30d", "--require-complete", "--fail-on-rows")
+    assert done.returncode == 3 and "the history begins at" in done.stdout
+    assert _firsthand(history, "ask", "processes", "--require-complete").returncode == 0
+    for words in (
+        ["ask", "nothing"],
+        ["ask", "processes", "colour=1"],
+        ["ask", "processes", "--since", "soon"],
+        ["ask", "--no"],
+    ):
+        assert _firsthand(history, *words).returncode == 2, words
+    missing = _firsthand(tmp_path / "none", "ask", "processes")
+    assert missing.returncode == 1 and "firsthand run" in missing.stderr
+
+
+def test_labels_are_not_ignored(history: Path) -> None:
+    """A selector that cannot be applied makes the answer incomplete."""
+    found = _json(history, "processes", "-l", "app=web")
+    assert not found["completeness"]["complete"] and "labels" in found["completeness"]["reasons"][-1]
+
+
+def test_terminal_escapes_never_reach_the_terminal(history: Path) -> None:
+    """In every form for people."""
+    for words in (
+        ["ask", "processes", "-o", "wide"],
+        ["ask", "tree"],
+        ["ask", "process", "201"],
+        ["sql", "SELECT args FROM process"],
+    ):
+        done = _firsthand(history, *words)
+        assert done.returncode == 0 and "\x1b" not in done.stdout and "\\x1b[2J" in done.stdout, words
+
+
+def test_sql_reads_and_never_writes(history: Path, tmp_path: Path) -> None:
+    """SELECT is answered; anything else is refused with 2 and leaves no file."""
+    done = _firsthand(history, "sql", "SELECT count(*) AS n FROM process", "-o", "jsonl")
+    assert json.loads(done.stdout) == {"n": 6}
+    target = tmp_path / "out.csv"
+    for query in (
+        f"COPY process TO '{target}'",
+        "CREATE TABLE x (a INT)",
+        f"EXPLAIN ANALYZE COPY process TO '{target}'",
+    ):
+        assert _firsthand(history, "sql", query).returncode == 2
+    assert not target.exists()
+
+
+def test_csv_cells_are_no_formulas(history: Path) -> None:
+    """A cell that a spreadsheet would run is quoted."""
+    done = _firsthand(history, "sql", "SELECT '=1+1' AS a", "-o", "csv")
+    assert done.stdout.splitlines()[1] == "'=1+1"
+
+
+def test_completion_scripts(history: Path) -> None:
+    """Each shell gets a script."""
+    for shell in ("bash", "zsh", "fish"):
+        done = subprocess.run(
+            [sys.executable, "-m", "firsthand", "completion", shell], capture_output=True, text=True, check=True
+        )
+        assert "_FIRSTHAND_COMPLETE" in done.stdout
+
+
+def test_capability_names_go_both_ways() -> None:
+    """A set's names make the set again."""
+    assert capability.bits(capability.names(FULL)) == FULL and capability.names(1 << 12) == ["net_admin"]

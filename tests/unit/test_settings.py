@@ -1,0 +1,52 @@
+"""A settings file is taken whole or refused with the place of its fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from firsthand import settings
+from firsthand.errors import UsageError
+
+
+def _load(tmp_path: Path, text: str) -> settings.Settings:
+    (tmp_path / "c.toml").write_text(text)
+    return settings.load({"FIRSTHAND_CONFIG": str(tmp_path / "c.toml")})
+
+
+def test_defaults_hold_without_a_file(tmp_path: Path) -> None:
+    """No file: the commented defaults."""
+    found = settings.load({"HOME": str(tmp_path)})
+    assert found.redaction_mode == "mask" and found.environment_allow == () and found.ring_bytes == 8 << 20
+
+
+def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
+    """Other settings keep their defaults, in sections as well."""
+    found = _load(tmp_path, 'ring_bytes = 4096\n[redaction]\nmode = "drop"\n[redaction.patterns]\nx = "y+"\n')
+    assert (found.ring_bytes, found.redaction_mode, found.redaction_patterns) == (4096, "drop", (("x", "y+"),))
+    assert found.poll_ms == 50
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rings = 1", "unknown setting rings"),
+        ("[redaction]\nmod = 'x'", "unknown setting redaction.mod"),
+        ("ring_bytes = 5000", "power of two"),
+        ("poll_ms = '50'", "poll_ms must be int, found str"),
+        ("fold = 0", "at least 1"),
+        ("[redaction]\nmode = 'hide'", "mask, hash, drop"),
+        ("instance = ", "c.toml"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
+    """The message names the file, the key, what was expected and found."""
+    with pytest.raises(UsageError, match=message):
+        _load(tmp_path, text)
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    """FIRSTHAND_CONFIG that names nothing is an error and not ignored."""
+    with pytest.raises(UsageError, match="no such file"):
+        settings.load({"FIRSTHAND_CONFIG": str(tmp_path / "none")})
