@@ -48,9 +48,9 @@ SECRET_NAME = (
     r"(?:passwords?|passwd|passphrase|passcode|passwort|secret|token|psk|bearer|requirepass|masterauth"
     r"|(?:api|access|secret|account|shared|subscription|license|consumer|application|app|auth|unseal|hmac|session|storage"
     r"|master|deploy|join|bot)[\-_. ]?(?:access[\-_]?)?key"
-    r"|(?:db|user|store|key|admin|root|my|ssh|ftp|smtp|proxy|http|ldap|mail|src|dest|trust|bind|[^a-z])pass|[a-z0-9_.\-]pwd"
-    r"|(?:^|[^a-z])(?:pwd|otp|totp)|session[\-_]?id|connection[\-_]?string"
-    r"|(?:[^a-z]|basic|http|proxy|ftp|smtp)(?:auth|authorization))"
+    r"|(?:db|user|store|key|admin|root|my|ssh|ftp|smtp|proxy|http|ldap|mail|src|dest|trust|bind|[0-9_]|\b)pass|[a-z0-9_.\-]pwd"
+    r"|(?:[0-9_]|\b)(?:pwd|otp|totp)|session[\-_]?id|connection[\-_]?string"
+    r"|(?:[0-9_]|\b|basic|http|proxy|ftp|smtp)(?:auth|authorization))"
 )
 #: Names whose value is a secret unless it is a path to one.
 PATH_OR_SECRET = (

@@ -27,135 +27,116 @@ _URL64 = _ALNUM + "_-"
 S = "Tr0ub4dor"
 
 _PLACES = r"""
-app --password S|app --password=S|app --PASSWORD S|app -password S|app --db-password S|app --db.password=S
-app --passwd S|app --passwd=S|app --passphrase S|app --passphrase=S|app --pwd S|app --db-pwd=S|app --admin-pass S|app --pass S
-app --token S|app --token=S|app --auth-token S|app --authToken=S|app --github_token S|app --secret S|app --secret=S
-app --client-secret S|app --client_secret=S|app --clientSecret S|app --psk S|app --psk=S|app --wpa-psk S|app --api-key S
-app --api-key=S|app --apikey S|app --api_key=S|app --apiKey S|app --access-key S|app --access-key=S|app --secret-key S
-app --secret-access-key S|app --account-key=S|app --auth S|app --basic-auth u:S|app --http-auth=S|app --bearer S|app --bearer=S
-app --requirepass S|app --masterauth S|app --license-key S|app --auth-key=S|app --otp S|app --session-key=S|app --session-id S
-app --encryption-key S|app --signing-key=S|app --credentials S|app --unseal-key S|app --join-key S|app --bot-key S
-keytool -storepass S|keytool -keypass S|keytool -srcstorepass S|java -Djavax.net.ssl.keyStorePassword=S -jar a.jar
-java -Ddb.password=S -jar a.jar|gradle -Ppassword=S build|mvn -Dgpg.passphrase=S deploy|app --set db.password=S
-helm install --set=auth.token=S x|kubectl create secret generic n --from-literal=password=S|docker run -e DB_PASSWORD=S image
-docker run --env=API_TOKEN=S image|docker build --build-arg TOKEN=S .|env PASSWORD=S app|env DB_PASSWORD=S app|env PGPASSWORD=S psql
-env MYSQL_PWD=S mysql|env API_KEY=S app|env ACCESS_TOKEN=S app|env AWS_SECRET_ACCESS_KEY=S app|env AWS_SESSION_TOKEN=S app
-env CLIENT_SECRET=S app|env SMTP_PASS=S app|env DB_PASS=S app|env SPRING_DATASOURCE_PASSWORD=S app|env SESSION_SECRET=S app
-make PASSWORD=S deploy|ansible -e ansible_become_pass=S all|ansible-playbook --extra-vars ansible_password=S p.yml|terraform apply -var db_password=S
-terraform apply -var=token=S|mysql -pS|mysql -u root -pS db|mysqldump -uroot -pS db|mysqladmin -pS status|mariadb -pS
-mariadb-dump -pS db|mysql -u root -p S|/usr/bin/mysql --password=S|sshpass -p S ssh h|sshpass -pS ssh h|mongo -p S|mongosh -u a -p S
-mongodump -pS|redis-cli -a S ping|redis-cli -h h -a S|mosquitto_pub -P S -t x|ipmitool -H h -U a -P S power|ldapsearch -x -w S
-7z a -pS out.7z x|zip -P S out.zip x|unzip -P S out.zip|docker login -u a -p S r|docker login -pS r|podman login -p S r
-helm registry login -u a -p S r|az login -u a -p S|oc login -p S|docker login --password S r|useradd -p S bob
-openssl enc -k S -in x|openssl rsa -passin pass:S|openssl genrsa -passout pass:S|curl -u user:S http://h|curl -uuser:S http://h
-curl --user user:S http://h|curl --user=user:S http://h|curl -su user:S http://h|curl -U user:S http://h|curl --proxy-user a:S http://h
-curl -E cert.pem:S http://h|http -a user:S GET h|wpa_passphrase net S|wpa_cli set_network 0 psk S|nmcli dev wifi connect n password S
-nmcli c modify n wifi-sec.psk S|iwconfig wlan0 key S|htpasswd -b file bob S|htpasswd -nb bob S|vault login S|git config user.password S
-aws configure set aws_secret_access_key S|npm config set //r/:_authToken S|pip config set global.token S|xfreerdp /u:a /p:S /v:h
-smbclient //h/s -U user%S|sqlplus scott/S@db|lftp -u user,S h|psql postgres://user:S@host/db|psql postgresql://user:S@host:5432/db
-redis-cli -u redis://:S@host:6379|app amqp://guest:S@mq:5672/v|mongosh mongodb+srv://u:S@c.example.net/db|mongosh mongodb://u:S@a,b/db
-git clone https://user:S@host/r.git|git clone https://oauth2:S@host/r.git|curl ftp://user:S@host/f|curl http://user:S@127.0.0.1:80/
-pip install --index-url https://u:S@host/simple p|app mysql://u:S@h/d|app smtp://u:S@h:25|app socks5://u:S@h:1080|curl -x http://u:S@p:3128 http://h
-app sqlserver://sa:S@h?database=d|app ldap://cn:S@h|rsync rsync://u:S@h/m|app rtsp://u:S@cam/1|app jdbc:mysql://h/d?user=a&password=S&x=1
-curl http://h/?token=S|curl http://h/?a=1&access_token=S&b=2|curl http://h/?api_key=S|curl http://h/?client_secret=S#f
-curl http://h/x?sig=S&se=1|curl http://h/x?X-Amz-Signature=S|curl -d password=S http://h|curl --data user=a&password=S http://h
-curl -F token=S http://h|mount -t cifs -o username=a,password=S //h/s /mnt|app //user:S@host/x|curl -b session=S http://h
-curl --cookie session=S http://h|snmpwalk -v3 -A S h|kubectl --token S get pods|kubectl config set-credentials u --token=S|gh auth login --token=S
+app --password §|app --password=§|app --PASSWORD §|app -password §|app --db-password §|app --db.password=§
+app --passwd §|app --passwd=§|app --passphrase §|app --passphrase=§|app --pwd §|app --db-pwd=§|app --admin-pass §|app --pass §
+app --token §|app --token=§|app --auth-token §|app --authToken=§|app --github_token §|app --secret §|app --secret=§
+app --client-secret §|app --client_secret=§|app --clientSecret §|app --psk §|app --psk=§|app --wpa-psk §|app --api-key §
+app --api-key=§|app --apikey §|app --api_key=§|app --apiKey §|app --access-key §|app --access-key=§|app --secret-key §
+app --secret-access-key §|app --account-key=§|app --auth §|app --basic-auth u:§|app --http-auth=§|app --bearer §|app --bearer=§
+app --requirepass §|app --masterauth §|app --license-key §|app --auth-key=§|app --otp §|app --session-key=§|app --session-id §
+app --encryption-key §|app --signing-key=§|app --credentials §|app --unseal-key §|app --join-key §|app --bot-key §
+keytool -storepass §|keytool -keypass §|keytool -srcstorepass §|java -Djavax.net.ssl.keyStorePassword=§ -jar a.jar
+java -Ddb.password=§ -jar a.jar|gradle -Ppassword=§ build|mvn -Dgpg.passphrase=§ deploy|app --set db.password=§
+helm install --set=auth.token=§ x|kubectl create secret generic n --from-literal=password=§|docker run -e DB_PASSWORD=§ image
+docker run --env=API_TOKEN=§ image|docker build --build-arg TOKEN=§ .|env PASSWORD=§ app|env DB_PASSWORD=§ app|env PGPASSWORD=§ psql
+env MYSQL_PWD=§ mysql|env API_KEY=§ app|env ACCESS_TOKEN=§ app|env AWS_SECRET_ACCESS_KEY=§ app|env AWS_SESSION_TOKEN=§ app
+env CLIENT_SECRET=§ app|env SMTP_PASS=§ app|env DB_PASS=§ app|env SPRING_DATASOURCE_PASSWORD=§ app|env SESSION_SECRET=§ app
+make PASSWORD=§ deploy|ansible -e ansible_become_pass=§ all|ansible-playbook --extra-vars ansible_password=§ p.yml|terraform apply -var db_password=§
+terraform apply -var=token=§|mysql -p§|mysql -u root -p§ db|mysqldump -uroot -p§ db|mysqladmin -p§ status|mariadb -p§
+mariadb-dump -p§ db|mysql -u root -p §|/usr/bin/mysql --password=§|sshpass -p § ssh h|sshpass -p§ ssh h|mongo -p §|mongosh -u a -p §
+mongodump -p§|redis-cli -a § ping|redis-cli -h h -a §|mosquitto_pub -P § -t x|ipmitool -H h -U a -P § power|ldapsearch -x -w §
+7z a -p§ out.7z x|zip -P § out.zip x|unzip -P § out.zip|docker login -u a -p § r|docker login -p§ r|podman login -p § r
+helm registry login -u a -p § r|az login -u a -p §|oc login -p §|docker login --password § r|useradd -p § bob
+openssl enc -k § -in x|openssl rsa -passin pass:§|openssl genrsa -passout pass:§|curl -u user:§ http://h|curl -uuser:§ http://h
+curl --user user:§ http://h|curl --user=user:§ http://h|curl -su user:§ http://h|curl -U user:§ http://h|curl --proxy-user a:§ http://h
+curl -E cert.pem:§ http://h|http -a user:§ GET h|wpa_passphrase net §|wpa_cli set_network 0 psk §|nmcli dev wifi connect n password §
+nmcli c modify n wifi-sec.psk §|iwconfig wlan0 key §|htpasswd -b file bob §|htpasswd -nb bob §|vault login §|git config user.password §
+aws configure set aws_secret_access_key §|npm config set //r/:_authToken §|pip config set global.token §|xfreerdp /u:a /p:§ /v:h
+smbclient //h/s -U user%§|sqlplus scott/§@db|lftp -u user,§ h|psql postgres://user:§@host/db|psql postgresql://user:§@host:5432/db
+redis-cli -u redis://:§@host:6379|app amqp://guest:§@mq:5672/v|mongosh mongodb+srv://u:§@c.example.net/db|mongosh mongodb://u:§@a,b/db
+git clone https://user:§@host/r.git|git clone https://oauth2:§@host/r.git|curl ftp://user:§@host/f|curl http://user:§@127.0.0.1:80/
+pip install --index-url https://u:§@host/simple p|app mysql://u:§@h/d|app smtp://u:§@h:25|app socks5://u:§@h:1080|curl -x http://u:§@p:3128 http://h
+app sqlserver://sa:§@h?database=d|app ldap://cn:§@h|rsync rsync://u:§@h/m|app rtsp://u:§@cam/1|app jdbc:mysql://h/d?user=a&password=§&x=1
+curl http://h/?token=§|curl http://h/?a=1&access_token=§&b=2|curl http://h/?api_key=§|curl http://h/?client_secret=§#f
+curl http://h/x?sig=§&se=1|curl http://h/x?X-Amz-Signature=§|curl -d password=§ http://h|curl --data user=a&password=§ http://h
+curl -F token=§ http://h|mount -t cifs -o username=a,password=§ //h/s /mnt|app //user:§@host/x|curl -b session=§ http://h
+curl --cookie session=§ http://h|snmpwalk -v3 -A § h|kubectl --token § get pods|kubectl config set-credentials u --token=§|gh auth login --token=§
 """
 
 _QUOTED: tuple[tuple[str, ...], ...] = (
-    ("curl", "-H", "Authorization: Bearer S", "h"),
-    ("curl", "-H", "Authorization: Basic S", "h"),
-    ("curl", "-H", "authorization:Bearer S", "h"),
-    ("curl", "-H", "Authorization: token S", "h"),
-    ("curl", "-H", "Proxy-Authorization: Basic S", "h"),
-    ("curl", "-HAuthorization: S", "h"),
-    ("curl", "-H", "X-Api-Key: S", "h"),
-    ("curl", "-H", "X-Api-Key:S", "h"),
-    ("curl", "-H", "X-Auth-Token: S", "h"),
-    ("curl", "-H", "X-Vault-Token: S", "h"),
-    ("curl", "-H", "PRIVATE-TOKEN: S", "h"),
-    ("curl", "-H", "apikey: S", "h"),
-    ("curl", "-H", "Cookie: session=S", "h"),
-    ("curl", "-H", "Set-Cookie: id=S; Path=/", "h"),
-    ("wget", "--header=Authorization: Bearer S", "h"),
-    ("wget", "--header=Cookie: a=b; c=S", "h"),
-    ("curl", "-H", "Authorization:", "Bearer", "S", "h"),
-    ("curl", "-d", '{"password": "S"}', "h"),
-    ("curl", "-d", '{"user":"a","password":"S"}', "h"),
-    ("curl", "-d", '{"db_password" : "S with \\"quotes\\" inside"}', "h"),
-    ("curl", "-d", '{"client_secret":"S","x":1}', "h"),
-    ("curl", "-d", '{"auth":{"apiKey":"S"}}', "h"),
-    ("curl", "-d", "{'token': 'S'}", "h"),
-    ("sh", "-c", 'curl -d "{\\"password\\":\\"S\\"}" h'),
-    ("sh", "-c", 'echo \'{"token": "S"}\' | tee x'),
-    ("sh", "-c", "PASSWORD=S ./run --fast"),
-    ("sh", "-c", "export DB_PASSWORD='S and more'; run"),
-    ("sh", "-c", 'export DB_PASSWORD="S and more"; run'),
-    ("sh", "-c", "mysql -u root -pS db < dump"),
-    ("sh", "-c", "mysql --password=S db"),
-    ("sh", "-c", "app --token S --fast"),
-    ("sh", "-c", "app --token 'S with blanks' --fast"),
-    ("sh", "-c", "curl -u user:S http://h | sh"),
-    ("sh", "-c", "sshpass -p S ssh h"),
-    ("sh", "-c", "cd /x && docker login -u a -p S r"),
-    ("sh", "-c", "echo S | docker login -u a --password-stdin"),
-    ("sh", "-c", "echo S | sudo -S id"),
-    ("sh", "-c", "echo root:S | chpasswd"),
-    ("sh", "-c", "git clone https://a:S@host/r.git"),
-    ("bash", "-lc", "API_KEY=S exec app"),
-    ("app", "password: S"),
-    ("app", "password: 'S'"),
-    ("app", 'password: "S"'),
-    ("app", "--config", "user: a\npassword: S\nhost: b"),
-    ("app", "--config", "[db]\npassword = S\n"),
-    ("app", "password:S"),
-    ("app", "Server=h;User=a;Password=S;Database=d"),
-    ("app", "Server=h;Uid=a;Pwd=S;"),
-    ("app", "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=S==;EndpointSuffix=x"),
-    ("app", "Endpoint=sb://x/;SharedAccessKeyName=n;SharedAccessKey=S="),
-    ("app", "jdbc:sqlserver://h;user=a;password={S};"),
-    ("app", "--password", "two words S"),
-    ("app", "--password=two words S"),
+    ("curl", "-H", "Authorization: Bearer §", "h"),
+    ("curl", "-H", "Authorization: Basic §", "h"),
+    ("curl", "-H", "authorization:Bearer §", "h"),
+    ("curl", "-H", "Authorization: token §", "h"),
+    ("curl", "-H", "Proxy-Authorization: Basic §", "h"),
+    ("curl", "-HAuthorization: §", "h"),
+    ("curl", "-H", "X-Api-Key: §", "h"),
+    ("curl", "-H", "X-Api-Key:§", "h"),
+    ("curl", "-H", "X-Auth-Token: §", "h"),
+    ("curl", "-H", "X-Vault-Token: §", "h"),
+    ("curl", "-H", "PRIVATE-TOKEN: §", "h"),
+    ("curl", "-H", "apikey: §", "h"),
+    ("curl", "-H", "Cookie: session=§", "h"),
+    ("curl", "-H", "Set-Cookie: id=§; Path=/", "h"),
+    ("wget", "--header=Authorization: Bearer §", "h"),
+    ("wget", "--header=Cookie: a=b; c=§", "h"),
+    ("curl", "-H", "Authorization:", "Bearer", "§", "h"),
+    ("curl", "-d", '{"password": "§"}', "h"),
+    ("curl", "-d", '{"user":"a","password":"§"}', "h"),
+    ("curl", "-d", '{"db_password" : "§ with \\"quotes\\" inside"}', "h"),
+    ("curl", "-d", '{"client_secret":"§","x":1}', "h"),
+    ("curl", "-d", '{"auth":{"apiKey":"§"}}', "h"),
+    ("curl", "-d", "{'token': '§'}", "h"),
+    ("sh", "-c", 'curl -d "{\\"password\\":\\"§\\"}" h'),
+    ("sh", "-c", 'echo \'{"token": "§"}\' | tee x'),
+    ("sh", "-c", "PASSWORD=§ ./run --fast"),
+    ("sh", "-c", "export DB_PASSWORD='§ and more'; run"),
+    ("sh", "-c", 'export DB_PASSWORD="§ and more"; run'),
+    ("sh", "-c", "mysql -u root -p§ db < dump"),
+    ("sh", "-c", "mysql --password=§ db"),
+    ("sh", "-c", "app --token § --fast"),
+    ("sh", "-c", "app --token '§ with blanks' --fast"),
+    ("sh", "-c", "curl -u user:§ http://h | sh"),
+    ("sh", "-c", "sshpass -p § ssh h"),
+    ("sh", "-c", "cd /x && docker login -u a -p § r"),
+    ("sh", "-c", "echo § | docker login -u a --password-stdin"),
+    ("sh", "-c", "echo § | sudo -§ id"),
+    ("sh", "-c", "echo root:§ | chpasswd"),
+    ("sh", "-c", "git clone https://a:§@host/r.git"),
+    ("bash", "-lc", "API_KEY=§ exec app"),
+    ("app", "password: §"),
+    ("app", "password: '§'"),
+    ("app", 'password: "§"'),
+    ("app", "--config", "user: a\npassword: §\nhost: b"),
+    ("app", "--config", "[db]\npassword = §\n"),
+    ("app", "password:§"),
+    ("app", "Server=h;User=a;Password=§;Database=d"),
+    ("app", "Server=h;Uid=a;Pwd=§;"),
+    ("app", "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=§==;EndpointSuffix=x"),
+    ("app", "Endpoint=sb://x/;SharedAccessKeyName=n;SharedAccessKey=§="),
+    ("app", "jdbc:sqlserver://h;user=a;password={§};"),
+    ("app", "--password", "two words §"),
+    ("app", "--password=two words §"),
     ("app", "--password", "-x7S9long"),
-    ("env", "DB_PASSWORD=two words S", "run"),
-    ("app", "--password", "", "--token", "S"),
-    ("app", "--no-password", "--token", "S"),
-    ("app", "--token-ttl", "30s", "--token", "S"),
-    ("app", "password=S\nsecond line"),
-    ("app", "{password: S, user: a}"),
-    ("python3", "-c", "connect(user='a', password='S')"),
-    ("ruby", "-e", "login(:password => 'S')"),
-    ("app", "--header", "Authorization: ApiKey S"),
-    ("nc", "h", "GET / HTTP/1.1\r\nAuthorization: Basic S\r\n\r\n"),
-    ("psql", "host=h user=a password=S dbname=d"),
-    ("app", "postgres://user:S/with/slash@host/db"),
+    ("env", "DB_PASSWORD=two words §", "run"),
+    ("app", "--password", "", "--token", "§"),
+    ("app", "--no-password", "--token", "§"),
+    ("app", "--token-ttl", "30s", "--token", "§"),
+    ("app", "password=§\nsecond line"),
+    ("app", "{password: §, user: a}"),
+    ("python3", "-c", "connect(user='a', password='§')"),
+    ("ruby", "-e", "login(:password => '§')"),
+    ("app", "--header", "Authorization: ApiKey §"),
+    ("nc", "h", "GET / HTTP/1.1\r\nAuthorization: Basic §\r\n\r\n"),
+    ("psql", "host=h user=a password=§ dbname=d"),
+    ("app", "postgres://user:§/with/slash@host/db"),
 )
 
 
 def places() -> list[Shape]:
-    """Shapes in which only the place tells that a value is secret."""
-    lines = [entry for line in _PLACES.strip().splitlines() for entry in line.split("|")]
-    plain = [
-        ([word.replace("S", S) if "S" in word and _is_place(word) else word for word in e.split(" ")], [S])
-        for e in lines
-    ]
-    return plain + [([_placed(word) for word in row], [S]) for row in _QUOTED]
-
-
-def _is_place(word: str) -> bool:
-    return any(not (word[i - 1 : i].isupper() or word[i + 1 : i + 2].isupper()) for i, c in enumerate(word) if c == "S")
-
-
-def _placed(word: str) -> str:
-    marks = [
-        i
-        for i, c in enumerate(word)
-        if c == "S" and not word[i - 1 : i].isalpha() and not word[i + 1 : i + 2].isalpha()
-    ]
-    for i in reversed(marks):
-        word = word[:i] + S + word[i + 1 :]
-    return word
+    """Shapes in which only the place tells that a value is secret; § stands for it."""
+    rows = [entry.split(" ") for line in _PLACES.strip().splitlines() for entry in line.split("|")]
+    return [([word.replace("§", S) for word in row], [S]) for row in [*rows, *_QUOTED]]
 
 
 def _tokens() -> list[str]:
