@@ -106,7 +106,7 @@ _ARGUMENT = (
 )
 _ASSIGNMENT = (
     r"\b" + NO_SECRET_NAME + r"\s*="
-    r"|(?:^|[^a-z_])(?:old_?)?pwd=[/~.$]"
+    r"|(?:^|[^a-z0-9_.\-])(?:old_?)?pwd=[/~.$]"
     r"|\"[a-z0-9_.\-]*" + SECRET_NAME + r"\s*[:+?]?=(?P<secret_double>(?:[^\"\\\x00]|\\[^\x00])+)"
     r"|'[a-z0-9_.\-]*" + SECRET_NAME + r"\s*[:+?]?=(?P<secret_single>[^'\x00]+)"
     r"|" + SECRET_NAME + r"\s*[:+?]?=\s*" + NO_SECRET_VALUE + r"(?:$|[\x00\s;&\"'])"
@@ -311,7 +311,7 @@ _SERVICES = (
     r"|pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_.\-]{10,}|pat[A-Za-z0-9]{14}\.[0-9a-f]{10,}|LTAI[A-Za-z0-9]{12,20}|AKID[A-Za-z0-9]{32}"
     r"|tskey-[a-z]+-[A-Za-z0-9\-]{10,}|sbp_[0-9a-f]{10,}|PMAK-[0-9a-f\-]{10,}|dt0c01\.[A-Z0-9]{10,}\.[A-Z0-9]{10,}"
     r"|bk(?:ua|at)_[A-Za-z0-9]{10,}|CCIPAT_[A-Za-z0-9_]{10,}|figd_[A-Za-z0-9_\-]{10,}|pul-[0-9a-f]{40}|xkeysib-[0-9a-f\-]{10,}"
-    r"|[0-9]{8,10}:AA[A-Za-z0-9_\-]{30,}|[A-Za-z0-9_\-]{24,28}\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27,}|[A-Za-z0-9_~.]{3}8Q~[A-Za-z0-9_~.\-]{30,}"
+    r"|(?:bot)?[0-9]{8,10}:AA[A-Za-z0-9_\-]{30,}|[A-Za-z0-9_\-]{24,28}\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27,}|[A-Za-z0-9_~.]{3}8Q~[A-Za-z0-9_~.\-]{30,}"
 )
 _WEBHOOK = (
     r"hooks\.slack\.com/(?:services|workflows)/(?P<secret_slack>[A-Za-z0-9/_]+)"
