@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
 import subprocess
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from firsthand.probe import hierarchy
 
+#: Seconds after which a cgroup that does not get empty is a failure; nothing waits that long otherwise.
+_PATIENCE = 10.0
+ALL, UNIFIED = "all", "unified"
 
-def roots() -> list[Path]:
-    """Every mounted cgroup hierarchy's folder, the observer's choice first."""
-    chosen = [found.mount for found in hierarchy.here()]
+
+def roots(wanted: str = ALL) -> list[Path]:
+    """Folders of the mounted hierarchies, the observer's choice first: `all`, `unified` (v2), or a v1 controller's."""
+    found = hierarchy.here()
+    if wanted != ALL:
+        return [one.mount for one in found if (one.controller or UNIFIED) == wanted]
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     mounted = [Path(line.split()[4]) for line in lines if line.partition(" - ")[2].split()[0] in ("cgroup", "cgroup2")]
-    return list(dict.fromkeys([*chosen, *mounted]))
+    return list(dict.fromkeys([*(one.mount for one in found), *mounted]))
 
 
 class TestCgroup:
-    """A uniquely named cgroup; `path` is its folder in the hierarchy that the observer chooses. Processes that `run` starts
-    are in it from before their exec; at the end those that still live are killed, by pid, and the folders removed."""
+    """A uniquely named cgroup in `all` hierarchies together, or in one: `unified` or a v1 controller such as `memory`.
+
+    `path` is its folder in the hierarchy that the observer chooses (the only one, where one is asked for), `folders` are
+    all, `name` is the same in each. Processes that `run` starts are in all of them from before their exec; at the end those
+    that still live are killed, by pid, and the folders removed.
+    """
 
     __test__ = False
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: str = ALL) -> None:
         self.name = f"firsthand-test-{uuid.uuid4().hex[:12]}"
-        self.folders = [root / self.name for root in roots() if os.access(root, os.W_OK)]
+        self.folders = [root / self.name for root in roots(wanted) if os.access(root, os.W_OK)]
+        assert self.folders, f"no writable cgroup hierarchy for {wanted!r}"
         self.path = self.folders[0]
         self.children: list[subprocess.Popen[bytes]] = []
 
@@ -41,11 +54,23 @@ class TestCgroup:
             _inherit_cpuset(folder)
         return self
 
+    def below(self, relative: str) -> Path:
+        """Make a folder below, parents included, in all hierarchies; the one in the observer's choice is returned."""
+        for folder in self.folders:
+            for name in relative.strip("/").split("/"):
+                folder = folder / name
+                folder.mkdir(exist_ok=True)
+                _inherit_cpuset(folder)
+        return self.path / relative.strip("/")
+
     def run(self, argv: Sequence[str | bytes], user: int = 0, **options: Any) -> subprocess.Popen[bytes]:
         """Start a process inside, as this user and group; options as subprocess.Popen's."""
+        files = [str(folder / "cgroup.procs") for folder in self.folders]
 
         def enter() -> None:
-            (self.path / "cgroup.procs").write_text(str(os.getpid()))
+            for file in files:
+                with open(file, "w") as procs:
+                    procs.write("0")  # the writer itself (Documentation/admin-guide/cgroup-v1/cgroups.rst)
             if user:  # not by Popen's own option, which would come before the move
                 os.setgroups([])
                 os.setgid(user)
@@ -55,10 +80,24 @@ class TestCgroup:
         self.children.append(child)
         return child
 
+    def pids(self) -> list[int]:
+        """Thread group leaders inside, those of cgroups below included."""
+        return sorted({pid for folder in self.folders for pid in _inside(folder)})
+
+    def kill(self) -> None:
+        """End, by pid, every process inside; all of them came by `run`. Returns when none is left."""
+        deadline = time.monotonic() + _PATIENCE
+        while left := self.pids():  # again, as a process may fork between the look and the kill
+            assert time.monotonic() < deadline, f"still in {self.path}: {left}"
+            for pid in left:
+                _end(pid)
+        for child in self.children:
+            child.wait()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for child in self.children:
+        for child in self.children:  # also those that left for another cgroup
             if child.poll() is None:
                 child.kill()
             child.wait()
@@ -67,11 +106,19 @@ class TestCgroup:
 
 
 def _inherit_cpuset(folder: Path) -> None:
-    """A v1 cpuset takes no process before it has processors and memory nodes."""
+    """A v1 cpuset takes no process before it has processors and memory nodes; v2 inherits by itself."""
     for name in ("cpuset.cpus", "cpuset.mems"):
         file = folder / name
-        if file.exists() and "unified" not in str(folder):
+        if file.exists() and not (folder / "cgroup.controllers").exists():
             file.write_text((folder.parent / name).read_text())
+
+
+def _inside(folder: Path) -> Iterator[int]:
+    for file in folder.rglob("cgroup.procs"):
+        try:
+            yield from map(int, file.read_text().split())
+        except OSError:
+            continue  # removed meanwhile (ENODEV)
 
 
 def remove(folder: Path) -> None:
@@ -80,18 +127,34 @@ def remove(folder: Path) -> None:
         return
     for inner in [path for path in folder.iterdir() if path.is_dir()]:
         remove(inner)
+    deadline = time.monotonic() + _PATIENCE
+    while not _removed(folder):
+        assert time.monotonic() < deadline, f"{folder} does not get empty"
+
+
+def _removed(folder: Path) -> bool:
+    """Try it. A task may count for its cgroup until it is switched out for the last time, later than its pidfd says: EBUSY."""
     for pid in (folder / "cgroup.procs").read_text().split():
         _end(int(pid))
-    folder.rmdir()
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def _end(pid: int) -> None:
+    """SIGKILL through a pidfd, so that no other process of a reused pid is hit, and wait for the exit."""
     try:
         handle = os.pidfd_open(pid)
-    except ProcessLookupError:
+    except OSError:
         return
     try:
         signal.pidfd_send_signal(handle, signal.SIGKILL)
-        select.select([handle], [], [], 10)
+        select.select([handle], [], [], _PATIENCE)
+    except ProcessLookupError:
+        return
     finally:
         os.close(handle)

@@ -10,46 +10,57 @@ from pathlib import Path
 import pytest
 
 _SHARED = Path(__file__).parents[2] / "shared" / "data"
+_BTF = Path("/sys/kernel/btf/vmlinux")
+#: Debian keeps runc and others outside of an ordinary user's path.
+_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
 
-def _lacking(word: str, why: str) -> None:
-    print(f"require.{word}: {why}")
-    wanted = os.environ.get("FIRSTHAND_REQUIRE", "").split(",")
-    if "all" in wanted or word in wanted:
-        pytest.fail(f"FIRSTHAND_REQUIRE asks for {word}: {why}", pytrace=False)
+def _lacking(why: str, *words: str) -> None:
+    """Skip, or fail where any of `words` is asked for: what needs root for bpf is missing under both names."""
+    print(f"require.{words[-1]}: {why}")
+    wanted = {word.strip() for word in os.environ.get("FIRSTHAND_REQUIRE", "").split(",")}
+    if wanted & {"all", *words}:
+        pytest.fail(f"FIRSTHAND_REQUIRE asks for {words[-1]}: {why}", pytrace=False)
     pytest.skip(why)
 
 
-def root() -> None:
-    """Effective user 0."""
+def root(*also: str) -> None:
+    """Effective user 0; `also`: the words of what needs it."""
     if os.geteuid() != 0:
-        _lacking("root", "not root")
+        _lacking("not root", "root", *also)
 
 
-def btf() -> None:
+def btf(*also: str) -> None:
     """The kernel's own type information."""
-    if not Path("/sys/kernel/btf/vmlinux").exists():
-        _lacking("btf", "no /sys/kernel/btf/vmlinux")
+    if not _BTF.exists():
+        _lacking(f"no {_BTF}", "btf", *also)
 
 
 def bpf() -> None:
-    """What loading programs takes: root and BTF."""
-    root()
-    btf()
+    """What loading tp_btf programs takes: root and BTF."""
+    root("bpf")
+    btf("bpf")
 
 
 def programs(word: str, *names: str) -> None:
     """Executables on the path (sbin included)."""
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    absent = [name for name in names if not shutil.which(name, path=path)]
+    absent = [name for name in names if not shutil.which(name, path=_PATH)]
     if absent:
-        _lacking(word, f"not installed: {', '.join(absent)}")
+        _lacking(f"not installed: {', '.join(absent)}", word)
 
 
 def containerd() -> None:
     """Root, containerd with ctr, runc, and a static busybox for images."""
-    root()
+    root("containerd")
     programs("containerd", "containerd", "ctr", "runc", "busybox")
+    if not _static(Path(shutil.which("busybox", path=_PATH) or "")):
+        _lacking("busybox is not static: install busybox-static", "containerd")
+
+
+def _static(binary: Path) -> bool:
+    """Whether an ELF file asks for no interpreter, whose path would stand in its first page (elf(5), PT_INTERP)."""
+    with binary.open("rb") as file:
+        return b"/ld-" not in file.read(4096)
 
 
 def qemu() -> None:
@@ -57,10 +68,15 @@ def qemu() -> None:
     programs("qemu", "qemu-system-x86_64", "cpio", "zstd")
 
 
+def kernel_packages() -> None:
+    """What fetches and unpacks Debian's kernel packages; whether they could be had, `kernels` is told."""
+    programs("kernels", "apt-get", "apt-cache", "dpkg-deb")
+
+
 def kernels(found: bool, why: str) -> None:
     """Debian's kernel packages, which `found` says could be had."""
     if not found:
-        _lacking("kernels", why)
+        _lacking(why, "kernels")
 
 
 def shared() -> Path:

@@ -41,7 +41,9 @@ def _show(what: str, args: Lists, redactor: Redactor | None = None, modes: np.nd
         rates.append(len(args) / (time.process_time() - began) / 1e6)
     size = len(args.items.data) / len(args)
     low, median, high = min(rates), statistics.median(rates), max(rates)
-    print(f"\n{what}: {median:.3f} M rows/s/core ({low:.3f} to {high:.3f}), {size:.0f} bytes a row, {found / len(args):.1%} hit")
+    print(
+        f"\n{what}: {median:.3f} M rows/s/core ({low:.3f} to {high:.3f}), {size:.0f} bytes a row, {found / len(args):.1%} hit"
+    )
 
 
 def _mixed(every: int) -> Lists:
