@@ -13,7 +13,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Window:
-    """From `since` to before `until`, UTC."""
+    """From `since` to `until`, both included, UTC."""
 
     since: datetime
     until: datetime
@@ -55,7 +55,7 @@ class Asked:
 
     def where(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
         """The window, the filters and more conditions as one WHERE clause with its parameters."""
-        conditions = [("time >= ? AND time < ?", [_naive(self.window.since), _naive(self.window.until)])]
+        conditions = [("time >= ? AND time <= ?", [_naive(self.window.since), _naive(self.window.until)])]
         conditions += [*self.filters.conditions, *more]
         return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
 

@@ -97,6 +97,8 @@ _SHELL_FLAG = (
     r"|[\s\"'\x60(]--?[a-z0-9_.\-]*?" + SECRET_NAME + r"(?:=|\s+)(?P<secret>" + WORD + r")"
 )
 _ARGUMENT = (
+    r"(?:^|\x00)(?:--?)?secret=(?:id|type|source|src|target)="
+    r"|"
     r"\x00-[a-z]*c\x00" + PREFIX + SECRET_NAME + r"\s?[:+?]?="
     r"|\x00(?:-d|--data[a-z\-]*|-F|--form[a-z\-]*)\x00" + PREFIX + SECRET_NAME + r"="
     r"|(?:^|\x00)(?:[^\x00\s=?;&,]*[=\-])?(?:old_?)?pwd=[/~.$]"
@@ -105,6 +107,7 @@ _ARGUMENT = (
     r"|(?:^|\x00)(?:[^\x00\s=?;&,]*=)?" + PREFIX + SECRET_NAME + r"\s?[:+?]?={1,2}(?P<secret>[^\x00=][^\x00]*)"
 )
 _ASSIGNMENT = (
+    r"\bsecret=(?:id|type|source|src|target)=|"
     r"\b" + NO_SECRET_NAME + r"\s*="
     r"|(?:^|[^a-z0-9_.\-])(?:old_?)?pwd=[/~.$]"
     r"|\"[a-z0-9_.\-]*" + SECRET_NAME + r"\s*[:+?]?=(?P<secret_double>(?:[^\"\\\x00]|\\[^\x00])+)"
@@ -150,7 +153,7 @@ _PROGRAM_END = r"(?:\.exe)?[\x00\s]"
 
 def _option(programs: str, flags: str, value: str = "", attached: bool = True) -> str:
     """The value of a short option where it means a password only for some programs."""
-    text = r"[^\s\x00\"'\-][^\s\x00\"']*"
+    text = r"(?:[^\s\x00\"'\-][^\s\x00\"']*|'[^'\x00]+|\"[^\"\x00]+)"
     found = value or r"(?P<secret>" + text + r")|\x00(?P<secret_next>" + VALUE + r")"
     joined = r"(?:\x00?|[\s=]*)" if attached else r"(?:\x00|\s+|=)"
     body = joined + value if value else r"(?:" + _attached(attached, text) + found.split("|", 1)[1] + r")"
@@ -190,7 +193,7 @@ def _options() -> str:
 
 _LOGIN_OPTION = (
     BEGIN + r"(?:" + _LOGIN + r")" + _PROGRAM_END + r"(?:[^\n]*?[\x00\s])?login[\x00\s](?:[^\n]*?[\x00\s])?(?-i:-p)"
-    r"(?:=?\x00?(?P<secret_next>" + VALUE + r")|\s+(?P<secret>[^\x00\s\-]+))"
+    r"(?:=?\x00?(?P<secret_next>" + VALUE + r")|\s+(?P<secret>'[^'\x00]+|\"[^\"\x00]+|[^\x00\s\-]+))"
 )
 _POSITIONAL = (
     BEGIN + r"wpa_passphrase" + SPACE + r"[^\x00\s]+" + SPACE + r"(?P<secret_wpa>[^\x00]+)"
@@ -278,7 +281,7 @@ _PEM = (
     r"|Private-Lines: [0-9]+(?P<secret_putty>[^\x00]+)"
 )
 _JWT = (
-    r"(?-i:(?:(?P<secret>eyJ[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{4,}\.[A-Za-z0-9_\-.]*)"
+    r"(?-i:(?:(?P<secret>eyJ[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{2,}\.[A-Za-z0-9_\-.]*)"
     r"|(?:^|[^A-Za-z0-9+/_\-])(?P<secret_cut>eyJ[A-Za-z0-9_\-]{15,}(?:\.[A-Za-z0-9_\-]*)?)$))"
 )
 _AWS = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -77,13 +78,11 @@ def compile_redactor(user_patterns: Sequence[Pattern] = (), mode: Mode = "mask",
     """A redactor with the default patterns and the user's.
 
     RedactionError, saying what to do, for more than 64 patterns, more than 512 characters, a name that cannot stand in a
-    comma separated list, what RE2 does not have (back-references, look-around), what could match nothing or leave its row,
-    and for mode "hash" without a key.
+    comma separated list, what RE2 does not have (back-references, look-around), and what could match nothing or leave its
+    row. Without a key hashes get a random one: equal within this redactor's life only.
     """
     if mode not in MODES:
         raise RedactionError(f"redaction mode is one of mask, hash, drop; found {mode!r}")
-    if mode == "hash" and not key:
-        raise RedactionError('redaction mode "hash" needs a key: set redaction.key, or use mode "mask" or "drop"')
     if len(user_patterns) > MAX_PATTERNS:
         raise RedactionError(f"at most {MAX_PATTERNS} redaction patterns; found {len(user_patterns)}: join some with |")
     seen: set[str] = set()
@@ -140,7 +139,7 @@ class Redactor:
 
     def __init__(self, patterns: Sequence[Pattern], mode: int, key: bytes | None) -> None:
         self.mode = mode
-        self._key = hashlib.blake2b(key).digest() if key else None
+        self._key = hashlib.blake2b(key or secrets.token_bytes(32)).digest()
         self._patterns = [
             (p.name, *_groups(_compile(p, OWN_MEMORY if p in DEFAULTS else USER_MEMORY))) for p in patterns
         ]
@@ -151,7 +150,7 @@ class Redactor:
         """Lists of arguments, redacted; `modes` (n, of MASK, HASH, DROP) overrides the mode row by row.
 
         In HASH rows every argument but the first becomes `hash:` and 16 hex digits (keyed BLAKE2b); DROP rows become empty.
-        Offsets may begin anywhere; the result's begin at zero. RedactionError for a HASH row without a key.
+        Offsets may begin anywhere; the result's begin at zero.
         """
         args = _packed(args)
         if not len(args.items):
@@ -188,8 +187,6 @@ class Redactor:
         chosen = np.full(rows, self.mode, dtype=np.int8) if modes is None else modes
         if len(chosen) != rows:
             raise RedactionError(f"a mode for each row: expected {rows}, found {len(chosen)}")
-        if self._key is None and (chosen == HASH).any():
-            raise RedactionError("rows ask for hashes and there is no key: set redaction.key")
         return chosen
 
     def _masks(self, items: Text, offsets: NDArray[np.int32]) -> list[_Change]:
@@ -197,15 +194,15 @@ class Redactor:
         piece, starts, shifts = _pieces(buffer, self._hint)
         if not piece:
             return []
-        spans = list(self._spans(piece))
-        bounds = items.offsets.astype(np.int64) + np.arange(len(items) + 1)
-        changes = []
-        for start, end, names in _merged(spans):
+        found = []
+        for start, end, names in _merged(list(self._spans(piece))):
             shift = shifts[bisect_right(starts, start) - 1]
-            for low, high in _without_nul(piece, start, end):
-                item = int(np.searchsorted(bounds, low + shift, side="right")) - 1
-                changes.append(_Change(low + shift - item - 1, high + shift - item - 1, item, MARK, names))
-        return changes
+            found += [(low + shift, high + shift, names) for low, high in _without_nul(piece, start, end)]
+        bounds = items.offsets.astype(np.int64) + np.arange(len(items) + 1)
+        of = (np.searchsorted(bounds, [low for low, _, _ in found], side="right") - 1).tolist()
+        return [
+            _Change(low - i - 1, high - i - 1, i, MARK, names) for (low, high, names), i in zip(found, of, strict=True)
+        ]
 
     def _spans(self, piece: bytes) -> Iterator[tuple[int, int, str]]:
         for name, compiled, groups in self._patterns:
@@ -230,7 +227,6 @@ class Redactor:
         return sorted(kept, key=lambda change: (change.start, change.item, change.end)) if first or kept else []
 
     def _hashed(self, argument: bytes) -> bytes:
-        assert self._key is not None
         return b"hash:" + hashlib.blake2b(argument, key=self._key, digest_size=8).hexdigest().encode()
 
     def _sorted(self, rows: dict[int, set[str]]) -> dict[int, bytes]:

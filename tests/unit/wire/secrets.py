@@ -98,6 +98,7 @@ _QUOTED: tuple[tuple[str, ...], ...] = (
     ("sh", "-c", "app --token '§ with blanks' --fast"),
     ("sh", "-c", "curl -u user:§ http://h | sh"),
     ("sh", "-c", "sshpass -p § ssh h"),
+    ("sh", "-c", "sshpass -p '§' ssh h"),
     ("sh", "-c", "cd /x && docker login -u a -p § r"),
     ("sh", "-c", "echo § | docker login -u a --password-stdin"),
     ("sh", "-c", "echo § | sudo -S id"),
@@ -141,11 +142,16 @@ def places() -> list[Shape]:
 
 def _tokens() -> list[str]:
     """One of each token shape that tells itself, made here."""
-    a, h, u = (
-        (lambda n, s="": made(n, _ALNUM, s)),
-        (lambda n, s="": made(n, _HEX, s)),
-        (lambda n, s="": made(n, _URL64, s)),
-    )
+
+    def a(n: int) -> str:
+        return made(n, _ALNUM)
+
+    def h(n: int) -> str:
+        return made(n, _HEX)
+
+    def u(n: int) -> str:
+        return made(n, _URL64)
+
     upper = made(16, _UPPER)
     prefixed = {
         "AKIA": upper,
@@ -293,7 +299,7 @@ curl -o token.json http://h|vim secret.yaml|cat /run/secrets/db_password|ls -l /
 app --token-file=/run/t|app --max-tokens 256|app --max-token 5|app --next-token-page 3|app --pad-token x|app --author me|app --authority x
 openssl x509 -in cert.pem -text|ssh-keygen -t ed25519 -f id|ansible --private-key /root/.ssh/id all|env GOOGLE_APPLICATION_CREDENTIALS=/x/key.json app
 env PWD=/root OLDPWD=/tmp app|app --keyboard us|app --key-file x|keyctl show|systemctl restart sshd|make monkey key=1|app --bypass x
-docker build --secret id=mysecret,src=f .|mysql -u root db|mysqldump --single-transaction db|redis-cli -h host ping|login root
+docker build --secret id=mysecret,src=f .|docker build --secret=id=a,src=b .|mysql -u root db|mysqldump --single-transaction db|redis-cli -h host ping|login root
 curl -s http://h:9090/api/v1/query?query=up|java -Xmx512m -jar app.jar|python3 -m http.server 8000|sleep 1000|sh -c true|[ -f /etc/passwd ]
 getent passwd root|chage -l bob|pwd|bash -c pwd|find / -name *.key|app --auth basic|app --auth=none|app --auth-type bearer --x|curl -b jar.txt http://h
 app --cookie-jar c.txt|app --session 12|app --color=auto|nginx -g daemon|kubectl get secrets -A|kubectl get secret foo -o yaml|app --image-pull-secret regcred
