@@ -151,18 +151,15 @@ _URL = (
 _PROGRAM_END = r"(?:\.exe)?[\x00\s]"
 
 
-def _option(programs: str, flags: str, value: str = "", attached: bool = True) -> str:
-    """The value of a short option where it means a password only for some programs."""
+def _option(programs: str, flags: str, attached: bool) -> str:
+    """The value of a short option where it means a password only for some programs; `attached`: -px as well as -p x."""
     text = r"(?:[^\s\x00\"'\-][^\s\x00\"']*|'[^'\x00]+|\"[^\"\x00]+)"
-    found = value or r"(?P<secret>" + text + r")|\x00(?P<secret_next>" + VALUE + r")"
-    joined = r"(?:\x00?|[\s=]*)" if attached else r"(?:\x00|\s+|=)"
-    body = joined + value if value else r"(?:" + _attached(attached, text) + found.split("|", 1)[1] + r")"
-    return BEGIN + r"(?:" + programs + r")" + _PROGRAM_END + r"(?:[^\n]*?[\x00\s])?(?-i:" + flags + r")" + body
-
-
-def _attached(attached: bool, text: str) -> str:
-    blank = r"\s+(?P<secret_text>" + text + r")|"
-    return blank + r"(?P<secret>" + text + r")|" if attached else blank
+    value = r"\s+(?P<secret_text>" + text + r")|\x00(?P<secret_next>" + VALUE + r")"
+    if attached:
+        value += r"|=?(?P<secret>" + text + r")"
+    return (
+        BEGIN + r"(?:" + programs + r")" + _PROGRAM_END + r"(?:[^\n]*?[\x00\s])?(?-i:" + flags + r")(?:" + value + r")"
+    )
 
 
 _MYSQL = r"mysql[a-z]*|mariadb(?:-[a-z]+)?|mycli"
@@ -186,7 +183,7 @@ def _options() -> str:
     """One expression for each row of the list would cost a scan each; alternatives need group names of their own."""
     parts = []
     for number, (programs, flags, attached) in enumerate(_PASSWORD_OPTIONS):
-        part = _option(programs, flags, attached=attached)
+        part = _option(programs, flags, attached)
         parts.append(part.replace("(?P<secret", f"(?P<secret{number}"))
     return "|".join(parts)
 
