@@ -299,7 +299,7 @@ curl -o token.json http://h|vim secret.yaml|cat /run/secrets/db_password|ls -l /
 app --token-file=/run/t|app --max-tokens 256|app --max-token 5|app --next-token-page 3|app --pad-token x|app --author me|app --authority x
 openssl x509 -in cert.pem -text|ssh-keygen -t ed25519 -f id|ansible --private-key /root/.ssh/id all|env GOOGLE_APPLICATION_CREDENTIALS=/x/key.json app
 env PWD=/root OLDPWD=/tmp app|app --keyboard us|app --key-file x|keyctl show|systemctl restart sshd|make monkey key=1|app --bypass x
-docker build --secret id=mysecret,src=f .|docker build --secret=id=a,src=b .|mysql -u root db|mysqldump --single-transaction db|redis-cli -h host ping|login root
+docker build --secret id=mysecret,src=f .|docker build --secret=id=a,src=b .|skopeo inspect docker://alpine:3.18@sha256:abababababababababababababababab|mysql -u root db|mysqldump --single-transaction db|redis-cli -h host ping|login root
 curl -s http://h:9090/api/v1/query?query=up|java -Xmx512m -jar app.jar|python3 -m http.server 8000|sleep 1000|sh -c true|[ -f /etc/passwd ]
 getent passwd root|chage -l bob|pwd|bash -c pwd|find / -name *.key|app --auth basic|app --auth=none|app --auth-type bearer --x|curl -b jar.txt http://h
 app --cookie-jar c.txt|app --session 12|app --color=auto|nginx -g daemon|kubectl get secrets -A|kubectl get secret foo -o yaml|app --image-pull-secret regcred
