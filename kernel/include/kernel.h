@@ -99,9 +99,9 @@ struct nsproxy {
 	struct cgroup_namespace *cgroup_ns;
 };
 
-/* 6.3 (f122a08b197d) made this a __u64; before, two __u32 of the same bytes on a little-endian machine. */
+/* 6.3 (f122a08b197d) made this a __u64; before, two __u32, the lower first: read by capability_set(). */
 typedef struct {
-	__u64 val;
+	__u32 half[2];
 } kernel_cap_t;
 
 struct cred {

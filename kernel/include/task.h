@@ -22,6 +22,15 @@ static __always_inline struct process_memory *memory_of(struct task_struct *task
 	return bpf_map_lookup_elem(&processes, &key);
 }
 
+/* Two loads, never merged into one: before 6.3 a load of 8 bytes would pass the end of a __u32, which the verifier
+ * refuses. */
+static __always_inline __u64 capability_set(const kernel_cap_t *set)
+{
+	const volatile __u32 *half = (const volatile __u32 *)set;
+
+	return half[0] | (__u64)half[1] << 32;
+}
+
 static __always_inline void fill_credentials(struct process_context *context, struct task_struct *task)
 {
 	const struct cred *cred = task->real_cred;
@@ -34,11 +43,11 @@ static __always_inline void fill_credentials(struct process_context *context, st
 	context->sgid = cred->sgid.val;
 	context->fsuid = cred->fsuid.val;
 	context->fsgid = cred->fsgid.val;
-	context->cap_inheritable = cred->cap_inheritable.val;
-	context->cap_permitted = cred->cap_permitted.val;
-	context->cap_effective = cred->cap_effective.val;
-	context->cap_bounding = cred->cap_bset.val;
-	context->cap_ambient = cred->cap_ambient.val;
+	context->cap_inheritable = capability_set(&cred->cap_inheritable);
+	context->cap_permitted = capability_set(&cred->cap_permitted);
+	context->cap_effective = capability_set(&cred->cap_effective);
+	context->cap_bounding = capability_set(&cred->cap_bset);
+	context->cap_ambient = capability_set(&cred->cap_ambient);
 	context->ns_user = cred->user_ns->ns.inum;
 	/* Only where the kernel was built with auditing of system calls. */
 	context->login_uid = bpf_core_field_exists(task->loginuid) ? task->loginuid.val : OVERFLOW_ID;

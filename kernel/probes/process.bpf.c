@@ -61,7 +61,7 @@ static __always_inline void remember_credentials(struct task_struct *task)
 	}
 	memory->before_euid = task->real_cred->euid.val;
 	memory->before_egid = task->real_cred->egid.val;
-	memory->before_permitted = task->real_cred->cap_permitted.val;
+	memory->before_permitted = capability_set(&task->real_cred->cap_permitted);
 	memory->caller = task->pid;
 	memory->before_number = task->self_exec_id;
 }

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from firsthand.errors import NotSupportedError
 
+#: Bytes of one message, a verifier log among them; lines kept of all.
+_LONGEST, _KEPT = 1 << 20, 400
 LIBRARIES = ("libz.so.1", "libelf.so.1", "libbpf.so.1")
 _PRINT = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 _SIGNATURES: dict[str, tuple[object, list[object]]] = {
@@ -48,16 +50,34 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
 
 
 class Messages:
-    """libbpf's warnings, kept for error messages and not printed."""
+    """libbpf's warnings, kept for error messages and not printed. A refused program's verifier log is among them."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.callback = _PRINT(self._take)
 
     def _take(self, level: int, pattern: bytes | None, arguments: int | None) -> int:
-        text = (pattern or b"").decode(errors="replace").strip()
-        self.lines = [*self.lines[-50:], text] if level == 0 else self.lines
+        if level == 0 and pattern:
+            self.lines = [*self.lines, *_formatted(pattern, arguments).splitlines()][-_KEPT:]
         return 0
+
+    def verdict(self) -> str:
+        """Why the verifier refused a program: the last line of its log that is not a count; empty where it said nothing."""
+        ends = [number for number, line in enumerate(self.lines) if line.startswith("-- END PROG LOAD LOG")]
+        log = self.lines[: ends[-1]] if ends else []
+        said = [
+            line
+            for line in log
+            if line.strip() and not line.startswith(("processed ", "verification time", "stack depth"))
+        ]
+        return said[-1].strip() if said else ""
+
+
+def _formatted(pattern: bytes, arguments: int | None) -> str:
+    """vsnprintf(3): a va_list is handed on as the pointer that it is to a function, on x86-64 and arm64."""
+    text = ctypes.create_string_buffer(_LONGEST)
+    ctypes.CDLL(None).vsnprintf(text, c_size_t(_LONGEST), c_char_p(pattern), c_void_p(arguments))
+    return text.value.decode(errors="replace").strip()
 
 
 messages = Messages()

@@ -179,12 +179,13 @@ def _require(loaded: Loaded) -> None:
 def _bring_hook(loaded: Loaded, hook: Hook, options: LoadOptions) -> None:
     reasons = []
     for name in hook.programs:
+        libbpf.messages.lines.clear()
         try:
             _bring_program(loaded, hook, name, options)
             return
         except OSError as error:
-            last = libbpf.messages.lines[-1] if libbpf.messages.lines else ""
-            reasons.append(f"{name}: {error.strerror} {last}".strip())
+            verdict = libbpf.messages.verdict()
+            reasons.append(f"{name}: {error.strerror}" + (f" ({verdict})" if verdict else ""))
     loaded.missing[hook.name] = "; ".join(reasons)
 
 

@@ -1,0 +1,163 @@
+"""Runs in the guest: bring the programs in, cause known events in one cgroup, and print what came through the ring.
+
+Prints lines `FIRSTHAND {json}` on the console: hooks, then one row for each record, then the known truth, then `end`.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import struct
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from firsthand.probe import hierarchy, libbpf, load, stats
+from firsthand.probe.ring import Ring
+from firsthand.schema.layout import installed
+from firsthand.wire import _drain
+from firsthand.wire.batch import Fixed
+from firsthand.wire.decode import Decoder
+
+RING = 8 << 20
+
+
+def say(**what: Any) -> None:
+    """One line for the host."""
+    print("FIRSTHAND " + json.dumps(what), flush=True)
+
+
+def main() -> None:
+    """The whole run; an exception is told as well."""
+    try:
+        _run()
+    except BaseException:
+        say(kind="error", text=traceback.format_exc())
+    say(kind="end")
+
+
+def _run() -> None:
+    scope = hierarchy.here()[0].mount / "scope"
+    scope.mkdir()
+    chosen = hierarchy.choose([scope])
+    options = load.LoadOptions(installed(), chosen, [hierarchy.key(scope)], "vm", RING)
+    loaded = load.bring_in(options)
+    say(
+        kind="kernel",
+        release=os.uname().release,
+        hierarchy=chosen.controller or "v2",
+        hooks=loaded.hooks(),
+        log=libbpf.messages.lines[-60:],
+    )
+    ring = Ring(loaded.maps["ring"], RING)
+    early = _early(scope)
+    _running(early)
+    reader = threading.Thread(target=load.read_existing, args=[loaded])
+    reader.start()
+    reader.join()
+    truth = _cause(scope)
+    os.kill(early, signal.SIGKILL)
+    os.waitpid(early, 0)
+    loaded.detach()
+    _tell(ring, loaded)
+    say(kind="truth", scope=scope.stat().st_ino, early=early, parent=os.getpid(), **truth)
+    say(
+        kind="stats", produced=sum(stats.produced(loaded)), failures=stats.failures(loaded, load.enumerators("failure"))
+    )
+
+
+def _early(scope: Path) -> int:
+    """A process that runs before observing is complete: the iterator must find it."""
+    return _spawn(scope, ["/bin/cat"], stdin=os.pipe()[0])
+
+
+def _running(pid: int) -> None:
+    """Until a child of ours has executed its binary (its own command line tells)."""
+    while b"cat" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+        os.sched_yield()
+
+
+def _spawn(
+    scope: Path, argv: list[str], uid: int = 0, binary: str | int | None = None, stdin: int | None = None
+) -> int:
+    """Fork, enter the scope's cgroup, exec; the child's pid."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        (scope / "cgroup.procs").write_text(str(os.getpid()))
+        if stdin is not None:
+            os.dup2(stdin, 0)
+        if uid:
+            os.setgid(uid)
+            os.setuid(uid)
+        os.execve(argv[0] if binary is None else binary, argv, {"PATH": "/bin", "NAMED": "value"})
+    except OSError:
+        traceback.print_exc()
+    os._exit(127)
+
+
+def _cause(scope: Path) -> dict[str, int]:
+    """Known processes, each waited for: name and pid."""
+    shutil.copy("/bin/busybox", "/tmp/elevated")
+    os.chmod("/tmp/elevated", 0o4755)
+    os.chmod("/tmp", 0o755)
+    Path("/tmp/script").write_text("#!/bin/sh\nexit 4\n")
+    os.chmod("/tmp/script", 0o755)
+    memory = os.memfd_create("payload")
+    os.write(memory, Path("/bin/busybox").read_bytes())
+    pids = {
+        "plain": _spawn(scope, ["/bin/true", "one", "two words"]),
+        "coded": _spawn(scope, ["/bin/sh", "-c", "exit 7"]),
+        "killed": _spawn(scope, ["/bin/sh", "-c", "kill -9 $$"]),
+        "elevated": _spawn(scope, ["/tmp/elevated", "true"], uid=1000),
+        "script": _spawn(scope, ["/tmp/script"]),
+        "memory": _spawn(scope, ["true"], binary=memory),
+        "shells": _spawn(scope, ["/bin/sh", "-c", "(/bin/true); exit 0"]),
+    }
+    for pid in pids.values():
+        os.waitpid(pid, 0)
+    outside = os.posix_spawn("/bin/true", ["outside"], {})
+    os.waitpid(outside, 0)
+    return {**pids, "outside": outside, "namespaced": _namespaced(scope)}
+
+
+def _namespaced(scope: Path) -> int:
+    """A process that is 1 in a pid namespace of its own: its parent's pid."""
+    child = os.fork()
+    if not child:
+        (scope / "cgroup.procs").write_text(str(os.getpid()))
+        ctypes.CDLL(None).unshare(0x20000000)
+        os.waitpid(os.posix_spawn("/bin/true", ["namespaced"], {}), 0)
+        os._exit(0)
+    os.waitpid(child, 0)
+    return child
+
+
+def _tell(ring: Ring, loaded: load.Loaded) -> None:
+    decoder = Decoder(installed())
+    end = _drain.position(ring.producer_page)
+    _, offsets, kinds, malformed = _drain.scan(ring.data, 0, end, RING, 65536, decoder.sizes)
+    for table, rows in decoder.split(ring.data, offsets, kinds).items():
+        batch = decoder.decode(table, rows)
+        for row in range(batch.length):
+            say(kind="row", table=table, **{name: _value(c, row) for name, c in batch.columns.items()})
+    say(kind="decoded", malformed=malformed + decoder.malformed)
+
+
+def _value(column: Any, row: int) -> Any:
+    if column.valid is not None and not column.valid[row]:
+        return None
+    if isinstance(column, Fixed):
+        return int(column.values[row])
+    found = column.row(row)
+    return [item.decode() for item in found] if isinstance(found, list) else found.decode("utf-8", "backslashreplace")
+
+
+assert struct.calcsize("P") == 8
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    main()

@@ -1,0 +1,76 @@
+"""One boot of a kernel in QEMU, by software emulation: no disk, no network; its results are read from the console."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_MARK = "FIRSTHAND "
+TIMEOUT = 300
+
+
+@dataclass
+class Boot:
+    """What one boot said."""
+
+    kernel: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    truth: dict[str, Any] = field(default_factory=dict)
+    stats: dict[str, Any] = field(default_factory=dict)
+    malformed: int = -1
+
+    def of(self, pid: int, event: str) -> dict[str, Any]:
+        """The one row of a process and event; the last where an exec happened twice."""
+        found = [
+            row for row in self.rows if row["table"] == "process" and row["exec_tgid"] == pid and row["event"] == event
+        ]
+        assert found, f"no {event} row of {pid}"
+        return found[-1]
+
+
+def boot(kernel: Path, initramfs: Path, cgroups: str) -> Boot:
+    """Boot, run guest.py, power off. AssertionError with the console's end where it did not come to its end."""
+    command = [
+        "qemu-system-x86_64",
+        "-accel",
+        "tcg,thread=multi",
+        "-machine",
+        "q35",
+        "-cpu",
+        "max",
+        "-smp",
+        "2",
+        "-m",
+        "1536",
+    ]
+    command += ["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]
+    command += ["-kernel", str(kernel), "-initrd", str(initramfs)]
+    command += ["-append", f"console=ttyS0 panic=-1 quiet lsm=lockdown,capability,bpf cgroups={cgroups}"]
+    done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL, check=False)
+    return read(done.stdout.decode(errors="replace"))
+
+
+def read(console: str) -> Boot:
+    """The lines that guest.py printed."""
+    found = Boot()
+    ended = False
+    for line in console.splitlines():
+        _, mark, text = line.partition(_MARK)
+        if not mark:
+            continue
+        said = json.loads(text)
+        kind = said.pop("kind")
+        assert kind != "error", said["text"]
+        if kind == "row":
+            found.rows.append(said)
+        elif kind == "decoded":
+            found.malformed = said["malformed"]
+        elif kind == "end":
+            ended = True
+        else:
+            setattr(found, kind, said)
+    assert ended, f"the guest did not come to its end:\n{console[-3000:]}"
+    return found

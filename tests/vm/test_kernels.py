@@ -1,0 +1,121 @@
+"""The process subject on Debian's kernels, with cgroup v2 and v1: what the guest caused is what came through the ring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import require
+from tests.vm import kernels, report
+from tests.vm.initramfs import build
+from tests.vm.machine import Boot, boot
+
+_BOOTS: dict[tuple[str, str], Boot] = {}
+
+
+@pytest.fixture(scope="module")
+def initramfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The guest's system, made once."""
+    require.qemu()
+    return build(tmp_path_factory.mktemp("initramfs"))
+
+
+@pytest.fixture(
+    scope="module", params=[(series, mode) for series in kernels.SERIES for mode in ("v2", "v1")], ids=" ".join
+)
+def booted(request: pytest.FixtureRequest, initramfs: Path) -> Boot:
+    """One boot of each kernel and cgroup mode."""
+    series, mode = request.param
+    kernel = kernels.kernel(series)
+    require.kernels(kernel is not None, f"Debian's cloud kernel {series} cannot be fetched")
+    assert kernel is not None
+    _BOOTS[series, mode] = boot(kernel, initramfs, mode)
+    return _BOOTS[series, mode]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def written() -> Iterator[None]:
+    """docs/kernels.md is written anew from a whole run."""
+    yield
+    if len(_BOOTS) == 2 * len(kernels.SERIES):
+        report.write([_BOOTS[key] for key in sorted(_BOOTS)])
+
+
+def test_every_hook_is_present(booted: Boot) -> None:
+    """Each hook attaches by one of its programs; credentials before an exec by fentry where the tracepoint is missing."""
+    missing = {name: state for name, state in booted.kernel["hooks"].items() if not state.startswith("present")}
+    assert missing == {}
+    way = "process_prepare" if "6.12" in booted.kernel["release"] else "process_prepare_fentry"
+    assert booted.kernel["hooks"]["process_prepare"] == f"present: {way}"
+
+
+def test_nothing_is_lost_or_malformed(booted: Boot) -> None:
+    """Produced numbers and rows agree, no helper call failed."""
+    assert booted.malformed == 0 and booted.stats["produced"] == len(booted.rows)
+    assert set(booted.stats["failures"].values()) == {0}
+
+
+def test_a_plain_exec_is_whole(booted: Boot) -> None:
+    """Path, arguments, environment names, ids, parent, namespaces, cgroup."""
+    row = booted.of(booted.truth["plain"], "exec")
+    assert (row["exe"], row["args"]) == ("/bin/busybox", ["/bin/true", "one", "two words"])
+    assert row["env_names"] == ["PATH", "NAMED"] and row["parent_tgid"] == booted.truth["parent"]
+    assert (row["uid"], row["euid"], row["namespace_pid"]) == (0, 0, booted.truth["plain"])
+    assert row["cgroup_id"] == booted.truth["scope"] and row["cap_permitted"] == row["cap_bounding"] > 1 << 37
+    assert row["host_namespaces"] == "mount uts ipc net pid cgroup time user"
+    assert booted.of(booted.truth["plain"], "exit")["exit_code"] == 0
+
+
+def test_ends_are_told(booted: Boot) -> None:
+    """Exit codes and signals."""
+    assert booted.of(booted.truth["coded"], "exit")["exit_code"] == 7
+    killed = booted.of(booted.truth["killed"], "exit")
+    assert (killed["exit_code"], killed["exit_signal"]) == (None, 9)
+    assert booted.of(booted.truth["script"], "exit")["exit_code"] == 4
+    assert killed["duration"] > 0 and killed["peak_memory"] > 0
+
+
+def test_a_set_uid_gain_is_seen(booted: Boot) -> None:
+    """By the credentials before the exec, from whichever hook the kernel has."""
+    row = booted.of(booted.truth["elevated"], "exec")
+    assert {"SETUID", "SECURE"} <= set(row["flag_names"].split(",")) and "GAIN_UNSURE" not in row["flag_names"]
+    assert (row["uid"], row["euid"]) == (1000, 0)
+
+
+def test_scripts_and_memory_files(booted: Boot) -> None:
+    """A script names its interpreter; a memory file is flagged and named."""
+    script = booted.of(booted.truth["script"], "exec")
+    assert (script["script_raw"], script["interpreter_raw"], script["exe"]) == (
+        "/tmp/script",
+        "/bin/sh",
+        "/bin/busybox",
+    )
+    memory = booted.of(booted.truth["memory"], "exec")
+    assert "MEMFD" in memory["flag_names"] and "memfd:payload" in memory["exe"]
+
+
+def test_what_ran_before_is_seen(booted: Boot) -> None:
+    """The iterator finds it, with its arguments."""
+    row = booted.of(booted.truth["early"], "seen")
+    assert row["args"] == ["/bin/cat"] and row["stdin"] == "pipe"
+    assert booted.of(booted.truth["early"], "exit")["exit_signal"] == 9
+
+
+def test_the_scope_holds(booted: Boot) -> None:
+    """No row of a process outside."""
+    assert not [row for row in booted.rows if row.get("exec_tgid") == booted.truth["outside"]]
+
+
+def test_a_pid_namespace_is_told(booted: Boot) -> None:
+    """Process 1 of a namespace of its own, which is not the host's."""
+    row = next(r for r in booted.rows if r["event"] == "exec" and r["args"] == ["namespaced"])
+    assert row["namespace_pid"] == 1 and row["parent_tgid"] == booted.truth["namespaced"]
+    assert "pid" not in row["host_namespaces"].split()
+
+
+def test_the_cgroup_is_named_before_its_processes(booted: Boot) -> None:
+    """A container row gives the path of the scope's id."""
+    paths = {row["cgroup_id"]: row["cgroup_path"] for row in booted.rows if row["table"] == "container"}
+    assert paths[booted.truth["scope"]] == "/scope"
