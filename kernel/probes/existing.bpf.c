@@ -48,6 +48,7 @@ int existing_processes(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct process_exec *exec;
+	struct cgroup_memory *known;
 	struct file *file = NULL;
 	struct cgroup *cgroup;
 	struct draft draft;
@@ -59,7 +60,11 @@ int existing_processes(struct bpf_iter__task *ctx)
 	if (!in_scope(cgroup))
 		return 0;
 	id = cgroup_id(cgroup);
-	know_cgroup(cgroup, id);
+	known = know_cgroup(cgroup, id);
+	if (known && !known->first_start) { /* its container is under way: who comes now is brought in */
+		known->first_start = task->group_leader->start_boottime;
+		known->first_tgid = task->tgid;
+	}
 	remember_existing(task);
 	if (!begin(&draft, sizeof(*exec)))
 		return 0;

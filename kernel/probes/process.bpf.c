@@ -95,12 +95,12 @@ static __always_inline bool is_entered(struct process_exec *exec, struct task_st
 		return false;
 	if (cgroup_id(parents) == exec->context.cgroup_id)
 		return false;
-	if (exec->context.namespace_pid == 1)
-		return false;
 	if (!known->first_start) {
 		known->first_start = exec->context.exec_start;
 		known->first_tgid = exec->context.exec_tgid;
 	}
+	if (exec->context.namespace_pid == 1)
+		return false;
 	return known->first_start != exec->context.exec_start || known->first_tgid != exec->context.exec_tgid;
 }
 

@@ -12,7 +12,7 @@ import platform
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,12 @@ def _add(
     tar.addfile(entry, io.BytesIO(content))
 
 
-def archive(target: Path, name: str, files: Mapping[str, bytes], command: Sequence[str] = ("/bin/sh",)) -> None:
-    """Write the image `name` (docker.io/... or any full reference) to `target` as a tar of an OCI image layout."""
+def archive(target: Path, name: str, files: Mapping[str, bytes], user: str = "0") -> None:
+    """Write the image `name` (docker.io/... or any full reference) to `target` as a tar of an OCI image layout; its
+    processes run as `user`."""
     root = layer(files)
     blobs = {_digest(root): root}
-    config = _blob(blobs, _config(root, command))
+    config = _blob(blobs, _config(root, user))
     manifest = {
         "schemaVersion": 2,
         "mediaType": f"{_OCI}.manifest.v1+json",
@@ -83,12 +84,12 @@ def archive(target: Path, name: str, files: Mapping[str, bytes], command: Sequen
             _add(tar, f"blobs/sha256/{digest.removeprefix('sha256:')}", blob, 0o644)
 
 
-def _config(root: bytes, command: Sequence[str]) -> dict[str, Any]:
+def _config(root: bytes, user: str) -> dict[str, Any]:
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
     return {
         "architecture": machine,
         "os": "linux",
-        "config": {"Cmd": list(command), "Env": ["PATH=/bin"], "WorkingDir": "/"},
+        "config": {"User": user, "Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": [_digest(root)]},
     }
 

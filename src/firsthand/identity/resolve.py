@@ -17,7 +17,6 @@ IMAGES = 262144
 _FIELDS = ("container", "cgroup_path", "runtime", "pod_uid")
 #: enum record_kind of kernel/include/events.h to the codes of ImageTable.follow.
 _EVENTS = {b"fork": 0, b"exec": 1, b"exit": 2, b"seen": 3}
-_ENTERED = "ENTERED"
 
 
 class Cgroups:
