@@ -30,12 +30,13 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 mount -t tmpfs tmp /tmp
 for word in $(cat /proc/cmdline); do case $word in cgroups=*) MODE=${word#cgroups=};; esac; done
-if [ "$MODE" = v1 ]; then
+if [ "$MODE" = v1 ] || [ "$MODE" = hybrid ]; then
     mount -t tmpfs cgroup /sys/fs/cgroup
     for name in memory pids; do mkdir /sys/fs/cgroup/$name; mount -t cgroup -o $name cgroup /sys/fs/cgroup/$name; done
 else
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
 fi
+if [ "$MODE" = hybrid ]; then mkdir /sys/fs/cgroup/unified; mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified; fi
 PYTHONPATH=/site PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 /guest.py
 poweroff -f
 """

@@ -20,20 +20,20 @@ Kernel | cgroups | process subject | hooks
 """
 
 
-def write(boots: list[Boot]) -> None:
-    """A row for each boot."""
-    PATH.write_text(_HEAD + "".join(_row(boot) for boot in boots))
+def write(boots: dict[tuple[str, str], Boot]) -> None:
+    """A row for each boot, by series and cgroup mode."""
+    PATH.write_text(_HEAD + "".join(_row(mode, boot) for (_, mode), boot in boots.items()))
 
 
-def _row(boot: Boot) -> str:
+def _row(mode: str, boot: Boot) -> str:
     series = re.match(r"\d+\.\d+", boot.kernel["release"])
     hooks = boot.kernel["hooks"]
     missing = [name for name, state in hooks.items() if not state.startswith("present")]
     state = "full" if not missing else "absent" if "process_exec" in missing else "partial"
     ways = [f"{name} by `{found.partition(': ')[2]}`" for name, found in hooks.items() if found.startswith("present: ")]
     told = f"all {len(hooks)}" if not missing else f"missing: {', '.join(missing)}"
-    return f"Debian {series[0] if series else '?'} | {_cgroups(boot.kernel['hierarchy'])} | {state} | {told}; {', '.join(ways)}\n"
+    return f"Debian {series[0] if series else '?'} | {_cgroups(mode, boot.kernel['hierarchy'])} | {state} | {told}; {', '.join(ways)}\n"
 
 
-def _cgroups(hierarchy: str) -> str:
-    return "v2" if hierarchy == "v2" else f"v1 ({hierarchy})"
+def _cgroups(mode: str, hierarchy: str) -> str:
+    return mode if hierarchy == mode else f"{mode}, by {hierarchy}"

@@ -1,4 +1,4 @@
-"""The process subject on Debian's kernels, with cgroup v2 and v1: what the guest caused is what came through the ring."""
+"""The process subject on Debian's kernels, with cgroup v2, v1 and hybrid: what the guest caused is what came through the ring."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.vm import kernels, report
 from tests.vm.initramfs import build
 from tests.vm.machine import Boot, boot
 
+MODES = ("v2", "v1", "hybrid")
 _BOOTS: dict[tuple[str, str], Boot] = {}
 
 
@@ -22,9 +23,7 @@ def initramfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("initramfs"))
 
 
-@pytest.fixture(
-    scope="module", params=[(series, mode) for series in kernels.SERIES for mode in ("v2", "v1")], ids=" ".join
-)
+@pytest.fixture(scope="module", params=[(series, mode) for series in kernels.SERIES for mode in MODES], ids=" ".join)
 def booted(request: pytest.FixtureRequest, initramfs: Path) -> Boot:
     """One boot of each kernel and cgroup mode."""
     series, mode = request.param
@@ -39,8 +38,8 @@ def booted(request: pytest.FixtureRequest, initramfs: Path) -> Boot:
 def written() -> Iterator[None]:
     """docs/kernels.md is written anew from a whole run."""
     yield
-    if len(_BOOTS) == 2 * len(kernels.SERIES):
-        report.write([_BOOTS[key] for key in sorted(_BOOTS)])
+    if len(_BOOTS) == len(MODES) * len(kernels.SERIES):
+        report.write({key: _BOOTS[key] for key in sorted(_BOOTS)})
 
 
 def test_every_hook_is_present(booted: Boot) -> None:
