@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from firsthand import __version__
 from firsthand.errors import FirsthandError
@@ -37,6 +38,7 @@ from firsthand.wire.batch import Batch, Fixed, Lists, Text, spread
 from firsthand.wire.clock import Clock
 from firsthand.wire.decode import Decoder
 from firsthand.wire.redact import Pattern, Redactor, compile_redactor
+from firsthand.wire.scoped import ScopedModes
 from firsthand.wire.sequence import Sequences
 
 SLICE = 32768
@@ -60,13 +62,20 @@ class ObserverOptions:
     commit: int = 250
     redaction: str = "mask"
     redaction_key: str = ""
+    redaction_scopes: tuple[tuple[str, str], ...] = ()
     patterns: tuple[tuple[str, str], ...] = ()
     environment: tuple[str, ...] = ()
 
     @property
     def left_out(self) -> dict[str, object]:
         """Settings that leave something out of the record, for the observer table."""
-        return {"redaction": self.redaction, "patterns": [name for name, _ in self.patterns]}
+        names = [name for name, _ in self.patterns]
+        return {"redaction": self.redaction, "redaction_scopes": dict(self.redaction_scopes), "patterns": names}
+
+    @property
+    def read_args(self) -> bool:
+        """Whether any row keeps something of its arguments; else the kernel side does not read them."""
+        return any(mode != "drop" for mode in (self.redaction, *dict(self.redaction_scopes).values()))
 
 
 @dataclass
@@ -91,6 +100,7 @@ class Observer:
         self.decoder = Decoder(self.layout, tuple(name.encode() for name in options.environment))
         self.sizes = self.decoder.sizes
         self.redactor = _redactor(options)
+        self.modes = ScopedModes(dict(options.redaction_scopes), options.redaction)
         self.node = os.uname().nodename
         self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self.incarnation = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
@@ -112,7 +122,7 @@ class Observer:
             scopes,
             self.options.instance,
             self.options.ring_bytes,
-            read_args=self.options.redaction != "drop",
+            read_args=self.options.read_args,
         )
         self.loaded: Loaded = load.bring_in(settings)
         self.ring = Ring(self.loaded.maps["ring"], self.options.ring_bytes)
@@ -189,7 +199,13 @@ class Observer:
         if batch.table == "process":
             self.resolver.binaries(batch)
             _only_containers_are_entered(columns, self.decoder)
-            _redact(columns, self.redactor)
+            _redact(columns, self.redactor, self._modes(columns))
+
+    def _modes(self, columns: dict[str, Any]) -> NDArray[np.int8] | None:
+        """How each row's arguments are kept, where that differs between cgroups."""
+        if not self.modes:
+            return None
+        return self.modes.rows(columns["cgroup_id"].values, lambda key: self.resolver.cgroups.words(key)[1])
 
     def _stamp(self, batch: Batch) -> None:
         rows = np.zeros(batch.length, dtype=np.int64)
@@ -324,14 +340,14 @@ def _only_containers_are_entered(columns: dict[str, Any], decoder: Decoder) -> N
         columns["flag_names"] = decoder.flag_names(flags, "process_flag")
 
 
-def _redact(columns: dict[str, Any], redactor: Redactor) -> None:
+def _redact(columns: dict[str, Any], redactor: Redactor, modes: NDArray[np.int8] | None) -> None:
     args: Lists = columns["args"]
-    done = redactor.apply(args)
+    done = redactor.apply(args, modes)
     columns["args"] = done.args
     columns["redacted"] = Fixed(done.redacted.astype(np.uint8), args.valid)
     columns["redaction"] = done.patterns
     if "args_bytes" in columns:
-        columns["args_bytes"] = redactor.apply_text(columns["args_bytes"]).column
+        columns["args_bytes"] = redactor.apply_text(columns["args_bytes"], modes).column
 
 
 def main(arguments: list[str]) -> int:
@@ -364,7 +380,8 @@ def _observe(observer: Observer, stop: int) -> int:
 
 def _tuples(raw: dict[str, Any]) -> dict[str, Any]:
     found = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-    found["patterns"] = tuple(tuple(pair) for pair in raw.get("patterns", ()))
+    for name in ("patterns", "redaction_scopes"):
+        found[name] = tuple(tuple(pair) for pair in raw.get(name, ()))
     return found
 
 

@@ -29,6 +29,7 @@ class Settings:
     ordinary_capabilities: tuple[str, ...]
     redaction_mode: str
     redaction_key: str
+    redaction_scopes: tuple[tuple[str, str], ...]
     redaction_patterns: tuple[tuple[str, str], ...]
     environment_allow: tuple[str, ...]
 
@@ -67,7 +68,7 @@ def _merge(defaults: dict[str, Any], given: dict[str, Any], path: Path, prefix: 
     for key, value in given.items():
         if key not in known:
             raise UsageError(f"{path}: unknown setting {prefix}{key}; known are {', '.join(sorted(known))}")
-        if isinstance(defaults.get(key), dict) and isinstance(value, dict) and key != "patterns":
+        if isinstance(defaults.get(key), dict) and isinstance(value, dict) and key not in ("patterns", "scopes"):
             merged[key] = _merge(defaults[key], value, path, f"{key}.")
         else:
             merged[key] = value
@@ -86,6 +87,10 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
     if raw["ring_bytes"] < 4096 or raw["ring_bytes"] & (raw["ring_bytes"] - 1):
         raise UsageError(f"{path}: ring_bytes must be a power of two of at least 4096, found {raw['ring_bytes']}")
     redaction = raw["redaction"]
+    for scope, mode in want("redaction.scopes", dict, redaction["scopes"]).items():
+        if mode not in _MODES or not scope.startswith("/"):
+            expected = f'"/cgroup/path" = one of {", ".join(_MODES)}'
+            raise UsageError(f"{path}: redaction.scopes: expected {expected}, found {scope!r} = {mode!r}")
     if redaction["mode"] not in _MODES:
         raise UsageError(f"{path}: redaction.mode must be one of {', '.join(_MODES)}, found {redaction['mode']!r}")
     return Settings(
@@ -99,6 +104,7 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
         ordinary_capabilities=tuple(want("ordinary_capabilities", list, raw["ordinary_capabilities"])),
         redaction_mode=redaction["mode"],
         redaction_key=want("redaction.key", str, redaction["key"]),
+        redaction_scopes=tuple(sorted(want("redaction.scopes", dict, redaction["scopes"]).items())),
         redaction_patterns=tuple(sorted(want("redaction.patterns", dict, redaction["patterns"]).items())),
         environment_allow=tuple(want("environment.allow", list, raw["environment"]["allow"])),
     )

@@ -30,9 +30,13 @@ class Observed:
         self.errors: list[str] = []
 
     def __enter__(self) -> Observed:
-        self.process = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True)
-        self.wait_ready()
+        self.start()
         return self
+
+    def start(self, **options: Any) -> None:
+        """Begin, with options as subprocess.Popen's, and wait until it is ready."""
+        self.process = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True, **options)
+        self.wait_ready()
 
     def wait_ready(self) -> None:
         """Until the line `ready`; what came before it, and the exit code, are in the message if it never comes."""

@@ -37,6 +37,8 @@ def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
         ("poll_ms = '50'", "poll_ms must be int, found str"),
         ("fold = 0", "at least 1"),
         ("[redaction]\nmode = 'hide'", "mask, hash, drop"),
+        ("[redaction.scopes]\n'/a' = 'hide'", "found '/a' = 'hide'"),
+        ("[redaction.scopes]\na = 'hash'", "/cgroup/path"),
         ("instance = ", "c.toml"),
     ],
 )

@@ -74,6 +74,7 @@ def command(
         commit=found.commit_ms,
         redaction=found.redaction_mode,
         redaction_key=found.redaction_key,
+        redaction_scopes=found.redaction_scopes,
         patterns=found.redaction_patterns,
         environment=found.environment_allow,
     )
