@@ -38,7 +38,7 @@ test-vm: setup ## Debian's 6.1 and 6.12 kernels in QEMU; writes docs/kernels.md 
 	@$(PYTHON) -m pytest tests/vm $(ARGS)
 
 bench: setup ## measure, and print the figures of docs/performance.md
-	@$(PYTHON) -m pytest tests/bench -s -o python_files='bench_*.py' $(ARGS)
+	@MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=33554432 $(PYTHON) -m pytest tests/bench -s -o python_files='bench_*.py' $(ARGS)
 
 check: setup ## ruff, mypy, import contract, clang-format, schema lock, docs
 	@ruff check .

@@ -286,7 +286,10 @@ struct linux_binprm {
 	const char *interp;
 };
 
+struct seq_file;
+
 struct bpf_iter_meta {
+	struct seq_file *seq;
 	__u64 seq_num;
 };
 

@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -129,23 +128,20 @@ class Observer:
         self._say("start")
 
     def read_existing(self) -> None:
-        """Take in what runs already: the iterators fill the ring while it is drained here."""
-        failed: list[OSError] = []
-
-        def iterate() -> None:
-            try:
-                load.read_existing(self.loaded)
-            except OSError as error:
-                failed.append(error)
-
-        reader = threading.Thread(target=iterate, name="existing")
-        reader.start()
-        while reader.is_alive():
-            reader.join(self.options.poll / 1000)
-            self.commit()
-        for error in failed:
+        """Take in what runs already, and make room in the ring meanwhile."""
+        try:
+            for _ in load.read_existing(self.loaded):
+                if self.waiting * 4 > self.ring.size:
+                    self.commit()
+        except OSError as error:
             self.loaded.missing["existing_processes"] = str(error)
+        self.commit()
         self._say("ready")
+
+    @property
+    def waiting(self) -> int:
+        """Bytes in the ring that are not yet durable."""
+        return int(_drain.position(self.ring.producer_page)) - self.read
 
     def run(self, stop: int) -> None:
         """Drain until the descriptor `stop`, or standard input, has something to say."""
@@ -156,7 +152,7 @@ class Observer:
     def tick(self) -> None:
         """One turn: commit where it is due or the ring is over a quarter full."""
         now = time.monotonic()
-        waiting = _drain.position(self.ring.producer_page) - self.read
+        waiting = self.waiting
         if waiting * 4 > self.ring.size or (waiting and now - self.marks.committed >= self.options.commit / 1000):
             self.commit()
         if now - self.marks.second >= SECOND:

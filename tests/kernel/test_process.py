@@ -491,3 +491,26 @@ def test_personal_pid_namespaces(cgroup: TestCgroup, history: Path) -> None:
     row = _one(observed.rows("SELECT * FROM process WHERE event = 'exec' AND exe = '/usr/bin/true'"))
     assert row["namespace_pid"] == 1 and row["pid"] != 1
     assert "pid" not in row["host_namespaces"].split() and "mount" in row["host_namespaces"].split()
+
+
+def test_more_than_the_ring_holds_may_run_before(
+    cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The iterator waits for room: of 1,000 processes none is lost in a ring that holds a few hundred."""
+    (tmp_path / "config.toml").write_text("ring_bytes = 262144\n")
+    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
+    script = "i=0; while [ $i -lt 1000 ]; do read line <&3 & i=$((i+1)); done; echo; wait"
+    reading, writing = os.pipe()
+    child = cgroup.run(
+        ["/bin/sh", "-c", f"exec 3<&{reading}; {script}"],
+        pass_fds=[reading],
+        stdout=subprocess.PIPE,
+        env={"A": "b" * 3000},
+    )
+    assert child.stdout is not None and child.stdout.readline() == b"\n"
+    with Observed(history, [cgroup.path]) as observed:
+        pass
+    os.close(writing)
+    os.close(reading)
+    assert observed.rows("SELECT count(*) AS n FROM process WHERE event = 'seen'")[0]["n"] == 1001
+    assert observed.lost() == 0

@@ -10,7 +10,6 @@ import shutil
 import signal
 import struct
 import sys
-import threading
 import traceback
 from pathlib import Path
 from typing import Any
@@ -55,9 +54,8 @@ def _run() -> None:
     ring = Ring(loaded.maps["ring"], RING)
     early = _early(scope)
     _running(early)
-    reader = threading.Thread(target=load.read_existing, args=[loaded])
-    reader.start()
-    reader.join()
+    for _ in load.read_existing(loaded):
+        pass
     truth = _cause(scope)
     os.kill(early, signal.SIGKILL)
     os.waitpid(early, 0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from firsthand.identity._images import ImageTable
 from firsthand.identity.container import ContainerPath, parse
-from firsthand.wire.batch import Batch, Fixed, Text, spread
+from firsthand.wire.batch import Batch, Fixed, Text, distinct, spread
 
 CGROUPS = 65536
 IMAGES = 262144
@@ -31,8 +31,8 @@ class Cgroups:
         """Take the paths of a container batch: create, seen and move rows name them."""
         ids = cast("Fixed", batch.columns["cgroup_id"]).values
         paths = cast("Text", batch.columns["cgroup_path"])
-        distinct, first = np.unique(ids, return_index=True)
-        for key, row in zip(distinct.tolist(), first.tolist(), strict=True):
+        named_ids, first = np.unique(ids, return_index=True)
+        for key, row in zip(named_ids.tolist(), first.tolist(), strict=True):
             path = paths.row(row)
             self._known[key] = (path, parse(path))
             self._known.move_to_end(key)
@@ -63,8 +63,8 @@ class Resolver:
     def containers(self, batch: Batch) -> None:
         """container, cgroup_path, runtime and pod_uid of each row, from its cgroup_id."""
         ids = cast("Fixed", batch.columns["cgroup_id"]).values
-        distinct, codes = np.unique(ids, return_inverse=True)
-        rows = [self.cgroups.words(key) for key in distinct.tolist()]
+        codes, found = distinct(ids)
+        rows = [self.cgroups.words(key) for key in found]
         for place, name in enumerate(_FIELDS):
             batch.columns[name] = named(codes, [row[place] for row in rows])
 
@@ -98,8 +98,8 @@ def _event_codes(event: Text) -> NDArray[np.uint8]:
 
 def named(codes: NDArray[Any], words: list[bytes]) -> Text:
     """words[code] of each row, null where the word is empty or the code negative."""
-    used, places = np.unique(codes, return_inverse=True)
-    chosen = [words[code] if code >= 0 else b"" for code in used.tolist()] or [b""]
+    places, used = distinct(codes)
+    chosen = [words[code] if code >= 0 else b"" for code in used] or [b""]
     array = np.array(chosen)
     lengths = np.array([len(word) for word in chosen], dtype=np.int32)
     found = spread(places, array, lengths)

@@ -7,7 +7,7 @@ import fcntl
 import os
 import struct
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from firsthand.probe.spec import EXISTING, HOOKS, SHARED, Hook
 from firsthand.schema import btf
 from firsthand.schema.layout import Layout, objects
 
+#: Records that one read of an iterator may send: 64 of at most 28 KiB fit into a quarter of the default ring.
+PORTION = 64
 BPFFS = Path("/sys/fs/bpf")
 _SETTINGS = ".rodata.settings"
 _BPFFS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
@@ -256,14 +258,14 @@ def update(fd: int, key: bytes, value: bytes) -> None:
     libbpf.call("bpf_map_update_elem", fd, key, value, 0)
 
 
-def read_existing(loaded: Loaded) -> None:
+def read_existing(loaded: Loaded) -> Iterator[None]:
     """Run the iterators: the host's namespaces, then one record for each process that runs already.
 
-    Records go to the ring, so somebody must drain it meanwhile.
+    Yields after at most PORTION records, so that the caller can make room in the ring, which holds more than that.
     """
     for program in loaded.programs:
         if program.hook in EXISTING:
             iterator = libbpf.call("bpf_iter_create", libbpf.library().bpf_link__fd(program.link))
             with os.fdopen(iterator, "rb", buffering=0) as stream:
-                while stream.read(4096):
-                    pass
+                while stream.read(PORTION):
+                    yield

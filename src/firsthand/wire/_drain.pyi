@@ -1,4 +1,5 @@
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,3 +34,7 @@ def environments(data: Bytes, rows: _Rows, kinds: _Kinds, fields: _Fields) -> Li
 def allowed_environments(
     data: Bytes, rows: _Rows, kinds: _Kinds, fields: _Fields, allowed: Collection[bytes]
 ) -> ListParts: ...
+def distinct(values: NDArray[Any]) -> tuple[NDArray[np.int32], list[int]] | None: ...
+def spread(
+    codes: NDArray[np.int32], words: NDArray[np.uint8], lengths: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.uint8]]: ...

@@ -7,7 +7,7 @@ mapped twice, so no record wraps.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcpy, memset
 
 import numpy as np
 
@@ -21,6 +21,19 @@ cdef extern from *:
     """
     #include <stdint.h>
     #include <string.h>
+    /* NUL-terminated strings in a block; the last one may lack its NUL. */
+    static inline ptrdiff_t fh_count(const unsigned char *s, size_t n)
+    {
+        ptrdiff_t found = s[n - 1] != 0;
+        for (size_t i = 0; i < n; i++) found += s[i] == 0;
+        return found;
+    }
+    static inline int fh_ascii(const unsigned char *s, size_t n)
+    {
+        unsigned char high = 0;
+        for (size_t i = 0; i < n; i++) high |= s[i];
+        return high < 0x80;
+    }
     static inline uint64_t fh_acquire64(const void *at) { return __atomic_load_n((const uint64_t *)at, __ATOMIC_ACQUIRE); }
     static inline uint32_t fh_acquire32(const void *at) { return __atomic_load_n((const uint32_t *)at, __ATOMIC_ACQUIRE); }
     static inline void fh_release64(void *at, uint64_t value) { __atomic_store_n((uint64_t *)at, value, __ATOMIC_RELEASE); }
@@ -58,6 +71,8 @@ cdef extern from *:
     uint32_t fh_acquire32(const void *at) nogil
     void fh_release64(void *at, uint64_t value) nogil
     int fh_utf8(const unsigned char *s, size_t n) nogil
+    int fh_ascii(const unsigned char *s, size_t n) nogil
+    Py_ssize_t fh_count(const unsigned char *s, size_t n) nogil
     size_t strnlen(const char *s, size_t n) nogil
 
 
@@ -283,7 +298,7 @@ cdef _lists(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1
     cdef const uint8_t *equals
     cdef uint32_t length = 0, malformed = 0
     cdef int64_t total = 0, filled = 0, size
-    cdef bint chosen = len(allowed) > 0
+    cdef bint chosen = len(allowed) > 0, plain
     offsets = np.zeros(n + 1, dtype=np.int32)
     absent = np.zeros(n, dtype=np.uint8)
     cdef int32_t[::1] to = offsets
@@ -297,11 +312,8 @@ cdef _lists(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1
                 malformed += 1
                 none[i] = 1
             total += length
-            end = at + length
-            while length and at < end:
-                stop = <const uint8_t *>memchr(at, 0, end - at)
-                at = end if stop == NULL else stop + 1
-                items += 1
+            if length:
+                items += fh_count(at, length)
     item_offsets = np.zeros(items + 1, dtype=np.int32)
     invalid = np.zeros(items, dtype=np.uint8)
     packed = np.empty(total, dtype=np.uint8)
@@ -312,6 +324,7 @@ cdef _lists(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1
         if not none[i]:
             _span(base + rows[i], fields[kinds[i]], &at, &length)
             end = at + length
+            plain = fh_ascii(at, length)
             while at < end:
                 stop = <const uint8_t *>memchr(at, 0, end - at)
                 if stop == NULL:
@@ -324,10 +337,68 @@ cdef _lists(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1
                 if not chosen or _is_allowed(at, <uint32_t>size, allowed):
                     if size:
                         memcpy(&out[filled], at, size)
-                        bad[item] = not fh_utf8(at, size)
+                        bad[item] = not plain and not fh_utf8(at, size)
                     filled += size
                     item += 1
                     to_item[item] = <int32_t>filled
                 at = stop + 1
         to[i + 1] = <int32_t>item
     return offsets, item_offsets[:item + 1], packed[:filled], absent.view(bool), invalid[:item].view(bool), malformed
+
+
+cdef enum:
+    SLOTS = 2048
+    MOST_DISTINCT = 1024
+
+
+def distinct(const int64_t[::1] values):
+    """(codes int32, list of the distinct values in the order met), or None where there are more than 1,024 of them."""
+    cdef Py_ssize_t n = values.shape[0], i, found = 0
+    cdef int64_t keys[SLOTS]
+    cdef int32_t numbers[SLOTS]
+    cdef int64_t last = 0
+    cdef int32_t code = -1
+    cdef uint32_t slot
+    codes = np.empty(n, dtype=np.int32)
+    cdef int32_t[::1] to = codes
+    cdef int64_t order[MOST_DISTINCT]
+    memset(numbers, 0xff, sizeof(numbers))
+    with nogil:
+        for i in range(n):
+            if code < 0 or values[i] != last:
+                last = values[i]
+                slot = <uint32_t>((<uint64_t>last * <uint64_t>0x9E3779B97F4A7C15) >> 53)
+                while numbers[slot] >= 0 and keys[slot] != last:
+                    slot = (slot + 1) & (SLOTS - 1)
+                if numbers[slot] < 0:
+                    if found == MOST_DISTINCT:
+                        found = -1
+                        break
+                    keys[slot] = last
+                    numbers[slot] = <int32_t>found
+                    order[found] = last
+                    found += 1
+                code = numbers[slot]
+            to[i] = code
+    return None if found < 0 else (codes, [order[i] for i in range(found)])
+
+
+def spread(const int32_t[::1] codes, const uint8_t[:, ::1] words, const int32_t[::1] lengths):
+    """words[code, :lengths[code]] of each row: (offsets int32 of n + 1, bytes uint8). Codes must be rows of `words`."""
+    cdef Py_ssize_t n = codes.shape[0], i
+    cdef int32_t at = 0
+    offsets = np.empty(n + 1, dtype=np.int32)
+    cdef int32_t[::1] to = offsets
+    with nogil:
+        to[0] = 0
+        for i in range(n):
+            at += lengths[codes[i]]
+            to[i + 1] = at
+    data = np.empty(at, dtype=np.uint8)
+    cdef uint8_t[::1] out = data
+    if at:
+        with nogil:
+            for i in range(n):
+                if to[i + 1] > to[i]:
+                    memcpy(&out[to[i]], &words[codes[i], 0], to[i + 1] - to[i])
+    return offsets, data

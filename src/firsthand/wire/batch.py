@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from firsthand.errors import SchemaError
 from firsthand.schema.column import TYPES, Column
 from firsthand.schema.tables import TABLES
+from firsthand.wire import _drain
 
 Mask = NDArray[np.bool_] | None
 
@@ -112,15 +113,17 @@ def spread(codes: NDArray[Any], words: NDArray[Any], lengths: NDArray[np.int32])
 
     `words` is a NumPy byte string array, `lengths` their lengths.
     """
-    each = lengths[codes]
-    offsets = np.zeros(len(codes) + 1, dtype=np.int32)
-    np.cumsum(each, out=offsets[1:])
-    width = words.dtype.itemsize
-    matrix = words.view(np.uint8).reshape(len(words), width)
-    if len(words) == 1:
-        return Text(offsets, np.tile(matrix[0, : lengths[0]], len(codes)))
-    chosen = matrix[codes]
-    return Text(offsets, chosen[np.arange(width) < each[:, None]])
+    matrix = words.view(np.uint8).reshape(len(words), words.dtype.itemsize)
+    return Text(*_drain.spread(codes.astype(np.int32, copy=False), np.ascontiguousarray(matrix), lengths))
+
+
+def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], list[int]]:
+    """Codes of n rows into the list of distinct values: quick where these are few, sorted else."""
+    found: tuple[NDArray[Any], list[int]] | None = _drain.distinct(values.astype(np.int64, copy=False))
+    if found is None:
+        different, codes = np.unique(values, return_inverse=True)
+        return codes, different.tolist()
+    return found
 
 
 def _lists(values: Sequence[object], valid: Mask) -> Lists:

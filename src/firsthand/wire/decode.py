@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from firsthand.schema.layout import Field, Layout, Record
 from firsthand.schema.lock import columns_of
 from firsthand.schema.tables import TABLES
 from firsthand.wire import _drain
-from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector, spread, text
+from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector, distinct, spread, text
 
 Bytes = NDArray[np.uint8]
 _ListParts = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_], int]
@@ -32,6 +33,13 @@ class Rows:
     data: Bytes
     offsets: NDArray[np.uint32]
     kinds: NDArray[np.uint8]
+    _carrying: dict[bytes, NDArray[np.bool_]] = field(default_factory=dict)
+
+    def carrying(self, place: Place) -> NDArray[np.bool_]:
+        """Which records are of a kind that has a field; asked once for all fields of the same kinds."""
+        if place.kinds not in self._carrying:
+            self._carrying[place.kinds] = np.frombuffer(place.kinds, dtype=bool)[self.kinds]
+        return self._carrying[place.kinds]
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -45,6 +53,11 @@ class Place:
     column: Column
     fields: NDArray[np.int32]
     same: int
+
+    @cached_property
+    def kinds(self) -> bytes:
+        """A byte for each kind: 1 where it has the field."""
+        return (self.fields >= 0).tobytes()
 
     @property
     def everywhere(self) -> bool:
@@ -236,7 +249,7 @@ def _place(wanted: Field, records: list[Record]) -> Place:
 
 def _known(place: Place, rows: Rows, values: NDArray[Any]) -> NDArray[np.bool_] | None:
     """Null where the kind lacks the field or the value stands for none."""
-    valid = None if place.everywhere else place.fields[rows.kinds] >= 0
+    valid = None if place.everywhere else rows.carrying(place)
     if place.field.null is not None:
         known = values != place.field.null
         valid = known if valid is None else valid & known
@@ -251,8 +264,8 @@ def coded(codes: NDArray[np.uint8], words: NDArray[Any]) -> Text:
 
 def mapped(column: Fixed, name: Callable[[int], str]) -> Text:
     """Texts named by number, each distinct number once; empty names are null."""
-    distinct, codes = np.unique(column.values, return_inverse=True)
-    words = np.array([name(int(value)).encode() for value in distinct] or [b""])
+    codes, found_values = distinct(column.values)
+    words = np.array([name(value).encode() for value in found_values] or [b""])
     lengths = np.char.str_len(words).astype(np.int32)
     found = spread(codes, words, lengths)
     named = lengths[codes] > 0

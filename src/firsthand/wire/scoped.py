@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firsthand.errors import RedactionError
+from firsthand.wire.batch import distinct
 from firsthand.wire.redact import MODES
 
 MOST = 1024
@@ -48,9 +49,9 @@ class ScopedModes:
 
     def rows(self, cgroups: NDArray[Any], path: Callable[[int], bytes]) -> NDArray[np.int8]:
         """The mode of each row by its cgroup's number; `path` is asked once for each distinct number."""
-        distinct, codes = np.unique(cgroups, return_inverse=True)
-        modes = np.array([self.of(path(key)) for key in distinct.tolist()], dtype=np.int8)
-        return modes[codes]
+        codes, found = distinct(cgroups)
+        modes = np.array([self.of(path(key)) for key in found], dtype=np.int8)
+        return np.asarray(modes[codes])
 
 
 def _parts(path: str) -> tuple[str, ...]:
