@@ -501,12 +501,8 @@ def test_more_than_the_ring_holds_may_run_before(
     monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
     script = "i=0; while [ $i -lt 1000 ]; do read line <&3 & i=$((i+1)); done; echo; wait"
     reading, writing = os.pipe()
-    child = cgroup.run(
-        ["/bin/sh", "-c", f"exec 3<&{reading}; {script}"],
-        pass_fds=[reading],
-        stdout=subprocess.PIPE,
-        env={"A": "b" * 3000},
-    )
+    words = ["/bin/sh", "-c", f"exec 3<&0; {script}"]
+    child = cgroup.run(words, stdin=reading, stdout=subprocess.PIPE, env={"A": "b" * 3000})
     assert child.stdout is not None and child.stdout.readline() == b"\n"
     with Observed(history, [cgroup.path]) as observed:
         pass
