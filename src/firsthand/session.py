@@ -58,6 +58,7 @@ class Session:
         if line is None:
             return False
         self._take(line)
+        self._began = time.monotonic()
         return bool(line["event"] == "ready")
 
     def failed(self) -> str | None:

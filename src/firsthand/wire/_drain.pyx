@@ -28,6 +28,12 @@ cdef extern from *:
         for (size_t i = 0; i < n; i++) found += s[i] == 0;
         return found;
     }
+    /* Most strings are short: 16 bytes at once where both sides have room for them, which a constant length makes two moves. */
+    static inline void fh_short(uint8_t *to, const uint8_t *from, size_t n, const uint8_t *from_end)
+    {
+        if (n <= 16 && (size_t)(from_end - from) >= 16) memcpy(to, from, 16);
+        else memcpy(to, from, n);
+    }
     static inline int fh_ascii(const unsigned char *s, size_t n)
     {
         unsigned char high = 0;
@@ -71,6 +77,7 @@ cdef extern from *:
     uint32_t fh_acquire32(const void *at) nogil
     void fh_release64(void *at, uint64_t value) nogil
     int fh_utf8(const unsigned char *s, size_t n) nogil
+    void fh_short(uint8_t *to, const uint8_t *start, size_t n, const uint8_t *end) nogil
     int fh_ascii(const unsigned char *s, size_t n) nogil
     Py_ssize_t fh_count(const unsigned char *s, size_t n) nogil
     size_t strnlen(const char *s, size_t n) nogil
@@ -128,6 +135,8 @@ def scan(const uint8_t[::1] data, uint64_t start, uint64_t end, uint64_t size, u
 # over a whole batch would miss the cache once for each value.
 cdef enum:
     BLOCK = 64
+    SLACK = 16  # fh_short writes up to this much behind a string
+
 
 cdef extern from *:
     """
@@ -242,7 +251,9 @@ def texts(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1] 
                     none[c, i] = length == 0
                     to[c, i + 1] = to[c, i] + <int32_t>length
             first += BLOCK
-    packed = [np.empty(total, dtype=np.uint8) for total in offsets[:, n].tolist()]
+    packed = [np.empty(total + SLACK, dtype=np.uint8) for total in offsets[:, n].tolist()]
+    cdef const uint8_t *data_end = &data[0] + data.shape[0] if n else NULL
+    cdef uint16_t offset = 0
     addresses = np.array([array.ctypes.data for array in packed], dtype=np.uint64)
     cdef uint64_t[::1] out = addresses
     with nogil:
@@ -254,10 +265,14 @@ def texts(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1] 
                     if none[c, i]:
                         continue
                     length = to[c, i + 1] - to[c, i]
-                    _piece(&data[rows[i]], fields[c, kinds[i]], sizes[c], &start, &length)
-                    memcpy(<uint8_t *>out[c] + to[c, i], start, length)
+                    start = &data[rows[i]] + fields[c, kinds[i]]
+                    if sizes[c] == 0:  # its length was found to fit above
+                        memcpy(&offset, start, 2)
+                        start = &data[rows[i]] + offset
+                    fh_short(<uint8_t *>out[c] + to[c, i], start, length, data_end)
                     bad[c, i] = not fh_utf8(start, length)
             first += BLOCK
+    packed = [array[:array.shape[0] - SLACK] for array in packed]
     return offsets, packed, absent.view(bool), invalid.view(bool), malformed
 
 
@@ -292,6 +307,7 @@ cdef _lists(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1
             tuple allowed):
     cdef Py_ssize_t n = rows.shape[0], i, item = 0, items = 0
     cdef const uint8_t *base = &data[0] if n else NULL
+    cdef const uint8_t *data_end = base + data.shape[0]
     cdef const uint8_t *at = NULL
     cdef const uint8_t *end
     cdef const uint8_t *stop
@@ -316,7 +332,7 @@ cdef _lists(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1
                 items += fh_count(at, length)
     item_offsets = np.zeros(items + 1, dtype=np.int32)
     invalid = np.zeros(items, dtype=np.uint8)
-    packed = np.empty(total, dtype=np.uint8)
+    packed = np.empty(total + SLACK, dtype=np.uint8)
     cdef int32_t[::1] to_item = item_offsets
     cdef uint8_t[::1] bad = invalid
     cdef uint8_t[::1] out = packed
@@ -336,7 +352,7 @@ cdef _lists(const uint8_t[::1] data, const uint32_t[::1] rows, const uint8_t[::1
                         size = equals - at
                 if not chosen or _is_allowed(at, <uint32_t>size, allowed):
                     if size:
-                        memcpy(&out[filled], at, size)
+                        fh_short(&out[filled], at, size, data_end)
                         bad[item] = not plain and not fh_utf8(at, size)
                     filled += size
                     item += 1
