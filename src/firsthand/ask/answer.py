@@ -73,13 +73,17 @@ class Asked:
 
 @dataclass
 class Found:
-    """What a question found: the sentence, the rows (at most the limit), how many there were; `lines` stand for a table."""
+    """What a question found: the sentence, the rows (at most the limit), how many there were; `lines` stand for a table.
+
+    `columns` are those of a table, `wide` what a wide one has more; programs get whole rows.
+    """
 
     sentence: str
     rows: list[dict[str, Any]]
     total: int
     columns: list[str] = field(default_factory=list)
     lines: list[str] | None = None
+    wide: list[str] = field(default_factory=list)
 
 
 def _naive(moment: datetime) -> datetime:

@@ -14,6 +14,7 @@ _ALIASES = {"user": "euid", "parent": "parent_name", "flags": "flag_names", "bin
 _PLAIN = {"=": "=", "!=": "IS DISTINCT FROM", ">": ">", "<": "<", ">=": ">=", "<=": "<="}
 _SECONDS = {"ns": 1, "us": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _COLUMNS = ["time", "container", "exec_id", "parent_name", "exe", "args", "uid", "euid", "flag_names", "event"]
+_WIDE = ["pod", "pid", "parent_exec_id", "cwd", "cap_effective", "host_namespaces", "redaction", "cgroup_path"]
 #: The tables that these questions need.
 NEEDS = ("process",)
 
@@ -62,9 +63,9 @@ def processes(asked: Asked) -> Found:
     of_where, of_parameters = asked.where(("event IN ('exec', 'seen')", []))
     total = asked.number(f"SELECT count(*) FROM process WHERE {where}", parameters)  # noqa: S608
     of = asked.number(f"SELECT count(*) FROM process WHERE {of_where}", of_parameters)  # noqa: S608
-    query = f"SELECT {', '.join(_COLUMNS)} FROM process WHERE {where} ORDER BY time, ktime LIMIT ?"  # noqa: S608
+    query = f"SELECT * FROM process WHERE {where} ORDER BY time, ktime LIMIT ?"  # noqa: S608
     rows = asked.rows(query, [*parameters, asked.limit])
-    return Found(counted(total, max(of, total), "executed programs match"), rows, total, _COLUMNS)
+    return Found(counted(total, max(of, total), "executed programs match"), rows, total, _COLUMNS, wide=_WIDE)
 
 
 def identify(asked: Asked, text: str) -> str:

@@ -133,10 +133,12 @@ def _print(name: str, sentence: str, found: Found, judged: Completeness, window:
         json.dump(answer, sys.stdout, indent=1)
         sys.stdout.write("\n")
         return
-    names = found.columns or list(found.rows[0] if found.rows else ())
+    whole = list(found.rows[0] if found.rows else found.columns)
     if form in ("table", "wide"):
-        _table(sentence, found, judged, window, names, form)
+        names = found.columns + (found.wide if form == "wide" else [])
+        _table(sentence, found, judged, window, names or whole, form)
     else:
+        names = whole
         output.rows(names, [[row.get(name) for name in names] for row in found.rows], form, sys.stdout)
 
 

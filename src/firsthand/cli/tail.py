@@ -42,9 +42,16 @@ def command(
     choice = Choice(container=container, namespace=namespace, pod=pod)
     ordinary = capability.bits(settings.load().ordinary_capabilities)
     with Follower(options.place(history), (table,), from_now=not from_start) as follower:
+        missed = 0
         while True:
             for _, found in follower.poll(1.0):
                 _print(found.to_pylist(), choice, ordinary, output)
+            if follower.missed > missed:
+                missed = follower.missed
+                print(
+                    f"tail: too slow: {missed} log files went to segments unread; `ask timeline` has them",
+                    file=sys.stderr,
+                )
 
 
 def _print(rows: list[dict[str, Any]], choice: Any, ordinary: int, output: str) -> None:

@@ -40,6 +40,11 @@ class Follower:
         """Where the next poll begins."""
         return self._cursor.position
 
+    @property
+    def missed(self) -> int:
+        """Log files that went to segments before this follower, lagging, came to them."""
+        return self._cursor.missed
+
     def poll(self, timeout: float) -> list[tuple[str, pa.Table]]:
         """The rows since the last poll, in their tables' full schema; after `timeout` seconds without any, []."""
         until = time.monotonic() + timeout

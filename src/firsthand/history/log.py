@@ -253,12 +253,14 @@ class Cursor:
     """One place in the log that moves on chunk by chunk, over rotation and over the deletion of files it has open.
 
     It keeps its file open until that is read to its end. `position` is where it reads next. The last file may end in a
-    chunk that is being written: `next` then returns None, and later more.
+    chunk that is being written: `next` then returns None, and later more. `missed` counts files that were deleted before
+    it came to them: the keeper has handed their rows over to segments.
     """
 
     def __init__(self, directory: Path, start: Position | None = None) -> None:
         self.directory = directory
         self.position = start or Position(0, 0)
+        self.missed = 0
         self._file: File | None = None
 
     def next(self) -> Chunk | None:
@@ -277,6 +279,7 @@ class Cursor:
                 return chunk
             if not newer:
                 return None
+            self.missed += newer[0] - self.position.file - 1  # files are numbered without gaps
             self._leave(Position(newer[0], 0))
 
     def _read(self, file: File, *, final: bool) -> Chunk | None:

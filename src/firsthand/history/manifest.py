@@ -6,7 +6,9 @@ makes a commit durable with the journal's removal, so that a log file deleted af
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
@@ -58,6 +60,8 @@ class Snapshot:
     segments: tuple[Segment, ...]
 
 
+#: SQLITE_READONLY_ROLLBACK (sqlite.org/rescode.html): a hot journal, and no right to roll it back.
+_ROLLBACK = 776
 EMPTY = Snapshot(0, None, ())
 
 
@@ -122,12 +126,38 @@ def load(directory: Path) -> Snapshot:
     if not path.exists():
         return EMPTY
     with _explained(path):
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY, isolation_level=None)
         try:
-            known = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'damage'").fetchone()[0]
-            return _snapshot(db) if known else EMPTY
-        finally:
-            db.close()
+            return _read(path, "ro")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != _ROLLBACK:
+                raise
+            return _rolled_back(path)
+
+
+def _read(path: Path, mode: str) -> Snapshot:
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_BUSY, isolation_level=None)
+    try:
+        known = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'damage'").fetchone()[0]
+        return _snapshot(db) if known else EMPTY
+    finally:
+        db.close()
+
+
+def _rolled_back(path: Path) -> Snapshot:
+    """The manifest as it was before a commit in which the keeper was killed: only its next start may put the file right,
+    and a reader may not be allowed to write, so a copy is rolled back."""
+    journal = path.with_name(f"{path.name}-journal")
+    while True:
+        try:
+            before = journal.stat()
+            with tempfile.TemporaryDirectory(prefix="firsthand-") as folder:
+                for file in (journal, path):
+                    shutil.copyfile(file, Path(folder) / file.name)
+                after = journal.stat()
+                if (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns):
+                    return _read(Path(folder) / path.name, "rw")
+        except FileNotFoundError:  # the keeper has begun again
+            return _read(path, "ro")
 
 
 def _snapshot(db: sqlite3.Connection) -> Snapshot:

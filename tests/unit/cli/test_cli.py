@@ -254,3 +254,15 @@ def test_completion_scripts(history: Path) -> None:
 def test_capability_names_go_both_ways() -> None:
     """A set's names make the set again."""
     assert capability.bits(capability.names(FULL)) == FULL and capability.names(1 << 12) == ["net_admin"]
+
+
+def test_wide_has_more_columns_and_programs_get_all(history: Path) -> None:
+    """A table is for reading, a wide one shows more, JSON and CSV hold whole rows."""
+    heads = {
+        form: _firsthand(history, "ask", "processes", "-o", form).stdout.splitlines() for form in ("table", "wide")
+    }
+    table, wide = heads["table"][1].split(), heads["wide"][1].split()
+    assert table == wide[: len(table)] and {"cwd", "parent_exec_id", "cap_effective"} <= set(wide) - set(table)
+    (row, *_) = _json(history, "processes")["rows"]
+    assert row["pid"] == 100 and row["boot"] == "f00dcafe-0000" and "ns_mount" in row
+    assert _firsthand(history, "ask", "processes", "-o", "csv").stdout.splitlines()[0].split(",") == list(row)

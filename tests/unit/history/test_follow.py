@@ -57,6 +57,22 @@ def test_over_rotation_hand_over_and_deletion(tmp_path: Path) -> None:
     follower.close()
 
 
+def test_files_that_went_unread_are_counted(tmp_path: Path) -> None:
+    """Law: a follower that lags so far that files are deleted before it comes to them says how many."""
+    with LogWriter(tmp_path, "n", "b") as writer:
+        writer.append([samples.process_lives(1)], [])
+    follower = Follower(tmp_path, from_now=False)
+    assert seen(follower) == [1000]
+    for number in range(1, 4):
+        with LogWriter(tmp_path, "n", "b") as writer:
+            writer.append([samples.process_lives(1, first=number)], [])
+    keeper = Keeper(tmp_path, linger=0)
+    keeper.pass_once()
+    keeper.close()
+    assert (seen(follower), follower.missed) == ([1003], 2)
+    follower.close()
+
+
 def test_damage_is_collected_and_passed(tmp_path: Path) -> None:
     """Law: a follower goes on behind damage and can say where it was."""
     with LogWriter(tmp_path, "n", "b") as writer:
