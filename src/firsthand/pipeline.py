@@ -288,19 +288,29 @@ class Observer:
         self.log.append([Batch.from_rows(table, [common | row for row in rows])], [])
 
     def close(self) -> None:
-        """Detach, take the ring's rest, count what never came, and say that observing has ended."""
-        if hasattr(self, "loaded"):
-            self.loaded.detach()
-            counters = stats.produced(self.loaded, RING)
-            self.commit()
-            now = time.monotonic()
-            self.sequences.produced(counters, now)
-            self._write_losses(now + 2 * self.sequences.window)
-            self._say("stop")
-            self.ring.close()
-            self.loaded.close()
-        if hasattr(self, "log"):
-            self.log.close()
+        """Detach, take the ring's rest, count what never came, and say that observing has ended.
+
+        HistoryError where that cannot be written any more; nothing stays in the kernel even then.
+        """
+        try:
+            if hasattr(self, "loaded"):
+                self.loaded.detach()
+                self._take_rest()
+        finally:
+            if hasattr(self, "ring"):
+                self.ring.close()
+            if hasattr(self, "loaded"):
+                self.loaded.close()
+            if hasattr(self, "log"):
+                self.log.close()
+
+    def _take_rest(self) -> None:
+        counters = stats.produced(self.loaded, RING)
+        self.commit()
+        now = time.monotonic()
+        self.sequences.produced(counters, now)
+        self._write_losses(now + 2 * self.sequences.window)
+        self._say("stop")
 
     def report(self, event: str) -> dict[str, object]:
         """What the parent process is told."""
