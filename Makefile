@@ -52,6 +52,7 @@ check: setup ## ruff, mypy, import contract, clang-format, schema lock, docs
 docs: setup ## write the generated pages anew
 	@$(PYTHON) -m firsthand.schema.lock
 	@$(PYTHON) -m firsthand.schema.reference
+	@$(PYTHON) -m grpc_tools.protoc -I src --python_out=src src/firsthand/identity/runtimes/messages.proto
 
 format: setup ## put the sources into the house's form
 	@ruff format .

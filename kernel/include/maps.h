@@ -80,7 +80,7 @@ struct process_memory {
 	__s32 caller; /* the thread that called exec */
 	__u32 unsure;
 	char parent_name[32];
-	__u32 pad;
+	__u32 brought_in; /* it was moved into its cgroup and has not yet executed a program of its own there */
 };
 
 struct cgroup_memory {

@@ -127,6 +127,8 @@ static __always_inline void copy_parent(struct process_context *context, struct 
 	__builtin_memcpy(context->parent_name, memory->parent_name, sizeof(context->parent_name));
 	if (memory->unsure)
 		context->flags |= PROCESS_PARENT_UNSURE;
+	if (memory->brought_in)
+		context->flags |= PROCESS_RUNTIME;
 }
 
 /* What the fork knew of the parent; today's parent where nothing was remembered. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Cgroups come and go, and processes move into them, in the hierarchy that carries the containers. */
-#include "cgroup.h"
+#include "task.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -35,10 +35,28 @@ int BPF_PROG(cgroup_remove, struct cgroup *cgroup)
 	return 0;
 }
 
+/* Until it executes a program of its own: see end_of_setup() in process.bpf.c. */
+static __always_inline void bring_in(struct task_struct *task)
+{
+	struct process_memory fresh = {.unsure = 1, .before_number = ~0ULL, .brought_in = 1}, *memory;
+	struct process_key key = key_of(task);
+
+	memory = bpf_map_lookup_elem(&processes, &key);
+	if (memory) {
+		memory->brought_in = 1;
+		return;
+	}
+	parent_now(&fresh, task);
+	if (bpf_map_update_elem(&processes, &key, &fresh, BPF_NOEXIST) == -7 /* E2BIG */)
+		count(FAILURE_PROCESS_MAP);
+}
+
 SEC("tp_btf/cgroup_attach_task")
 int BPF_PROG(cgroup_move, struct cgroup *cgroup, const char *path, struct task_struct *task)
 {
-	if (is_ours(cgroup) && BPF_CORE_READ(task, pid) == BPF_CORE_READ(task, tgid))
-		emit_cgroup(cgroup, RECORD_CGROUP_MOVE, task);
+	if (!is_ours(cgroup) || BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
+		return 0;
+	bring_in(task);
+	emit_cgroup(cgroup, RECORD_CGROUP_MOVE, task);
 	return 0;
 }

@@ -11,6 +11,16 @@ char _license[] SEC("license") = "GPL";
 const struct process_fork *anchor_fork __attribute__((unused));
 const struct process_exec *anchor_exec __attribute__((unused));
 
+/* A child of the runtime's set-up, or one that clone3 put into another cgroup than its creator's. */
+static __always_inline __u32 is_brought_in(struct task_struct *creator, struct cgroup *cgroup)
+{
+	struct process_memory *memory = memory_of(creator);
+
+	if (memory && memory->brought_in)
+		return 1;
+	return cgroup_id(cgroup_of(creator)) != cgroup_id(cgroup);
+}
+
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
 {
@@ -30,6 +40,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	know_cgroup(cgroup, id);
 	/* A CLONE_PARENT child's parent is its creator's parent: what the kernel, wait(2) and /proc call its parent. */
 	parent_now(&memory, child);
+	memory.brought_in = is_brought_in(parent, cgroup);
 	key = key_of(child);
 	if (bpf_map_update_elem(&processes, &key, &memory, BPF_ANY))
 		count(FAILURE_PROCESS_MAP);
@@ -104,6 +115,21 @@ static __always_inline bool is_entered(struct process_exec *exec, struct task_st
 	return known->first_start != exec->context.exec_start || known->first_tgid != exec->context.exec_tgid;
 }
 
+/*
+ * A runtime's init (runc, crun) is moved into the container's cgroup, may execute a sealed copy of itself there, and last
+ * executes the container's program: that is neither outside every mount tree nor in memory nor in the host's mounts.
+ */
+static __always_inline void end_of_setup(struct process_exec *exec, struct process_memory *memory)
+{
+	if (!memory || !memory->brought_in)
+		return;
+	if (exec->context.flags & (PROCESS_DETACHED | PROCESS_MEMFD) ||
+	    exec->context.host_namespaces & NAMESPACE_MOUNT)
+		return;
+	memory->brought_in = 0;
+	exec->context.flags &= ~(__u64)PROCESS_RUNTIME;
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
@@ -125,6 +151,7 @@ int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux
 	memory = memory_of(task);
 	fill_context(&exec->context, task, id, memory);
 	fill_file(&draft, exec, bprm->file);
+	end_of_setup(exec, memory);
 	fill_gain(exec, task, memory);
 	if (BPF_CORE_READ_BITFIELD_PROBED(bprm, secureexec))
 		exec->context.flags |= PROCESS_SECURE;

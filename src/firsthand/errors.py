@@ -9,6 +9,7 @@ FirsthandError                 exit 1: it failed, and the message says what to d
 |- WireError                   bytes from the ring do not fit their layout
 |- SchemaError                 a description of the events is missing or contradicts the lock
 |- RedactionError              a redaction pattern cannot be used
+|- RuntimeGoneError            a container runtime's socket does not answer
 `- HistoryError                the record cannot be written or read
    `- DamagedError             a part of the record fails its checksum
 """
@@ -54,6 +55,10 @@ class SchemaError(FirsthandError):
 
 class RedactionError(FirsthandError):
     """A redaction pattern is not linear-time, not bounded or not valid."""
+
+
+class RuntimeGoneError(FirsthandError):
+    """A container runtime's socket does not answer (any more)."""
 
 
 class HistoryError(FirsthandError):

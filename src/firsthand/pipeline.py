@@ -335,8 +335,9 @@ def _redactor(options: ObserverOptions) -> Redactor:
 
 
 def _only_containers_are_entered(columns: dict[str, Any], decoder: Decoder) -> None:
-    """The host has no inside to be brought into: the flag ENTERED stays on container rows only."""
-    bit = decoder.layout.enums["process_flag"]["ENTERED"]
+    """The host has no inside to be brought into: the flags ENTERED and RUNTIME stay on container rows only."""
+    words = decoder.layout.enums["process_flag"]
+    bit = words["ENTERED"] | words["RUNTIME"]
     flags: Fixed = columns["flags"]
     container: Text = columns["container"]
     host = np.zeros(len(flags.values), dtype=bool) if container.valid is None else ~container.valid

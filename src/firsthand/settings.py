@@ -12,6 +12,7 @@ from typing import Any
 from firsthand.errors import UsageError
 
 DEFAULTS = Path(__file__).with_name("settings.toml")
+_KINDS = ("containerd", "cri", "docker", "podman")
 _MODES = ("mask", "hash", "drop")
 
 
@@ -32,6 +33,8 @@ class Settings:
     redaction_scopes: tuple[tuple[str, str], ...]
     redaction_patterns: tuple[tuple[str, str], ...]
     environment_allow: tuple[str, ...]
+    runtime_sockets: tuple[str, ...]
+    runtime_annotations: tuple[str, ...]
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -75,6 +78,15 @@ def _merge(defaults: dict[str, Any], given: dict[str, Any], path: Path, prefix: 
     return merged
 
 
+def socket(text: object, where: Path | str) -> str:
+    """A runtime's socket as it may be named. UsageError where it names no path."""
+    kind, slash, rest = str(text).partition("/")
+    if not slash or kind not in ("", *(f"{known}:" for known in _KINDS)):
+        expected = f'"/path" or "KIND:/path" with KIND one of {", ".join(_KINDS)}'
+        raise UsageError(f"{where}: a runtime's socket: expected {expected}, found {text!r}")
+    return f"{kind}/{rest}"
+
+
 def _checked(raw: dict[str, Any], path: Path) -> Settings:
     def want(key: str, kind: type, value: Any) -> Any:
         if type(value) is not kind:
@@ -107,4 +119,8 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
         redaction_scopes=tuple(sorted(want("redaction.scopes", dict, redaction["scopes"]).items())),
         redaction_patterns=tuple(sorted(want("redaction.patterns", dict, redaction["patterns"]).items())),
         environment_allow=tuple(want("environment.allow", list, raw["environment"]["allow"])),
+        runtime_sockets=tuple(
+            socket(text, path) for text in want("runtimes.sockets", list, raw["runtimes"]["sockets"])
+        ),
+        runtime_annotations=tuple(want("runtimes.annotations", list, raw["runtimes"]["annotations"])),
     )

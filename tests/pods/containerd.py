@@ -5,6 +5,7 @@ Containers are made by `ctr`, at cgroup paths that the test chooses, so that eve
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import shutil
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from tests.cgroups import TestCgroup
 from tests.pods import image
@@ -24,18 +26,46 @@ IMAGE = "docker.io/firsthand/test:latest"
 #: The same, whose processes run as 65534.
 AS_NOBODY = "docker.io/firsthand/nobody:latest"
 READY_WITHIN = 60.0
-#: Where containerd's shims keep their sockets, whatever its configuration (runtime/v2/shim/util_unix.go).
-_SHIMS = Path("/run/containerd")
+PAUSE = "docker.io/firsthand/pause:latest"
+#: Pods' addresses; the bridge is the test's own.
+SUBNET = "10.213.77.0/24"
+#: Where containerd's shims keep their sockets, whatever its configuration (runtime/v2/shim/util_unix.go), and libcni its cache.
+_PLACES = (Path("/run/containerd"), Path("/var/lib/cni"))
 _CONFIG = """version = 2
 root = "{folder}/root"
 state = "{folder}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
+disabled_plugins = [{disabled}"io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
     "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.aufs", "io.containerd.internal.v1.tracing"]
 [grpc]
 address = "{folder}/socket"
 [ttrpc]
 address = "{folder}/ttrpc"
 """
+_DISABLED = '"io.containerd.grpc.v1.cri", '
+#: Pods by CRI: names local to the test, no AppArmor, no raised OOM score (CAP_SYS_RESOURCE may be missing).
+_CRI = """[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "{pause}"
+restrict_oom_score_adj = true
+disable_apparmor = true
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "overlayfs"
+default_runtime_name = "runc"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+SystemdCgroup = false
+Root = "{folder}/runc"
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "/usr/lib/cni"
+conf_dir = "{folder}/cni"
+"""
+_CNI = {
+    "cniVersion": "0.4.0",
+    "name": "firsthand-test",
+    "plugins": [
+        {"type": "bridge", "isGateway": True, "ipMasq": False, "hairpinMode": False, "ipam": {"type": "host-local"}}
+    ],
+}
 
 
 def new_id() -> str:
@@ -80,14 +110,40 @@ class Containerd:
 
     cgroup: TestCgroup
     folder: Path
+    cri: bool = False
     containers: list[Container] = field(default_factory=list)
 
     def __enter__(self) -> Containerd:
-        self._shims_before = set(_SHIMS.rglob("*")) | ({_SHIMS} if _SHIMS.exists() else set())
+        self._places_before = {path for place in _PLACES for path in [place, *place.rglob("*")] if path.exists()}
         self.folder.mkdir(mode=0o711)
-        self.namespace = self.folder.name
-        (self.folder / "config.toml").write_text(_CONFIG.format(folder=self.folder))
+        self.namespace = "k8s.io" if self.cri else self.folder.name
+        self._configure()
         self._log = (self.folder / "log").open("wb")
+        self.start()
+        self._import()
+        return self
+
+    def _configure(self) -> None:
+        text = _CONFIG.format(folder=self.folder, disabled="" if self.cri else _DISABLED)
+        if self.cri:
+            text += _CRI.format(folder=self.folder, pause=PAUSE)
+            self.bridge = f"fh{self.folder.name[-12:]}"[:15]
+            network: dict[str, Any] = json.loads(json.dumps(_CNI))
+            bridge = network["plugins"][0]
+            bridge["bridge"] = self.bridge
+            bridge["ipam"] |= {"subnet": SUBNET, "dataDir": str(self.folder / "ipam")}
+            (self.folder / "cni").mkdir()
+            (self.folder / "cni" / "10-test.conflist").write_text(json.dumps(network))
+        (self.folder / "config.toml").write_text(text)
+
+    def stop(self) -> None:
+        """End the daemon; its containers go on."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(READY_WITHIN)
+
+    def start(self) -> None:
+        """Start the daemon, and wait until it is ready."""
+        (self.folder / "ready").unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
             ready.bind(str(self.folder / "ready"))
             ready.settimeout(READY_WITHIN)
@@ -96,16 +152,19 @@ class Containerd:
             self.process = self.cgroup.run(command, stdout=self._log, stderr=self._log, env=environment)
             while b"READY=1" not in ready.recv(4096):
                 pass
-        self._import()
-        return self
 
     def _import(self) -> None:
-        program = self.folder / "spawn"
-        source = Path(__file__).with_name("programs") / "spawn.c"
-        subprocess.run(["gcc", "-static", "-O2", "-o", str(program), str(source)], check=True)
-        for name, user in ((IMAGE, "0"), (AS_NOBODY, "65534")):
-            image.archive(self.folder / "image.tar", name, {"bin/spawn": program.read_bytes()}, user)
+        programs = {f"bin/{name}": self._program(name) for name in ("spawn", "pause")}
+        kinds = ((IMAGE, "0", "/bin/sh"), (AS_NOBODY, "65534", "/bin/sh"), (PAUSE, "65535", "/bin/pause"))
+        for name, user, command in kinds:
+            image.archive(self.folder / "image.tar", name, programs, user, command)
             self.ctr("image", "import", "--snapshotter", "overlayfs", str(self.folder / "image.tar"))
+
+    def _program(self, name: str) -> bytes:
+        """One of programs/, linked statically."""
+        source, target = Path(__file__).with_name("programs") / f"{name}.c", self.folder / name
+        subprocess.run(["gcc", "-static", "-O2", "-o", str(target), str(source)], check=True)
+        return target.read_bytes()
 
     def command(self, *arguments: str) -> list[str]:
         """The words of a ctr command on this daemon."""
@@ -152,8 +211,8 @@ class Containerd:
             for one in list(self.containers):
                 one.remove()
         finally:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(READY_WITHIN)
+            if self.process.poll() is None:
+                self.stop()
             self.cgroup.kill()  # shims that a failed removal left
             self._log.close()
             self._forget()
@@ -163,7 +222,8 @@ class Containerd:
             if line.split()[1].startswith(f"{self.folder}/"):
                 subprocess.run(["umount", line.split()[1]], check=True)
         shutil.rmtree(self.folder)
-        for path in sorted(set(_SHIMS.rglob("*")) - self._shims_before, reverse=True):
+        if self.cri and Path(f"/sys/class/net/{self.bridge}").exists():
+            subprocess.run(["ip", "link", "delete", self.bridge], check=True)
+        left = {path for place in _PLACES for path in [place, *place.rglob("*")] if path.exists()} - self._places_before
+        for path in sorted(left, reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
-        if _SHIMS not in self._shims_before and _SHIMS.exists():
-            _SHIMS.rmdir()

@@ -64,12 +64,12 @@ def _add(
     tar.addfile(entry, io.BytesIO(content))
 
 
-def archive(target: Path, name: str, files: Mapping[str, bytes], user: str = "0") -> None:
+def archive(target: Path, name: str, files: Mapping[str, bytes], user: str = "0", command: str = "/bin/sh") -> None:
     """Write the image `name` (docker.io/... or any full reference) to `target` as a tar of an OCI image layout; its
-    processes run as `user`."""
+    processes run as `user`, `command` where nothing else is said."""
     root = layer(files)
     blobs = {_digest(root): root}
-    config = _blob(blobs, _config(root, user))
+    config = _blob(blobs, _config(root, user, command))
     manifest = {
         "schemaVersion": 2,
         "mediaType": f"{_OCI}.manifest.v1+json",
@@ -84,12 +84,12 @@ def archive(target: Path, name: str, files: Mapping[str, bytes], user: str = "0"
             _add(tar, f"blobs/sha256/{digest.removeprefix('sha256:')}", blob, 0o644)
 
 
-def _config(root: bytes, user: str) -> dict[str, Any]:
+def _config(root: bytes, user: str, command: str) -> dict[str, Any]:
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
     return {
         "architecture": machine,
         "os": "linux",
-        "config": {"User": user, "Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], "WorkingDir": "/"},
+        "config": {"User": user, "Cmd": [command], "Env": ["PATH=/bin"], "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": [_digest(root)]},
     }
 

@@ -23,12 +23,12 @@ _COLUMNS = [
 ]
 #: The runtime's own set-up inside a container's cgroup: a sealed copy of itself, outside every mount tree or in memory.
 _LIFE = "event IN ('exec', 'seen') AND container IS NOT NULL AND NOT coalesce((flags & ?) <> 0, false)"
-_DETACHED, _MEMFD = 1 << 9, 1 << 4
+_RUNTIME = 1 << 11
 
 
 def privileged(asked: Asked) -> Found:
     """One row for each container that holds more than the ordinary set (with --could also those that could)."""
-    where, parameters = asked.where((_LIFE, [_DETACHED | _MEMFD]))
+    where, parameters = asked.where((_LIFE, [_RUNTIME]))
     query = f"""SELECT node, container, any_value(pod) AS pod, any_value(namespace) AS namespace,
         bit_or(cap_bounding) AS granted, bit_or(cap_permitted) AS permitted, bit_or(cap_effective) AS effective,
         list_sort(list(DISTINCT exe) FILTER ((cap_permitted & ~CAST(? AS BIGINT)) <> 0)) AS binaries,

@@ -44,7 +44,18 @@ COLUMNS = (
     "exec_tgid",
     "tty",
 )
-_SHOWN_FLAGS = ("SETUID", "SETGID", "FILECAPS", "MEMFD", "DELETED", "DRIFT", "ENTERED", "DETACHED", "ARGS_TRUNCATED")
+_SHOWN_FLAGS = (
+    "SETUID",
+    "SETGID",
+    "FILECAPS",
+    "MEMFD",
+    "DELETED",
+    "DRIFT",
+    "ENTERED",
+    "DETACHED",
+    "RUNTIME",
+    "ARGS_TRUNCATED",
+)
 _INTERPRETERS = ("python", "perl", "ruby", "node", "php", "sh", "bash", "dash", "ash", "zsh", "busybox")
 _HOST = "host"
 
@@ -146,7 +157,7 @@ def flags_of(row: dict[str, Any], ordinary: int) -> list[str]:
     """What is remarkable about an exec, in the words of the live view."""
     named = (row["flag_names"] or "").split(",")
     found = [flag for flag in _SHOWN_FLAGS if flag in named]
-    if row["container"] and row["cap_permitted"] & ~ordinary and "DETACHED" not in named:
+    if row["container"] and row["cap_permitted"] & ~ordinary and "RUNTIME" not in named:
         found.insert(0, "PRIVILEGED")
     if {"MEMFD", "DELETED"} & set(named) or _piped_script(row):
         found.append("FILELESS")

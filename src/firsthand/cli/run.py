@@ -16,7 +16,9 @@ from firsthand.errors import FirsthandError
 
 if TYPE_CHECKING:
     from firsthand.cli.live import Live
+    from firsthand.following import FollowerOptions
     from firsthand.session import Session
+    from firsthand.settings import Settings
 
 _QUERY = "SELECT exe, count(*) FROM process GROUP BY ALL ORDER BY 2 DESC LIMIT 9"
 
@@ -33,6 +35,13 @@ _QUERY = "SELECT exe, count(*) FROM process GROUP BY ALL ORDER BY 2 DESC LIMIT 9
     help="Observe only this cgroup's folder (v1 or v2) and what is below it; may be repeated.",
 )
 @click.option("--instance", help="Name of the pin folder; two observers need two names.")
+@click.option(
+    "--runtime",
+    "sockets",
+    multiple=True,
+    help="Ask this container runtime's socket for names, PATH or KIND:PATH (containerd, cri, docker, podman); may be repeated. "
+    "The usual ones by default; `none` asks nobody.",
+)
 @click.option("--filter", "words", multiple=True, help="Show only lines that hold this text; may be repeated.")
 @click.option("--container", help="Show only this container: the beginning of its id, or `host`.")
 @click.option("--flags", help="Show only execs with one of these flags, comma separated: PRIVILEGED,DRIFT.")
@@ -43,6 +52,7 @@ def command(
     quiet: bool,
     scopes: tuple[Path, ...],
     instance: str | None,
+    sockets: tuple[str, ...],
     words: tuple[str, ...],
     container: str | None,
     flags: str | None,
@@ -79,8 +89,22 @@ def command(
         environment=found.environment_allow,
     )
     choice = Choice(words, container, frozenset(flags.upper().split(",")) if flags else frozenset())
+    following = _following(found, place, sockets, bool(scopes))
     live = None if quiet else Live(place, choice, output, found.fold, found.ordinary_capabilities)
-    _observe(Session(chosen), live, until, place)
+    _observe(Session(chosen, following), live, until, place)
+
+
+def _following(found: Settings, place: Path, sockets: tuple[str, ...], scoped: bool) -> FollowerOptions | None:
+    """What the follower is told; None where no runtime is to be asked."""
+    from firsthand import settings
+    from firsthand.following import FollowerOptions
+
+    chosen = (
+        tuple(settings.socket(name, "--runtime") for name in sockets if name != "none")
+        if sockets
+        else found.runtime_sockets
+    )
+    return FollowerOptions(str(place), chosen, found.runtime_annotations, scoped) if chosen else None
 
 
 def _observe(session: Session, live: Live | None, until: float | None, place: Path) -> None:

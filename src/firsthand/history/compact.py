@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from firsthand.history import arrow, place, segment
 from firsthand.history.chunk import Position
 from firsthand.history.manifest import Manifest, Segment
+from firsthand.history.names import Names
 
 #: A table's day is merged when it has this many segments below SMALL bytes.
 MANY = 60
@@ -30,21 +31,36 @@ KEEP = 600.0
 ORDER = ("namespace", "pod", "time")
 
 
-def run(directory: Path, manifest: Manifest, generation: int, *, many: int = MANY, keep: float = KEEP) -> int:
-    """Merge what is due, remove generations out of use, and return the number of the generation in force."""
-    due = groups(manifest.snapshot().segments, many)
+def run(
+    directory: Path,
+    manifest: Manifest,
+    generation: int,
+    *,
+    many: int = MANY,
+    keep: float = KEEP,
+    names: Names | None = None,
+    late: Collection[str] = (),
+) -> int:
+    """Merge what is due, remove generations out of use, and return the number of the generation in force.
+
+    Rows get the `names` that are known by now; segments whose path is in `late` are written again for these alone.
+    """
+    segments = manifest.snapshot().segments
+    due = groups(segments, many)
+    taken = {one.path for group in due for one in group}
+    due += [[one] for one in segments if one.path in late and one.path not in taken]
     if due:
-        generation = _next(directory, manifest, generation, due)
+        generation = _next(directory, manifest, generation, due, names or Names())
     _remove_old(directory, generation, keep)
     return generation
 
 
 def groups(segments: Sequence[Segment], many: int) -> list[list[Segment]]:
-    """The segments to be merged, by table, day and node, in log order."""
-    found: dict[tuple[str, str, str], list[Segment]] = {}
+    """The segments to be merged, by table, day, node and log, in log order."""
+    found: dict[tuple[str, str, str, str], list[Segment]] = {}
     for one in sorted(segments, key=lambda s: (s.from_file, s.from_offset)):
         if one.bytes < SMALL:
-            found.setdefault((one.table, one.date, one.node), []).append(one)
+            found.setdefault((one.table, one.date, one.node, one.log), []).append(one)
     return [taken for group in found.values() if len(group) >= many and len(taken := _bounded(group)) > 1]
 
 
@@ -58,14 +74,14 @@ def _bounded(group: list[Segment]) -> list[Segment]:
     return taken
 
 
-def _next(directory: Path, manifest: Manifest, generation: int, due: list[list[Segment]]) -> int:
+def _next(directory: Path, manifest: Manifest, generation: int, due: list[list[Segment]], names: Names) -> int:
     old, new = segment.generation(directory, generation), segment.generation(directory, generation + 1)
     if new.exists():
         shutil.rmtree(new)  # of a run that died before its commit
     place.folder(new)
     gone = [one.path for group in due for one in group]
     _link(old, new, {one.path for one in manifest.snapshot().segments} - set(gone))
-    merged = [_merge(old, new, group) for group in due]
+    merged = [_merge(old, new, group, names) for group in due]
     manifest.merge(generation + 1, gone, merged)
     place.point_current(directory, generation + 1)
     _mark(directory, generation).touch()
@@ -80,13 +96,13 @@ def _link(old: Path, new: Path, paths: set[str]) -> None:
         place.sync(folder)
 
 
-def _merge(old: Path, new: Path, group: list[Segment]) -> Segment:
+def _merge(old: Path, new: Path, group: list[Segment], names: Names) -> Segment:
     """One segment of several, under the first one's name."""
     first, last = group[0], group[-1]
     parts = [pq.read_table(old / one.path, partitioning=None) for one in group]
-    rows = arrow.together(first.table, [arrow.conform(first.table, part) for part in parts])
+    rows = names.freeze(arrow.together(first.table, [arrow.conform(first.table, part) for part in parts]))
     span = (Position(first.from_file, first.from_offset), Position(last.to_file, last.to_offset))
-    return segment.write_one(new, first.path, _sorted(rows), first.node, span)
+    return segment.write_one(new, first.path, _sorted(rows), first.node, span, first.log)
 
 
 def _sorted(rows: pa.Table) -> pa.Table:

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from firsthand.errors import HistoryError, UsageError
-from firsthand.history import place, snapshot
+from firsthand.history import names, place, snapshot
 from firsthand.schema.column import Table
 from firsthand.schema.tables import TABLES
 
@@ -29,6 +29,23 @@ EXEC_ID = (
 )
 PARENT = (_ID.format("parent_tgid", "parent_start", "parent_number"), "the parent's exec_id at the fork, as text")
 PREVIOUS = (_ID.format("exec_tgid", "exec_start", "previous_number"), "the exec_id that this exec replaced, as text")
+
+#: A pod's own cgroup has a pod's uid and no container: these words are known of it.
+_OF_PODS = names.COLUMNS[:4]
+#: Views on the newest names: of a container's id from its `since` to the next one's, and of a pod's uid.
+_LATEST = [f"arg_max({name}, time) AS {name}" for name in names.COLUMNS]
+_TELLING = ", ".join(f"'{word}'" for word in names.TELLING)
+_NAMES = (
+    f"""CREATE VIEW _names AS SELECT *, CASE WHEN row_number() OVER w = 1 THEN TIMESTAMP '-infinity' ELSE since END AS begins,
+    lead(since, 1, TIMESTAMP 'infinity') OVER w AS ends FROM (SELECT node, container, since, {", ".join(_LATEST)} FROM {{_container}}
+    WHERE event IN ({_TELLING}) AND container IS NOT NULL GROUP BY node, container, since)
+    WINDOW w AS (PARTITION BY node, container ORDER BY since)""",  # noqa: S608
+    f"""CREATE VIEW _pods AS SELECT node, pod_uid, {", ".join(_LATEST[: len(_OF_PODS)])} FROM {{_pod}}
+    WHERE event IN ({_TELLING}) AND pod_uid IS NOT NULL GROUP BY node, pod_uid""",  # noqa: S608
+)
+_NAMED = """SELECT r.* REPLACE ({later}) FROM ({rest}) r
+    LEFT JOIN _names n ON r.node = n.node AND r.container = n.container AND r.time >= n.begins AND r.time < n.ends
+    LEFT JOIN _pods p ON r.container IS NULL AND r.node = p.node AND r.pod_uid = p.pod_uid"""
 
 _EXPLAIN = re.compile(r"\s*EXPLAIN\b(\s+(ANALYZE|ANALYSE|VERBOSE)\b)*\s*(\([^()]*\))?", re.IGNORECASE)
 
@@ -65,6 +82,10 @@ class History:
         try:
             for name, value in self._settings().items():
                 connection.execute(f"SET {name} = {value}")
+            for table in TABLES.values():
+                connection.register(f"_{table.name}_tail", view.rows(table.name))
+            for statement in _NAMES:
+                connection.execute(statement.format(_container=_raw(view, "container"), _pod=_raw(view, "pod")))
             for table in TABLES.values():
                 _define(connection, table, view, "TABLE" if table.name in materialised else "VIEW")
             connection.execute("SET lock_configuration = true")
@@ -202,23 +223,42 @@ def explained(error: BaseException, seconds: float = SECONDS) -> HistoryError | 
 
 
 def _define(connection: duckdb.DuckDBPyConnection, table: Table, view: snapshot.View, kind: str) -> None:
-    tail = f"_{table.name}_tail"
-    connection.register(tail, view.rows(table.name))
     more = computed(table.name)
     columns = [f'"{name}"' for name in table.names] + [f"{sql} AS {name}" for name, (sql, _) in more.items()]
-    body = f"SELECT {', '.join(columns)} FROM ({_source(view.paths(table.name), tail)})"  # noqa: S608 - TABLES' names
+    body = f"SELECT {', '.join(columns)} FROM ({_source(view, table)})"  # noqa: S608 - TABLES' names
     connection.execute(f'CREATE {kind} "{table.name}" AS {body}')
     docs = {column.name: column.doc for column in table.columns} | {name: doc for name, (_, doc) in more.items()}
     _comment(connection, table, kind, docs)
 
 
-def _source(paths: list[Path], tail: str) -> str:
+def _source(view: snapshot.View, table: Table) -> str:
+    """Segments whose rows have their names as they are; the others, and the tail, with the names that came later."""
+    named = [name for name in names.COLUMNS if name in table.names]
+    if table.name == "pod" or "pod_uid" not in table.names or "pod" not in named:
+        return _union(f"_{table.name}_tail", view.paths(table.name))
+    rest = _union(f"_{table.name}_tail", view.paths(table.name, named=False))
+    known = view.paths(table.name, named=True)
+    later = ", ".join(
+        f"coalesce(r.{name}, n.{name}{f', p.{name}' if name in _OF_PODS else ''}) AS {name}" for name in named
+    )
+    joined = _NAMED.format(later=later, rest=rest)
+    return joined if not known else f"{joined} UNION ALL BY NAME SELECT * FROM {_files(known)}"  # noqa: S608
+
+
+def _raw(view: snapshot.View, table: str) -> str:
+    return f"({_union(f'_{table}_tail', view.paths(table))})"
+
+
+def _union(tail: str, paths: list[Path]) -> str:
     """Segments and tail. By name: a segment of an older version lacks columns, and the tail has them all."""
     if not paths:
         return f"FROM {tail}"
+    return f"SELECT * FROM {tail} UNION ALL BY NAME SELECT * FROM {_files(paths)}"  # noqa: S608 - quoted
+
+
+def _files(paths: list[Path]) -> str:
     listed = ", ".join(quoted(str(path.absolute())) for path in paths)
-    read = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
-    return f"SELECT * FROM {tail} UNION ALL BY NAME SELECT * FROM {read}"  # noqa: S608 - quoted above
+    return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
 
 
 def _comment(connection: duckdb.DuckDBPyConnection, table: Table, kind: str, docs: Mapping[str, str]) -> None:

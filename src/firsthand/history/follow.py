@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from firsthand.errors import DamagedError
-from firsthand.history import arrow
+from firsthand.history import arrow, place
 from firsthand.history.chunk import Chunk, Position
 from firsthand.history.log import Cursor
 
@@ -20,18 +20,24 @@ MAX_BYTES = 8 << 20
 
 
 class Follower:
-    """New rows of some tables (none named: all), in the order in which they became durable.
+    """New rows of some tables (none named: all) of one log, in the order in which they became durable.
 
     It may begin before the history exists. A file that it has open is read to its end even when the keeper has deleted
     it. `damage` collects what could not be read.
     """
 
     def __init__(
-        self, directory: Path, tables: Collection[str] = (), *, from_now: bool = True, start: Position | None = None
+        self,
+        directory: Path,
+        tables: Collection[str] = (),
+        *,
+        from_now: bool = True,
+        start: Position | None = None,
+        folder: str = place.LOG,
     ) -> None:
         self.tables = frozenset(tables)
         self.damage: list[str] = []
-        self._cursor = Cursor(directory, start)
+        self._cursor = Cursor(directory, start, folder)
         if from_now and start is None:
             self._cursor.to_end()
 

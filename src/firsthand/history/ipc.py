@@ -19,7 +19,7 @@ from typing import Any
 
 import nanoarrow as na
 import numpy as np
-from nanoarrow.ipc import StreamWriter
+from nanoarrow.ipc import InputStream, StreamWriter
 from numpy.typing import NDArray
 
 from firsthand.errors import SchemaError
@@ -80,6 +80,17 @@ def encode(batch: Batch) -> list[Piece]:
 def to_bytes(batch: Batch) -> bytes:
     """The batch as one IPC stream."""
     return b"".join(encode(batch))
+
+
+def texts(stream: Piece, names: Sequence[str]) -> dict[str, list[str | None]]:
+    """Some text columns of an IPC stream, without PyArrow; a column that is not in it is all null."""
+    with InputStream.from_readable(io.BytesIO(stream)) as source, na.ArrayStream(source) as arrays:
+        found: dict[str, list[str | None]] = {name: [] for name in names}
+        for array in arrays:
+            columns = dict(zip((field.name for field in array.schema.fields), array.iter_children(), strict=True))
+            for name in names:
+                found[name] += columns[name].to_pylist() if name in columns else [None] * len(array)
+    return found
 
 
 def _messages(found: Frame, length: int, body: _Body) -> tuple[bytes, bytes]:

@@ -14,17 +14,21 @@ import signal
 import stat
 import sys
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from firsthand.errors import DamagedError, FirsthandError, HistoryError
-from firsthand.history import arrow, compact, place, segment
+from firsthand.history import arrow, compact, names, place, segment
 from firsthand.history.chunk import Chunk, Position
 from firsthand.history.log import Cursor, files, path_of
 from firsthand.history.manifest import Manifest, Segment
+from firsthand.history.names import Names
 
 EVERY = 5.0
 #: One group of segments holds about this much at most; it bounds the keeper's memory.
@@ -32,6 +36,10 @@ MAX_ROWS = 200_000
 MAX_BYTES = 64 << 20
 #: Seconds for which a log file stays after its hand-over, so that a follower that lags can open it.
 LINGER = 20.0
+#: Seconds for which rows wait in the log for the names of their containers; readers have them meanwhile.
+GRACE = 4.0
+#: Segments with rows of unnamed containers whose names may still come.
+MOST_UNNAMED = 10_000
 
 
 @dataclass
@@ -77,13 +85,28 @@ class Group:
         self.rows += 1
 
 
-class Keeper:
-    """The one keeper of a history. HistoryError where another runs. `linger` in seconds, see LINGER."""
+class Source:
+    """One log on its way into segments: the observer's, or the follower's with the names."""
 
-    def __init__(self, directory: Path, *, linger: float = LINGER, max_rows: int = MAX_ROWS) -> None:
+    def __init__(self, directory: Path, log: str, handed_over: Position | None) -> None:
+        self.log = log
+        self.handed_over = handed_over
+        self.cursor = Cursor(directory, handed_over, log)
+
+
+class Keeper:
+    """The one keeper of a history. HistoryError where another runs. `linger` and `grace` in seconds, see LINGER and GRACE."""
+
+    def __init__(
+        self, directory: Path, *, linger: float = LINGER, max_rows: int = MAX_ROWS, grace: float = 0.0
+    ) -> None:
         self.directory = directory
         self.linger = linger
         self.max_rows = max_rows
+        self.grace = grace
+        self.names = Names()
+        self._unnamed: OrderedDict[str, set[str]] = OrderedDict()
+        self._late: set[str] = set()
         place.create(directory)
         self._lock = place.lock(directory / "keeper.lock", "keeper")
         try:
@@ -96,83 +119,120 @@ class Keeper:
         self.manifest = Manifest(self.directory)
         now = self.manifest.snapshot()
         self.generation = now.generation
-        self.handed_over = now.handed_over
         place.folder(segment.generation(self.directory, self.generation))
         place.point_current(self.directory, self.generation)
-        self._cursor = Cursor(self.directory, now.handed_over)
+        self._sources = [Source(self.directory, log, now.of(log)) for log in (place.NAMES, place.LOG)]
+        self._recall(now.segments)
 
-    def pass_once(self) -> int:
-        """Hand over all that is durable now, and return the rows of it. Nothing is lost or doubled if it is killed."""
+    def _recall(self, segments: Sequence[Segment]) -> None:
+        """Learn the names of the last two days again: the follower tells those that live anew with each day."""
+        root = segment.generation(self.directory, self.generation)
+        since = segment.date_of(int(time.time() // 86400) - 1)
+        for one in segments:
+            if one.log == place.NAMES and one.date >= since and one.table in ("container", "pod"):
+                self.names.learn(one.table, arrow.conform(one.table, pq.read_table(root / one.path, partitioning=None)))
+
+    def pass_once(self, *, last: bool = False) -> int:
+        """Hand over what is durable and old enough to be named (`last`: all), and return the rows of it.
+
+        Nothing is lost or doubled if it is killed. Names come first, so that rows find them.
+        """
         total = 0
-        while (rows := self._group()) is not None:
-            total += rows
-        self._delete_logs()
+        before = None if last or not self.grace else time.time_ns() // 1000 - int(self.grace * 1_000_000)
+        for source in self._sources:
+            while (rows := self._group(source, before if source.log == place.LOG else None)) is not None:
+                total += rows
+            self._delete_logs(source)
         return total
 
     def tidy(self) -> None:
         """Merge small segments of past days where there are many, and remove generations out of use."""
-        self.generation = compact.run(self.directory, self.manifest, self.generation)
+        late, self._late = self._late, set()
+        self.generation = compact.run(self.directory, self.manifest, self.generation, names=self.names, late=late)
 
     def close(self) -> None:
         """Let go of the history."""
-        self._cursor.close()
+        for source in self._sources:
+            source.cursor.close()
         self.manifest.close()
         os.close(self._lock)
 
-    def _group(self) -> int | None:
-        """One group from the log to a commit; its rows, or None where the log holds nothing new."""
-        group = self._gather()
+    def _group(self, source: Source, before: int | None) -> int | None:
+        """One group from a log to a commit; its rows, or None where the log holds nothing new that was written `before`."""
+        group = self._gather(source, before)
         if group.end == group.start and not group.rows:
             return None
         try:
-            self.manifest.hand_over(self._write(group), group.end, group.damage)
+            self.manifest.hand_over(self._write(source, group), group.end, group.damage, source.log)
         except BaseException:
-            self._cursor.back(group.start)
+            source.cursor.back(group.start)
             raise
-        self.handed_over = group.end
+        source.handed_over = group.end
         return group.rows
 
-    def _write(self, group: Group) -> list[Segment]:
+    def _write(self, source: Source, group: Group) -> list[Segment]:
         root = segment.generation(self.directory, self.generation)
         written: list[Segment] = []
         for name, parts in sorted(group.tables.items()):
             rows = arrow.together(name, parts)
-            written += segment.write(root, name, rows, group.node, (group.start, group.end))
+            if source.log == place.NAMES:
+                self._learn(name, rows)
+            else:
+                rows = self.names.freeze(rows)
+            made = segment.write(root, name, rows, group.node, (group.start, group.end), source.log)
+            self._remember_unnamed(rows, made)
+            written += made
         return written
 
-    def _gather(self) -> Group:
-        start = self._cursor.position
+    def _learn(self, table: str, rows: pa.Table) -> None:
+        """Take names in; segments that were written without them are due to be written again."""
+        for identity in self.names.learn(table, rows):
+            self._late |= self._unnamed.pop(identity, set())
+
+    def _remember_unnamed(self, rows: pa.Table, made: list[Segment]) -> None:
+        mask = names.unknown(rows)
+        if mask is None or not any(one.unnamed for one in made):
+            return
+        for identity in pc.unique(rows["container"].filter(mask)).to_pylist():
+            self._unnamed.setdefault(identity, set()).update(one.path for one in made if one.unnamed)
+        while len(self._unnamed) > MOST_UNNAMED:
+            self._unnamed.popitem(last=False)
+
+    def _gather(self, source: Source, before: int | None) -> Group:
+        cursor = source.cursor
+        start = cursor.position
         group = Group(start, start)
         while group.rows < self.max_rows:
-            at = self._cursor.position
+            at = cursor.position
             try:
-                chunk = self._cursor.next()
+                chunk = cursor.next()
             except DamagedError as error:
-                self._set_aside(at.file)
+                self._set_aside(at.file, source.log)
                 group.add_damage(at, error)
-                group.end = self._cursor.position
+                group.end = cursor.position
                 continue
             if chunk is None:
                 break
-            if not group.takes(chunk, self.max_rows):
-                self._cursor.back(chunk.position)
+            if not group.takes(chunk, self.max_rows) or (before is not None and chunk.header.written > before):
+                cursor.back(chunk.position)
                 break
             group.add(chunk)
         return group
 
-    def _set_aside(self, number: int) -> None:
+    def _set_aside(self, number: int, log: str) -> None:
         """Keep a damaged log file under damaged/, by a hard link."""
         folder = place.folder(self.directory / place.DAMAGED)
+        name = f"{number:016d}.log" if log == place.LOG else f"{log}-{number:016d}.log"
         with contextlib.suppress(FileExistsError, FileNotFoundError):
-            (folder / f"{number:016d}.log").hardlink_to(path_of(self.directory, number))
+            (folder / name).hardlink_to(path_of(self.directory, number, log))
 
-    def _delete_logs(self) -> None:
+    def _delete_logs(self, source: Source) -> None:
         """Delete log files that are wholly handed over, have a newer one behind them and have lingered."""
-        if self.handed_over is None:
+        if source.handed_over is None:
             return
-        for number in files(self.directory)[:-1]:
-            path = path_of(self.directory, number)
-            if number < self.handed_over.file and time.time() - path.stat().st_mtime >= self.linger:
+        for number in files(self.directory, source.log)[:-1]:
+            path = path_of(self.directory, number, source.log)
+            if number < source.handed_over.file and time.time() - path.stat().st_mtime >= self.linger:
                 path.unlink()
 
 
@@ -187,7 +247,7 @@ def run(keeper: Keeper, every: float, stop: Sequence[int]) -> None:
             keeper.tidy()
         except HistoryError as error:
             print(f"keeper: {error}", file=sys.stderr, flush=True)
-    keeper.pass_once()
+    keeper.pass_once(last=True)
 
 
 def _stops() -> list[int]:
@@ -208,10 +268,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--linger", type=float, default=LINGER, help="seconds that a log file stays after its hand-over"
     )
+    parser.add_argument("--grace", type=float, default=GRACE, help="seconds that rows wait in the log for their names")
     options = parser.parse_args(arguments)
     stops = _stops()
     try:
-        keeper = Keeper(options.history or place.default_directory(), linger=options.linger)
+        keeper = Keeper(options.history or place.default_directory(), linger=options.linger, grace=options.grace)
         run(keeper, min(options.every, 10.0), stops)
         keeper.close()
     except FirsthandError as error:

@@ -24,6 +24,8 @@ ROTATE_BYTES = 16 << 20
 ROTATE_SECONDS = 60.0
 #: The log may grow to this while nothing takes it over; then appends fail instead of filling the disk.
 LIMIT = 8 << 30
+#: Who writes each log.
+_WRITERS = {place.LOG: "observer", place.NAMES: "follower"}
 _NAME = re.compile(r"(\d{16})\.log")
 #: Bytes gathered for one write.
 STAGING = 1 << 20
@@ -39,31 +41,39 @@ class Cut:
     bytes: int
 
 
-def files(directory: Path) -> list[int]:
-    """Numbers of the log's files in a history, rising; none where there is no log."""
+def files(directory: Path, folder: str = place.LOG) -> list[int]:
+    """Numbers of a log's files in a history, rising; none where there is no log."""
     try:
-        names = os.listdir(directory / place.LOG)  # noqa: PTH208 - names only, without a Path for each
+        names = os.listdir(directory / folder)  # noqa: PTH208 - names only, without a Path for each
     except FileNotFoundError:
         return []
     return sorted(int(found[1]) for found in map(_NAME.fullmatch, names) if found)
 
 
-def path_of(directory: Path, number: int) -> Path:
+def path_of(directory: Path, number: int, folder: str = place.LOG) -> Path:
     """A log file's path."""
-    return directory / place.LOG / f"{number:016d}.log"
+    return directory / folder / f"{number:016d}.log"
 
 
 class LogWriter:
-    """The one writer of a history's log. HistoryError where another writes, or the directory cannot be written.
+    """The one writer of a history's log, `folder` of place.py. HistoryError where another writes, or it cannot be written.
 
     Opening scans the last file: a torn tail is cut off at the last good chunk and told in `cut`. `clock` gives seconds
     that only rise, for rotation.
     """
 
     def __init__(
-        self, directory: Path, node: str, boot: str, *, limit: int = LIMIT, clock: Callable[[], float] = time.monotonic
+        self,
+        directory: Path,
+        node: str,
+        boot: str,
+        *,
+        folder: str = place.LOG,
+        limit: int = LIMIT,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.directory = directory
+        self.folder = folder
         self.node = node
         self.boot = boot
         self.limit = limit
@@ -74,7 +84,7 @@ class LogWriter:
         self._staging = _Staging()
         place.create(directory)
         try:
-            self._lock = place.lock(place.folder(directory / place.LOG) / "lock", "observer")
+            self._lock = place.lock(place.folder(directory / folder) / "lock", _WRITERS[folder])
         except OSError as error:
             raise self._failed(error) from error
         try:
@@ -117,7 +127,7 @@ class LogWriter:
         self.close()
 
     def _open(self) -> None:
-        numbers = files(self.directory)
+        numbers = files(self.directory, self.folder)
         for number in reversed(numbers):
             last = self._recover(number, cut=number == numbers[-1])
             if last is not None:
@@ -131,7 +141,7 @@ class LogWriter:
         Damage with a good chunk behind it stays: it was acknowledged once, and a reader reports it.
         """
         last: Chunk | None = None
-        descriptor = os.open(path_of(self.directory, number), os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path_of(self.directory, number, self.folder), os.O_RDWR | os.O_CLOEXEC)
         try:
             file = File(descriptor, number)
             for found in file.walk():
@@ -147,7 +157,7 @@ class LogWriter:
 
     def _begin(self, number: int) -> None:
         """A new file, its name durable before the first chunk. One of that number can only be a failed attempt."""
-        path = path_of(self.directory, number)
+        path = path_of(self.directory, number, self.folder)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
             place.give(path)
@@ -167,10 +177,10 @@ class LogWriter:
             self._begin(self._number + 1)
 
     def _check_limit(self) -> None:
-        held = sum(_size(path_of(self.directory, number)) for number in files(self.directory))
+        held = sum(_size(path_of(self.directory, n, self.folder)) for n in files(self.directory, self.folder))
         if held > self.limit:
             raise HistoryError(
-                f"{self.directory / place.LOG} holds {held} bytes, over the limit of {self.limit}: nothing takes the "
+                f"{self.directory / self.folder} holds {held} bytes, over the limit of {self.limit}: nothing takes the "
                 "log over; start the keeper (python -m firsthand.history.keeper --history DIR)"
             )
 
@@ -257,8 +267,9 @@ class Cursor:
     it came to them: the keeper has handed their rows over to segments.
     """
 
-    def __init__(self, directory: Path, start: Position | None = None) -> None:
+    def __init__(self, directory: Path, start: Position | None = None, folder: str = place.LOG) -> None:
         self.directory = directory
+        self.folder = folder
         self.position = start or Position(0, 0)
         self.missed = 0
         self._file: File | None = None
@@ -305,14 +316,14 @@ class Cursor:
 
     def _newer(self) -> list[int]:
         current = self.position.file
-        return [number for number in files(self.directory) if number > current]
+        return [number for number in files(self.directory, self.folder) if number > current]
 
     def _open(self) -> bool:
-        for number in files(self.directory):
+        for number in files(self.directory, self.folder):
             if number < self.position.file:
                 continue
             try:
-                descriptor = os.open(path_of(self.directory, number), os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = os.open(path_of(self.directory, number, self.folder), os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 continue
             if number > self.position.file:
@@ -333,7 +344,7 @@ class Cursor:
 
     def to_end(self) -> None:
         """Move behind the last whole chunk that is there now."""
-        numbers = files(self.directory)
+        numbers = files(self.directory, self.folder)
         self._leave(Position(numbers[-1] if numbers else 0, 0))
         while self._file is not None or self._open():
             assert self._file is not None
@@ -355,8 +366,9 @@ class Cursor:
 class LogReader:
     """A history's log from any position on, for any number of readers at no cost to the writer."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, folder: str = place.LOG) -> None:
         self.directory = directory
+        self.folder = folder
 
     def chunks(self, start: Position | None = None) -> Iterator[Chunk]:
         """Every whole chunk from a position (None: from the first) to what is there now.
@@ -370,7 +382,7 @@ class LogReader:
 
     def walk(self, start: Position | None = None) -> Iterator[Chunk | DamagedError]:
         """As `chunks`, with damage as an item among the chunks."""
-        cursor = Cursor(self.directory, start)
+        cursor = Cursor(self.directory, start, self.folder)
         try:
             while True:
                 try:

@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS segments (
     to_file INTEGER NOT NULL, to_offset INTEGER NOT NULL, sha256 TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS handed_over (
     one INTEGER PRIMARY KEY CHECK (one = 1), file INTEGER NOT NULL, position INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS names_handed_over (
+    one INTEGER PRIMARY KEY CHECK (one = 1), file INTEGER NOT NULL, position INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS state (generation INTEGER NOT NULL, retired_at INTEGER);
 CREATE TABLE IF NOT EXISTS damage (file INTEGER, position INTEGER, message TEXT, PRIMARY KEY (file, position));
 """
@@ -34,7 +36,10 @@ CREATE TABLE IF NOT EXISTS damage (file INTEGER, position INTEGER, message TEXT,
 
 @dataclass(frozen=True)
 class Segment:
-    """One Parquet file. `path` is below its generation; times in microseconds; log positions from (included) and to."""
+    """One Parquet file. `path` is below its generation; times in microseconds; positions in `log` from (included) and to.
+
+    `unnamed` counts rows of containers whose name was not known; None: written before names were counted.
+    """
 
     path: str
     table: str
@@ -49,6 +54,8 @@ class Segment:
     to_file: int
     to_offset: int
     sha256: str
+    log: str = place.LOG
+    unnamed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,18 @@ class Snapshot:
     generation: int
     handed_over: Position | None
     segments: tuple[Segment, ...]
+    names_handed_over: Position | None = None
 
+    def of(self, log: str) -> Position | None:
+        """Up to where a log is in the segments."""
+        return self.names_handed_over if log == place.NAMES else self.handed_over
+
+
+#: The columns of `segments` by Segment's fields, in order.
+_NAMES = ", ".join({"table": "table_name"}.get(field.name, field.name) for field in fields(Segment))
+#: Columns that came later, as SQL adds them, and what stands for them where they are not there yet.
+_ADDED = {"log": "log TEXT NOT NULL DEFAULT 'log'", "unnamed": "unnamed INTEGER"}
+_ABSENT = {"log": "'log'", "unnamed": "NULL"}
 
 #: SQLITE_READONLY_ROLLBACK (sqlite.org/rescode.html): a hot journal, and no right to roll it back.
 _ROLLBACK = 776
@@ -75,6 +93,8 @@ class Manifest:
             self._db.execute("PRAGMA journal_mode=DELETE")
             self._db.execute("PRAGMA synchronous=EXTRA")
             self._db.executescript(_SCHEMA)
+            for column in _ADDED.keys() - _columns(self._db):
+                self._db.execute(f"ALTER TABLE segments ADD COLUMN {_ADDED[column]}")
             if not self._db.execute("SELECT count(*) FROM state").fetchone()[0]:
                 self._db.execute("INSERT INTO state VALUES (1, NULL)")
         self.path.chmod(0o640)
@@ -85,11 +105,18 @@ class Manifest:
         with _explained(self.path):
             return _snapshot(self._db)
 
-    def hand_over(self, segments: Iterable[Segment], to: Position, damage: Sequence[tuple[Position, str]] = ()) -> None:
+    def hand_over(
+        self,
+        segments: Iterable[Segment],
+        to: Position,
+        damage: Sequence[tuple[Position, str]] = (),
+        log: str = place.LOG,
+    ) -> None:
         """Commit: the log before `to` is in the segments, these among them. One of the same path is replaced."""
+        table = "names_handed_over" if log == place.NAMES else "handed_over"
         with _explained(self.path), self._transaction():
             self._put(segments)
-            self._db.execute("INSERT OR REPLACE INTO handed_over VALUES (1, ?, ?)", (to.file, to.offset))
+            self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES (1, ?, ?)", (to.file, to.offset))  # noqa: S608
             rows = [(*position, message) for position, message in damage]
             self._db.executemany("INSERT OR REPLACE INTO damage VALUES (?, ?, ?)", rows)
 
@@ -106,7 +133,7 @@ class Manifest:
 
     def _put(self, segments: Iterable[Segment]) -> None:
         marks = ", ".join("?" * len(fields(Segment)))
-        sql = f"INSERT OR REPLACE INTO segments VALUES ({marks})"  # noqa: S608 - question marks alone
+        sql = f"INSERT OR REPLACE INTO segments ({_NAMES}) VALUES ({marks})"  # noqa: S608 - names of Segment
         self._db.executemany(sql, [astuple(segment) for segment in segments])
 
     @contextmanager
@@ -164,11 +191,27 @@ def _snapshot(db: sqlite3.Connection) -> Snapshot:
     db.execute("BEGIN")
     try:
         state = db.execute("SELECT generation FROM state").fetchone()
-        handed = db.execute("SELECT file, position FROM handed_over").fetchone()
-        segments = tuple(Segment(*row) for row in db.execute("SELECT * FROM segments ORDER BY path"))
+        handed = _position(db, "handed_over")
+        names = _position(db, "names_handed_over")
+        known = _columns(db)
+        held = [column if column in known else _ABSENT[column] for column in _NAMES.split(", ")]
+        sql = f"SELECT {', '.join(held)} FROM segments ORDER BY path"  # noqa: S608 - names of Segment
+        segments = tuple(Segment(*row) for row in db.execute(sql))
     finally:
         db.execute("COMMIT")
-    return Snapshot(state[0] if state else 1, Position(*handed) if handed else None, segments)
+    return Snapshot(state[0] if state else 1, handed, segments, names)
+
+
+def _position(db: sqlite3.Connection, table: str) -> Position | None:
+    """Up to where a log was handed over; None before the first time, and in a manifest of before there was that log."""
+    if not db.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]:
+        return None
+    found = db.execute(f"SELECT file, position FROM {table}").fetchone()  # noqa: S608 - one of two names
+    return Position(*found) if found else None
+
+
+def _columns(db: sqlite3.Connection) -> set[str]:
+    return {row[1] for row in db.execute("PRAGMA table_info(segments)")}
 
 
 @contextmanager

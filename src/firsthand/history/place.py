@@ -1,6 +1,7 @@
 """Where a history is, and its folders.
 
-HISTORY/log/<16 digits>.log     the durable log (log.py); log/lock is held by its one writer
+HISTORY/log/<16 digits>.log     the durable log (log.py); log/lock is held by its one writer, the observer
+HISTORY/names/<16 digits>.log   the same for what container runtimes tell; names/lock is held by the follower
 HISTORY/schema/<hash>.json      record layouts, saved before their first record (schema_store.py)
 HISTORY/manifest.db             which segments hold what, and up to where the log was handed over (manifest.py)
 HISTORY/generations/<n>/        segments: <table>/date=YYYY-MM-DD/<node>-<log>-<from>.parquet (keeper.py)
@@ -21,6 +22,7 @@ from firsthand.errors import HistoryError
 MODE = 0o750
 GROUP = "firsthand"
 LOG = "log"
+NAMES = "names"
 SCHEMA = "schema"
 GENERATIONS = "generations"
 CURRENT = "current"

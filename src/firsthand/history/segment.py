@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from firsthand.errors import HistoryError
-from firsthand.history import place
+from firsthand.history import names, place
 from firsthand.history.chunk import Position
 from firsthand.history.manifest import Segment
 
@@ -31,18 +31,23 @@ def generation(directory: Path, number: int) -> Path:
     return directory / place.GENERATIONS / str(number)
 
 
-def name_of(node: str, at: Position) -> str:
+def name_of(node: str, at: Position, log: str = place.LOG) -> str:
     """A segment's file name: the same for the same log position, so that a redo replaces it."""
-    return f"{_STRANGE.sub('_', node) or '_'}-{at.file:016d}-{at.offset}.parquet"
+    word = "" if log == place.LOG else f"-{log}"
+    return f"{_STRANGE.sub('_', node) or '_'}{word}-{at.file:016d}-{at.offset}.parquet"
 
 
-def write(root: Path, table: str, rows: pa.Table, node: str, span: tuple[Position, Position]) -> list[Segment]:
+def write(
+    root: Path, table: str, rows: pa.Table, node: str, span: tuple[Position, Position], log: str = place.LOG
+) -> list[Segment]:
     """The rows as one segment per day below a generation's folder; durable, folders included, when this returns."""
-    name = name_of(node, span[0])
-    return [write_one(root, f"{table}/date={date}/{name}", part, node, span) for date, part in days(rows)]
+    name = name_of(node, span[0], log)
+    return [write_one(root, f"{table}/date={date}/{name}", part, node, span, log) for date, part in days(rows)]
 
 
-def write_one(root: Path, path: str, rows: pa.Table, node: str, span: tuple[Position, Position]) -> Segment:
+def write_one(
+    root: Path, path: str, rows: pa.Table, node: str, span: tuple[Position, Position], log: str = place.LOG
+) -> Segment:
     """One segment: a temporary file beside the generations, fsync, rename, fsync of the folder."""
     table, day, _ = path.split("/")
     final = root / path
@@ -56,7 +61,9 @@ def write_one(root: Path, path: str, rows: pa.Table, node: str, span: tuple[Posi
         raise HistoryError(f"{final}: the segment cannot be written ({error}); free space there") from error
     low, high = _range(rows.column("time")) if "time" in rows.column_names else (None, None)
     positions = (*span[0], *span[1])
-    return Segment(path, table, day.removeprefix("date="), node, rows.num_rows, size, low, high, *positions, digest)
+    unnamed = names.unnamed(rows)
+    day = day.removeprefix("date=")
+    return Segment(path, table, day, node, rows.num_rows, size, low, high, *positions, digest, log, unnamed)
 
 
 def _write_file(path: Path, rows: pa.Table) -> tuple[int, str]:

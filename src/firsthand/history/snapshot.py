@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from firsthand.errors import DamagedError, HistoryError
-from firsthand.history import arrow, manifest, segment
+from firsthand.history import arrow, manifest, place, segment
 from firsthand.history.chunk import Position
 from firsthand.history.log import LogReader
 
@@ -25,10 +25,11 @@ class View:
     tail: dict[str, list[pa.Table]] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
 
-    def paths(self, table: str) -> list[Path]:
-        """The segment files of a table."""
+    def paths(self, table: str, *, named: bool | None = None) -> list[Path]:
+        """The segment files of a table; `named`: only those whose rows all have their names, or only the others."""
         root = segment.generation(self.directory, self.manifest.generation)
-        return [root / found.path for found in self.manifest.segments if found.table == table]
+        held = [found for found in self.manifest.segments if found.table == table]
+        return [root / found.path for found in held if named is None or named == (found.unnamed == 0)]
 
     def rows(self, table: str) -> pa.Table:
         """The tail's rows of a table, in its full schema."""
@@ -42,17 +43,19 @@ def take(directory: Path) -> View:
     """
     for _ in range(_TRIES):
         view = View(directory, manifest.load(directory))
-        start = view.manifest.handed_over
-        visited = _read_tail(view)
-        if _whole(start, visited) or manifest.load(directory).handed_over == start:
+        whole = [_whole(view.manifest.of(log), _read_tail(view, log)) for log in (place.NAMES, place.LOG)]
+        if all(whole):
+            return view
+        now = manifest.load(directory)
+        if all(now.of(log) == view.manifest.of(log) for log in (place.NAMES, place.LOG)):
             return view
     raise HistoryError(f"{directory}: the log was handed over {_TRIES} times while it was read; try again")
 
 
-def _read_tail(view: View) -> list[int]:
-    """Fill the tail; the numbers of the files that were read, rising."""
+def _read_tail(view: View, log: str) -> list[int]:
+    """Fill the tail from one log; the numbers of the files that were read, rising."""
     visited: list[int] = []
-    for found in LogReader(view.directory).walk(view.manifest.handed_over):
+    for found in LogReader(view.directory, log).walk(view.manifest.of(log)):
         if isinstance(found, DamagedError):
             view.damage.append(str(found))
             continue

@@ -36,6 +36,25 @@ _CGROUP = (
     Column("pod_uid", "text", "Kubernetes pod uid from the cgroup path"),
 )
 
+_RUNTIME = (
+    Column("socket", "text", "the runtime's socket that told it"),
+    Column("state", "text", "container: created, running, exited, unknown; pod: ready, not_ready"),
+    Column("since", "time", "it existed from this moment"),
+    Column("until", "time", "it existed until this moment; null: it still did"),
+)
+_HOST = (
+    Column("host_pid", "bool", "declared to share the host's pid namespace; null: the runtime does not tell"),
+    Column("host_network", "bool", "declared to share the host's network namespace"),
+    Column("host_ipc", "bool", "declared to share the host's IPC namespace"),
+)
+_WORDS = (
+    Column("addresses", "list", "its network addresses, as the runtime tells them"),
+    Column("labels", "list", "labels as KEY=VALUE"),
+    Column("annotations", "list", "the wanted annotations as KEY=VALUE (setting runtimes.annotations)"),
+    Column("workload_source", "text", "what told the workload: the label or annotation; null: no workload is known"),
+    Column("cut", "text", "names of the columns that were cut at their bound, comma separated; null: none"),
+)
+
 #: Columns behind the common ones that user space derives or makes, by table.
 OWN: dict[str, tuple[Column, ...]] = {
     "process": (
@@ -43,10 +62,61 @@ OWN: dict[str, tuple[Column, ...]] = {
         *_CGROUP,
         Column("redacted", "bool", "something in the arguments was replaced before it reached the disk"),
         Column("redaction", "text", "names of the redaction patterns that matched, comma separated"),
+        Column(
+            "container_name",
+            "text",
+            "name of the container in its pod, or its runtime's name for it; null while unknown",
+        ),
+        Column(
+            "workload_source", "text", "what told the workload: the label or annotation; null: no workload is known"
+        ),
     ),
     "container": (
-        Column("event", "text", "create, remove, move (a process came into it), or seen: first met, or there before"),
+        Column(
+            "event",
+            "text",
+            "of a cgroup: create, remove, move (a process came into it), seen (first met, or there before); of a container, as "
+            "its runtime tells: named (the whole row again at each change), gone",
+        ),
         *_CGROUP,
+        Column("container_name", "text", "name of the container in its pod, or its runtime's name for it"),
+        Column("attempt", "int32", "how often the kubelet had started it before"),
+        Column("sandbox", "text", "id of its pod's sandbox"),
+        Column("kind", "text", "sandbox, init, ephemeral or container; null while unknown"),
+        Column(
+            "kind_source", "text", "what told the kind: runtime, spec (the pod's last applied one), order (of its end)"
+        ),
+        *_RUNTIME,
+        Column("started", "time", "when its first process started"),
+        Column("finished", "time", "when its first process ended"),
+        Column("exit_code", "int32", "of its first process, as the runtime tells it"),
+        Column("reason", "text", "why it ended, as the runtime tells it"),
+        Column("image_digest", "text", "sha256 of the image's manifest where the runtime tells one, else the image id"),
+        Column("image_id", "text", "the runtime's own id of the image"),
+        Column("privileged", "bool", "declared privileged; null: the runtime does not tell"),
+        Column(
+            "cap_declared",
+            "int64",
+            "declared bounding set, bits of linux/capability.h; null: the runtime does not tell",
+        ),
+        Column("declared_uid", "int64", "declared user id of its first process"),
+        Column("no_new_privileges", "bool", "declared: no exec may gain privilege"),
+        Column("seccomp", "text", "declared seccomp: unconfined, or the profile's default action or name"),
+        *_HOST,
+        Column(
+            "mounts",
+            "list",
+            "mounts from the host, SOURCE:TARGET:ro|rw, with :shared behind where mounts go back to it",
+        ),
+        *_WORDS,
+    ),
+    "pod": (
+        Column("event", "text", "named (the whole row again at each change), gone"),
+        Column("pod_uid", "text", "Kubernetes pod uid"),
+        Column("runtime", "text", "the container runtime that told it"),
+        *_RUNTIME,
+        *_HOST,
+        *_WORDS,
     ),
     "loss": (
         Column("table_name", "text", "the table whose rows are missing; null: any"),
@@ -61,7 +131,11 @@ OWN: dict[str, tuple[Column, ...]] = {
         Column("boottime", "int64", "CLOCK_BOOTTIME at the same moment", "ns"),
     ),
     "observer": (
-        Column("event", "text", "start, ready, alive or stop"),
+        Column(
+            "event",
+            "text",
+            "start, ready, alive or stop; runtime: a container runtime is followed, lost or found again",
+        ),
         Column("instance", "text", "name of the pin folder"),
         Column("version", "text", "version of Firsthand"),
         Column("kernel", "text", "uname release and machine"),
@@ -77,7 +151,8 @@ OWN: dict[str, tuple[Column, ...]] = {
 
 DOCS: dict[str, str] = {
     "process": "Life of processes: fork, exec, exit, and what ran before observing began",
-    "container": "Cgroups and the containers in them over time",
+    "container": "Cgroups and the containers in them over time: from the kernel, and by name from the runtimes",
+    "pod": "Pods over time, with their addresses, from the container runtimes",
     "loss": "What is known to be missing, with its cause",
     "clock": "Pairs of the wall clock and the kernel's clock, by which `time` was computed",
     "observer": "When Firsthand observed, with which hooks, scope and settings",

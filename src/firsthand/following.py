@@ -1,0 +1,427 @@
+"""The follower: asks container runtimes whose each cgroup is, and writes `container` and `pod` rows into a log of its own.
+
+A process without capabilities and outside the observer (`python -m firsthand.following '{"history": ...}'`): it reads the
+observer's log as any reader does, so a runtime that answers slowly, wrongly or not at all costs names and no event. One thread
+for each runtime asks, another hears its events; the main thread alone keeps what is known and writes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import json
+import os
+import queue
+import select
+import signal
+import stat
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from firsthand import __version__, rights
+from firsthand.errors import FirsthandError, HistoryError, RuntimeGoneError
+from firsthand.history import place
+from firsthand.history.chunk import Chunk
+from firsthand.history.ipc import texts
+from firsthand.history.log import Cursor, LogWriter
+from firsthand.identity import runtimes
+from firsthand.identity.book import Book
+from firsthand.identity.container import parse
+from firsthand.identity.runtimes.facts import Found, Happened, Listed, Runtime
+from firsthand.wire.batch import Batch
+
+#: Seconds between two looks at the log.
+LOOK = 0.05
+#: Seconds between full lists, and between attempts to reach a runtime that is gone.
+FULL, AGAIN = 10.0, 1.0
+#: Seconds after which an id that its runtime does not know is asked for again; from then on the full list finds it.
+RETRIES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 2.0, 4.0)
+#: Rows are gathered for so long before they are written.
+GATHER = 0.1
+#: Questions that wait for one runtime at most; the oldest goes, and the full list asks it again.
+MOST_QUESTIONS = 16_384
+_ONE_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class FollowerOptions:
+    """What the follower is told. `sockets` may name runtimes that are not there (yet); `scoped`: only cgroups of the log."""
+
+    history: str
+    sockets: tuple[str, ...]
+    annotations: tuple[str, ...] = ()
+    scoped: bool = False
+
+
+@dataclass
+class Reached:
+    """A runtime answered: its version, and when it was last heard before (None: never)."""
+
+    socket: str
+    name: str
+    version: str
+    silent_since: float | None
+
+
+@dataclass
+class Gone:
+    """A runtime does not answer."""
+
+    socket: str
+    why: str
+
+
+@dataclass
+class Told:
+    """What one runtime said: of one id (`found` None: it knows none), or the whole list."""
+
+    socket: str
+    runtime: str
+    id: str = ""
+    found: Found | None = None
+    listed: list[Listed] | None = None
+    happened: Happened | None = None
+
+
+class Asker(threading.Thread):
+    """One runtime's thread: reaches it, lists it, asks it; what it learns goes to `out`."""
+
+    def __init__(self, socket: str, out: queue.SimpleQueue[Any]) -> None:
+        super().__init__(name=f"ask {socket}", daemon=True)
+        self.socket = socket
+        self.path = Path(runtimes.path_of(socket))
+        self.out = out
+        self._runtime: Runtime | None = None
+        self.questions: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._later: list[tuple[float, int, str]] = []
+        self._reached = False
+        self._heard: float | None = None
+        self._next_full = 0.0
+
+    def ask(self, identity: str) -> None:
+        """Ask for an id soon."""
+        if self.questions.qsize() < MOST_QUESTIONS:
+            self.questions.put(identity)
+
+    def stop(self) -> None:
+        """End after the call in flight."""
+        self.questions.put(None)
+
+    def run(self) -> None:
+        """Until `stop`."""
+        while True:
+            if not self._reached:
+                self._connect()
+            identity = self._next_question()
+            if identity is None:
+                if self._runtime is not None:
+                    self._runtime.close()
+                return
+            try:
+                self._work(identity)
+            except RuntimeGoneError as error:
+                self._lost(str(error))
+
+    def _connect(self) -> None:
+        if not self.path.exists():
+            return
+        if self._runtime is None:  # its library is loaded only where its socket is
+            self._runtime = runtimes.of(self.socket)
+        try:
+            version = self._runtime.connect()
+        except RuntimeGoneError as error:
+            self._lost(str(error))
+            return
+        self._reached, self._next_full = True, 0.0
+        self.out.put(Reached(self.socket, self._runtime.name, version, self._heard))
+        threading.Thread(target=self._hear, args=(self._runtime,), name=f"hear {self.socket}", daemon=True).start()
+
+    def _hear(self, runtime: Runtime) -> None:
+        """Events; what they name is asked for at once, before its cgroup exists."""
+        with contextlib.suppress(RuntimeGoneError):
+            for happened in runtime.events():
+                self.out.put(Told(self.socket, runtime.name, happened.id, happened=happened))
+
+    def _next_question(self) -> str | None:
+        """The next id; "" where it is time for something else; None at the end."""
+        now = time.monotonic()
+        due = [self._next_full if self._reached else now + AGAIN]
+        due += [self._later[0][0]] if self._later and self._reached else []
+        try:
+            return self.questions.get(timeout=max(0.0, min(due) - now))
+        except queue.Empty:
+            return ""
+
+    def _work(self, identity: str) -> None:
+        runtime = self._runtime
+        if not self._reached or runtime is None:
+            if identity:  # asked again when it is reached
+                self._put_off(identity, 0, AGAIN)
+            return
+        now = time.monotonic()
+        if identity:
+            self._ask(runtime, identity, 0)
+        while self._later and self._later[0][0] <= now:
+            _, attempt, late = heapq.heappop(self._later)
+            self._ask(runtime, late, attempt)
+        if now >= self._next_full:
+            listed = runtime.listed()
+            self._heard = time.time()
+            self._next_full = time.monotonic() + FULL
+            self.out.put(Told(self.socket, runtime.name, listed=listed))
+
+    def _ask(self, runtime: Runtime, identity: str, attempt: int) -> None:
+        try:
+            found = runtime.inspect(identity)
+        except RuntimeGoneError:
+            self._put_off(identity, attempt, AGAIN)
+            raise
+        self._heard = time.time()
+        if found is not None:
+            self.out.put(Told(self.socket, runtime.name, identity, found))
+        elif attempt < len(RETRIES):
+            self._put_off(identity, attempt + 1, RETRIES[attempt])
+
+    def _put_off(self, identity: str, attempt: int, seconds: float) -> None:
+        if len(self._later) < MOST_QUESTIONS:
+            heapq.heappush(self._later, (time.monotonic() + seconds, attempt, identity))
+
+    def _lost(self, why: str) -> None:
+        if self._reached:
+            self.out.put(Gone(self.socket, why))
+        self._reached = False
+        if self._runtime is not None:
+            self._runtime.close()
+
+
+@dataclass
+class Rows:
+    """Rows that wait to be written together, by table."""
+
+    tables: dict[str, list[dict[str, object]]] = field(default_factory=dict)
+    since: float = 0.0
+
+    def add(self, table: str, row: dict[str, object]) -> None:
+        """One more."""
+        if not self.tables:
+            self.since = time.monotonic()
+        self.tables.setdefault(table, []).append(row)
+
+
+class Follower:
+    """The main thread's part. `open`, `run` until told to stop, `close`."""
+
+    def __init__(self, options: FollowerOptions) -> None:
+        self.options = options
+        self.node = os.uname().nodename
+        self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self.out: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.askers = {socket: Asker(socket, self.out) for socket in options.sockets}
+        self.book = Book(options.annotations)
+        self.rows = Rows()
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._day = 0
+
+    def open(self) -> None:
+        """Open the log, and start to ask. HistoryError where another follower writes."""
+        history = Path(self.options.history)
+        self.log = LogWriter(history, self.node, self.boot, folder=place.NAMES)
+        self.cursor = Cursor(history)
+        for asker in self.askers.values():
+            asker.start()
+
+    def run(self, stops: Sequence[int]) -> None:
+        """Until one of the descriptors is readable."""
+        while not select.select(stops, [], [], 0)[0]:
+            self.turn(LOOK)
+
+    def turn(self, wait: float) -> None:
+        """What the runtimes said within `wait` seconds, and new cgroups of the log."""
+        with contextlib.suppress(queue.Empty):
+            self._take(self.out.get(timeout=wait))
+            while True:
+                self._take(self.out.get_nowait())
+        self._read_log()
+        self._each_day()
+        if self.rows.tables and time.monotonic() - self.rows.since >= GATHER:
+            self.write()
+
+    def write(self) -> None:
+        """Make the gathered rows durable. They are kept for the next time where that fails."""
+        tables = self.rows.tables
+        if not tables:
+            return
+        try:
+            self.log.append([Batch.from_rows(table, rows) for table, rows in tables.items()], [])
+        except HistoryError as error:
+            print(f"follower: {error}", file=sys.stderr, flush=True)
+            self.rows.since = time.monotonic() + AGAIN
+            return
+        self.rows = Rows()
+
+    def close(self) -> None:
+        """Hear what is on its way, write it, and end."""
+        for asker in self.askers.values():
+            asker.stop()
+        self._read_log()
+        for asker in self.askers.values():
+            asker.join(AGAIN)
+        self.turn(0)
+        self.write()
+        self.cursor.close()
+        self.log.close()
+
+    def _take(self, message: Any) -> None:
+        if isinstance(message, Reached):
+            self._reached(message)
+        elif isinstance(message, Gone):
+            print(
+                f"follower: the runtime is gone, its containers get no names until it is back: {message.why}",
+                file=sys.stderr,
+            )
+            self._say({message.socket: {"state": "gone", "why": message.why}})
+        elif message.listed is not None:
+            self._listed(message)
+        elif message.happened is not None:
+            self._happened(message)
+        else:
+            self._found(message)
+
+    def _reached(self, message: Reached) -> None:
+        self._say({message.socket: {"state": "followed", "runtime": message.name, "version": message.version}})
+        if message.silent_since is not None:
+            until = time.time_ns() // 1000
+            since = int(message.silent_since * 1_000_000)
+            detail = f"{message.socket} did not answer: what began and ended meanwhile has no name"
+            row = {
+                "table_name": "pod",
+                "cause": "runtime_gone",
+                "events": 0,
+                "since": since,
+                "until": until,
+                "detail": detail,
+            }
+            self._row("loss", row)
+
+    def _listed(self, message: Told) -> None:
+        """A full list: what is new or has changed is asked for, what is missing has gone."""
+        known = self.book.of(message.socket)
+        here = {one.id for one in message.listed or ()}
+        for one in message.listed or ():
+            changed = one.id not in known or one.state not in ("unknown", known[one.id])
+            if changed and self._wanted(one.id):
+                self.askers[message.socket].ask(one.id)
+        for identity in known.keys() - here:
+            self._write(self.book.gone(identity, time.time_ns() // 1000))
+
+    def _happened(self, message: Told) -> None:
+        happened = message.happened
+        assert happened is not None
+        if happened.what == "removed":
+            self._write(self.book.gone(happened.id, happened.time))
+        elif happened.what == "created" or not self.book.knows(happened.id):
+            self.askers[message.socket].ask(happened.id)
+        else:
+            self._write(self.book.happened(happened))
+            if self.book.lacks(happened.id):
+                self.askers[message.socket].ask(happened.id)
+
+    def _found(self, message: Told) -> None:
+        assert message.found is not None
+        self._write(self.book.found(message.socket, message.runtime, message.found))
+        missing = self.book.missing_sandbox(message.id)
+        if missing:
+            self.askers[message.socket].ask(missing)
+
+    def _wanted(self, identity: str) -> bool:
+        return not self.options.scoped or identity in self._seen
+
+    def _write(self, rows: Iterable[tuple[str, dict[str, object]]]) -> None:
+        for table, row in rows:
+            if self._wanted(str(row["container"])):
+                self._row(table, row)
+
+    def _row(self, table: str, row: dict[str, object]) -> None:
+        common = {"time": time.time_ns() // 1000, "ktime": time.clock_gettime_ns(time.CLOCK_BOOTTIME)}
+        self.rows.add(table, {**common, "node": self.node, "boot": self.boot, **row})
+
+    def _say(self, state: dict[str, Any]) -> None:
+        row: dict[str, object] = {"event": "runtime", "instance": "follower", "version": __version__}
+        self._row("observer", row | {"settings": json.dumps({"runtimes": state})})
+
+    def _each_day(self) -> None:
+        """Each day's rows tell all that live, so that a day can be read, kept and removed by itself."""
+        day = int(time.time()) // _ONE_DAY
+        if self._day and day != self._day:
+            self._write(self.book.everything())
+        self._day = day
+
+    def _read_log(self) -> None:
+        while (chunk := self._next_chunk()) is not None:
+            for path in _cgroups(chunk):
+                container = parse(path).container
+                if container is not None and container not in self._seen:
+                    self._new(container)
+
+    def _next_chunk(self) -> Chunk | None:
+        try:
+            return self.cursor.next()
+        except FirsthandError:
+            return None  # the keeper tells damage; what it hid, the full list finds
+
+    def _new(self, container: str) -> None:
+        self._seen[container] = None
+        while len(self._seen) > MOST_QUESTIONS:
+            self._seen.popitem(last=False)
+        if self.book.knows(container):
+            self._write(self.book.again(container))
+            return
+        for asker in self.askers.values():
+            asker.ask(container)
+
+
+def _cgroups(chunk: Chunk) -> Iterable[str]:
+    """Paths of cgroups that a chunk tells to be new."""
+    for name, stream in chunk.streams():
+        if name == "container":
+            columns = texts(stream, ("event", "cgroup_path"))
+            for event, path in zip(columns["event"], columns["cgroup_path"], strict=True):
+                if event in ("create", "seen", "move") and path:
+                    yield path
+
+
+def main(arguments: list[str]) -> int:
+    """The follower process: 0 after an orderly end, 1 with a message where it cannot follow."""
+    raw = json.loads(arguments[0])
+    options = FollowerOptions(raw["history"], tuple(raw["sockets"]), tuple(raw["annotations"]), raw["scoped"])
+    stops = _stops()
+    try:
+        rights.keep(["chown"])  # for the group of what it writes
+        follower = Follower(options)
+        follower.open()
+    except FirsthandError as error:
+        print(f"follower: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    follower.run(stops)
+    follower.close()
+    return 0
+
+
+def _stops() -> list[int]:
+    """Descriptors that end the run: the pipe that signals write to, and standard input where it is a pipe or socket."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os.write(writing, b"."))
+    mode = os.fstat(0).st_mode
+    return [reading, 0] if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else [reading]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,175 @@
+"""Names of containers and pods, put into rows: frozen when the log becomes a segment, and again at compaction.
+
+A container's id is never used again by a runtime; where one is after all (a tool that lets the user choose), the row's own time
+decides between the two. What is not known stays null, and is counted.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+#: What a name is made of, and the columns that are frozen.
+COLUMNS = ("pod", "namespace", "workload", "workload_source", "image", "container_name")
+#: Rows of `container` and `pod` that tell a name. `gone` tells it as well: for what lived shorter than a look.
+TELLING = ("named", "gone")
+MOST = 65_536
+_EPOCH = datetime(1970, 1, 1)
+
+Words = tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class Name:
+    """One name of one id: from `since` on (microseconds), as told at `told`."""
+
+    since: int
+    told: int
+    words: Words
+
+
+class Names:
+    """Names by container id and by pod uid, the least recently told first to go."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._containers: OrderedDict[str, tuple[Name, ...]] = OrderedDict()
+        self._pods: OrderedDict[str, Words] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._containers)
+
+    def learn(self, table: str, rows: pa.Table) -> set[str]:
+        """Take in rows of `container` or `pod`; the container ids that were told."""
+        if table not in ("container", "pod"):
+            return set()
+        told = rows.filter(pc.is_in(rows["event"], pa.array(TELLING)))
+        if table == "pod":
+            return self._learn_pods(told)
+        found: set[str] = set()
+        for row in told.select(["container", "since", "time", *COLUMNS]).to_pylist():
+            if row["container"]:
+                self._add(row["container"], _name(row))
+                found.add(row["container"])
+        self._bound(self._containers)
+        return found
+
+    def _learn_pods(self, rows: pa.Table) -> set[str]:
+        for row in rows.select(["pod_uid", *COLUMNS[:4]]).to_pylist():
+            if row["pod_uid"]:
+                words = tuple(row[name] for name in COLUMNS[:4])
+                self._pods[row["pod_uid"]] = (*words, None, None)
+                self._pods.move_to_end(row["pod_uid"])
+        self._bound(self._pods)
+        return set()
+
+    def _bound(self, table: OrderedDict[str, Any]) -> None:
+        while len(table) > self._most:
+            table.popitem(last=False)
+
+    def _add(self, identity: str, name: Name) -> None:
+        others = tuple(one for one in self._containers.get(identity, ()) if one.since != name.since)
+        same = [one for one in self._containers.get(identity, ()) if one.since == name.since]
+        if same and same[0].told > name.told:
+            return
+        if same:  # a word that a later row lacks is not taken back
+            name = Name(
+                name.since,
+                name.told,
+                tuple(a if a is not None else b for a, b in zip(name.words, same[0].words, strict=True)),
+            )
+        self._containers[identity] = tuple(sorted((*others, name), key=lambda one: one.since))
+        self._containers.move_to_end(identity)
+
+    def of(self, identity: str, time: int | None = None) -> Words | None:
+        """The words of a container at a moment (None: the newest); None where nothing is known."""
+        names = self._containers.get(identity)
+        if not names:
+            return None
+        if time is None:
+            return names[-1].words
+        return next((name.words for name in reversed(names) if name.since <= time), names[0].words)
+
+    def of_pod(self, uid: str) -> Words | None:
+        """The words of a pod by its uid."""
+        return self._pods.get(uid)
+
+    def freeze(self, rows: pa.Table) -> pa.Table:
+        """The rows with what is known now put where nothing stands. A table without `container` stays as it is."""
+        if not {"container", "pod", "time"} <= set(rows.column_names) or not rows.num_rows:
+            return rows
+        words = self._words(rows)
+        if words is None:
+            return rows
+        for place, column in enumerate(COLUMNS):
+            index = rows.schema.get_field_index(column)
+            if index >= 0:
+                told = pa.chunked_array(
+                    [pa.array([word[place] if word else None for word in words[0]], pa.string()).take(words[1])]
+                )
+                rows = rows.set_column(index, column, pc.coalesce(rows.column(index), told))
+        return rows
+
+    def _words(self, rows: pa.Table) -> tuple[list[Words | None], Any] | None:
+        """The different words of these rows, and for each row which; None where no row can be named."""
+        ids = rows["container"].combine_chunks().dictionary_encode()
+        words = [self.of(key) for key in ids.dictionary.to_pylist()]
+        odd = self._odd(rows, ids)
+        if not odd:
+            return (words, ids.indices) if any(words) else None
+        indices = ids.indices.to_pylist()
+        seen: dict[Words, int] = {}
+        for row, found in odd:
+            if found not in seen:
+                seen[found] = len(words)
+                words.append(found)
+            indices[row] = seen[found]
+        return words, pa.array(indices, pa.int32())
+
+    def _odd(self, rows: pa.Table, ids: Any) -> list[tuple[int, Words]]:
+        """The few rows where the container's id alone does not decide: by time, or by the pod's uid (a pod's own cgroup)."""
+        found: list[tuple[int, Words]] = []
+        twice = [key for key in ids.dictionary.to_pylist() if len(self._containers.get(key, ())) > 1]
+        for row in _where(pc.is_in(rows["container"], pa.array(twice, pa.string()))) if twice else ():
+            words = self.of(rows["container"][row].as_py(), rows["time"].cast(pa.int64())[row].as_py())
+            found += [(row, words)] if words else []
+        if self._pods and "pod_uid" in rows.column_names:
+            for row in _where(pc.and_(rows["container"].is_null(), rows["pod_uid"].is_valid())):
+                words = self.of_pod(rows["pod_uid"][row].as_py())
+                found += [(row, words)] if words else []
+        return found
+
+
+def _where(mask: Any) -> list[int]:
+    return list(pc.indices_nonzero(mask).to_pylist())
+
+
+def _name(row: dict[str, Any]) -> Name:
+    since = row["since"] or row["time"]
+    return Name(_micro(since), _micro(row["time"]), tuple(row[name] for name in COLUMNS))
+
+
+def _micro(moment: datetime | None) -> int:
+    return 0 if moment is None else (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def unknown(rows: pa.Table) -> Any:
+    """For each row whether it is a container's whose name is not in it; None for a table that has no such rows.
+
+    A container of a pod is named by its pod; one that is in none, by its runtime's name for it.
+    """
+    names = rows.column_names
+    if not {"container", "container_name", "pod"} <= set(names):
+        return None
+    return pc.and_(rows["container"].is_valid(), pc.and_(rows["pod"].is_null(), rows["container_name"].is_null()))
+
+
+def unnamed(rows: pa.Table) -> int:
+    """How many rows are of containers whose name is not in them."""
+    found = unknown(rows)
+    return 0 if found is None else int(pc.sum(found).as_py() or 0)

@@ -1,0 +1,45 @@
+"""Giving up capabilities, by the process itself, for good (capabilities(7), prctl(2))."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterable
+
+from firsthand.errors import FirsthandError
+from firsthand.schema import capability
+
+_SET_NO_NEW_PRIVS, _BOUNDING_DROP, _AMBIENT, _AMBIENT_CLEAR = 38, 24, 47, 4
+#: _LINUX_CAPABILITY_VERSION_3 of linux/capability.h: two words for each set.
+_VERSION = 0x20080522
+
+
+def keep(names: Iterable[str] = ()) -> None:
+    """Keep these capabilities alone, in every set, and gain none by any exec. FirsthandError where the kernel refuses.
+
+    For the calling thread and those that it starts later: call it before any thread is started. A process that has none
+    keeps none.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    wanted = capability.bits(names) & held()
+    for number in range(64):
+        if not wanted >> number & 1 and libc.prctl(_BOUNDING_DROP, number, 0, 0, 0):
+            break  # EINVAL: no such capability in this kernel; EPERM: none to drop with, and then none to gain
+    _check(libc.prctl(_AMBIENT, _AMBIENT_CLEAR, 0, 0, 0), "clear the ambient set")
+    _check(libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "set no_new_privs")
+    low, high = wanted & 0xFFFFFFFF, wanted >> 32
+    header = struct.pack("<Ii", _VERSION, 0)
+    _check(libc.capset(header, struct.pack("<6I", low, low, 0, high, high, 0)), "set its capabilities")
+
+
+def held() -> int:
+    """The permitted set of this thread, from /proc/thread-self/status."""
+    with open("/proc/thread-self/status") as status:  # noqa: PTH123 - procfs
+        line = next(line for line in status if line.startswith("CapPrm:"))
+    return int(line.split()[1], 16)
+
+
+def _check(result: int, what: str) -> None:
+    if result:
+        raise FirsthandError(f"the process could not {what}: {os.strerror(ctypes.get_errno())}")

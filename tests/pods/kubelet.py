@@ -1,0 +1,232 @@
+"""Pods over CRI, made by the test in the kubelet's place, on a containerd of the test's own (tests/pods/containerd.py)."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from tests.pods.containerd import IMAGE, Containerd
+
+_HERE = Path(__file__).parent
+_SERVICE = "/runtime.v1.RuntimeService/"
+NODE, CONTAINER, TARGET = 2, 1, 3
+EXITED = 2
+
+
+@cache
+def messages() -> Any:
+    """The classes of kubelet.proto, compiled for this run."""
+    from grpc_tools import protoc
+
+    folder = tempfile.mkdtemp(prefix="firsthand-test-")
+    assert protoc.main(["protoc", f"-I{_HERE}", f"--python_out={folder}", str(_HERE / "kubelet.proto")]) == 0
+    sys.path.insert(0, folder)
+    try:
+        return importlib.import_module("kubelet_pb2")
+    finally:
+        sys.path.remove(folder)
+
+
+@dataclass
+class Made:
+    """A container of a pod. `asked` is when its creation was asked for, `told` when the runtime had answered (seconds)."""
+
+    kubelet: Kubelet
+    pod: Pod
+    name: str
+    id: str
+    asked: float
+    told: float
+
+    def start(self) -> Made:
+        """Start it."""
+        self.kubelet.call("StartContainer", "Empty", container_id=self.id)
+        return self
+
+    def exec(self, *argv: str) -> Any:
+        """Run a command inside, as `kubectl exec` does, and wait for it."""
+        return self.kubelet.call("ExecSync", "ExecSyncResponse", container_id=self.id, cmd=argv, timeout=30)
+
+    def wait(self) -> Made:
+        """Until it has ended."""
+        deadline = time.monotonic() + 60
+        while (
+            self.kubelet.call("ContainerStatus", "ContainerStatusResponse", container_id=self.id).status.state != EXITED
+        ):
+            assert time.monotonic() < deadline, f"{self.name} does not end"
+        return self
+
+    def remove(self) -> None:
+        """Kill and forget it."""
+        self.kubelet.call("RemoveContainer", "Empty", container_id=self.id)
+
+
+@dataclass
+class Pod:
+    """A sandbox and its containers."""
+
+    kubelet: Kubelet
+    config: Any
+    id: str
+    uid: str
+    name: str
+    namespace: str
+    containers: list[Made] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        """The pod's own address."""
+        answer = self.kubelet.call("PodSandboxStatus", "PodSandboxStatusResponse", pod_sandbox_id=self.id)
+        return str(answer.status.network.ip)
+
+    def create(self, name: str, *argv: str, image: str = IMAGE, **more: Any) -> Made:
+        """Make a container and do not start it; `more` as Kubelet.container."""
+        asked = time.time()
+        config = self.kubelet.container(self, name, argv, image, **more)
+        fields = {"pod_sandbox_id": self.id, "config": config, "sandbox_config": self.config}
+        identity = self.kubelet.call("CreateContainer", "CreateContainerResponse", **fields).container_id
+        made = Made(self.kubelet, self, name, identity, asked, time.time())
+        self.containers.append(made)
+        return made
+
+    def run(self, name: str, *argv: str, **more: Any) -> Made:
+        """Make a container and start it."""
+        return self.create(name, *argv, **more).start()
+
+    def remove(self) -> None:
+        """Stop everything in it and forget it."""
+        self.kubelet.call("StopPodSandbox", "Empty", pod_sandbox_id=self.id)
+        self.kubelet.call("RemovePodSandbox", "Empty", pod_sandbox_id=self.id)
+        self.kubelet.pods.remove(self)
+
+
+class Kubelet:
+    """Asks one containerd; at the end of the block every pod is removed."""
+
+    def __init__(self, containerd: Containerd) -> None:
+        self.daemon = containerd
+        self.pods: list[Pod] = []
+        self._connect()
+
+    def _connect(self) -> None:
+        self._channel = grpc.insecure_channel(
+            f"unix:{self.daemon.folder / 'socket'}", options=[("grpc.enable_http_proxy", 0)]
+        )
+
+    def again(self) -> None:
+        """Connect anew, to a runtime that was started again."""
+        self._channel.close()
+        self._connect()
+
+    def call(self, method: str, answer: str, **fields: Any) -> Any:
+        """One call of CRI."""
+        m = messages()
+        kind = getattr(m, f"{method}Request")
+        stub = self._channel.unary_unary(
+            _SERVICE + method, lambda request: request.SerializeToString(), getattr(m, answer).FromString
+        )
+        return stub(kind(**fields), timeout=60, wait_for_ready=True)
+
+    def pod(
+        self,
+        name: str,
+        namespace: str = "default",
+        *,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        host: Sequence[str] = (),
+        privileged: bool = False,
+        uid: str = "",
+        qos: str = "burstable/",
+    ) -> Pod:
+        """A sandbox as the kubelet makes it; `host`: the namespaces (network, pid, ipc) that are the host's."""
+        m = messages()
+        uid = uid or str(uuid.uuid4())
+        kubelets = {
+            "io.kubernetes.pod.name": name,
+            "io.kubernetes.pod.namespace": namespace,
+            "io.kubernetes.pod.uid": uid,
+        }
+        security = m.LinuxSandboxSecurityContext(namespace_options=namespaces(host), privileged=privileged)
+        parent = f"/{self.daemon.cgroup.name}/kubepods/{qos}pod{uid}"
+        config = m.PodSandboxConfig(
+            metadata=m.PodSandboxMetadata(name=name, uid=uid, namespace=namespace, attempt=0),
+            hostname="" if "network" in host else "test",
+            log_directory=str(self.daemon.folder / "logs"),
+            labels={**kubelets, **(labels or {})},
+            annotations=annotations or {},
+            linux=m.LinuxPodSandboxConfig(cgroup_parent=parent, security_context=security),
+        )
+        made = self.call("RunPodSandbox", "RunPodSandboxResponse", config=config)
+        pod = Pod(self, config, made.pod_sandbox_id, uid, name, namespace)
+        self.pods.append(pod)
+        return pod
+
+    def container(
+        self,
+        pod: Pod,
+        name: str,
+        argv: Sequence[str],
+        image: str,
+        *,
+        add: Sequence[str] = (),
+        drop: Sequence[str] = (),
+        privileged: bool = False,
+        host: Sequence[str] = (),
+        user: int | None = None,
+        mounts: Sequence[tuple[str, str, bool]] = (),
+        target: str = "",
+        attempt: int = 0,
+    ) -> Any:
+        """A container's configuration as the kubelet writes it."""
+        m = messages()
+        options = namespaces(host)
+        if target:
+            options.pid, options.target_id = TARGET, target
+        security = m.LinuxContainerSecurityContext(
+            capabilities=m.Capability(add_capabilities=add, drop_capabilities=drop),
+            privileged=privileged,
+            namespace_options=options,
+            run_as_user=None if user is None else m.Int64Value(value=user),
+        )
+        labels = {
+            "io.kubernetes.container.name": name,
+            "io.kubernetes.pod.name": pod.name,
+            "io.kubernetes.pod.namespace": pod.namespace,
+            "io.kubernetes.pod.uid": pod.uid,
+        }
+        return m.ContainerConfig(
+            metadata=m.ContainerMetadata(name=name, attempt=attempt),
+            image=m.ImageSpec(image=image),
+            command=argv,
+            labels=labels,
+            log_path=f"{name}-{attempt}.log",
+            mounts=[m.Mount(host_path=source, container_path=at, readonly=ro) for source, at, ro in mounts],
+            linux=m.LinuxContainerConfig(security_context=security),
+        )
+
+    def __enter__(self) -> Kubelet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pod in list(self.pods):
+            pod.remove()
+        self._channel.close()
+
+
+def namespaces(host: Sequence[str]) -> Any:
+    """CRI's namespace options, with those of the host that are named."""
+    pid = NODE if "pid" in host else CONTAINER
+    return messages().NamespaceOption(
+        network=NODE if "network" in host else 0, pid=pid, ipc=NODE if "ipc" in host else 0
+    )
