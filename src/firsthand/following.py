@@ -226,6 +226,7 @@ class Follower:
         self.book = Book(options.annotations)
         self.rows = Rows()
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self._pending: OrderedDict[str, list[tuple[str, dict[str, object]]]] = OrderedDict()
         self._day = 0
 
     def open(self) -> None:
@@ -344,12 +345,22 @@ class Follower:
 
     def _write(self, rows: Iterable[tuple[str, dict[str, object]]]) -> None:
         for table, row in rows:
-            if self._wanted(str(row["container"])):
+            identity = str(row["container"])
+            if self._wanted(identity):
                 self._row(table, row)
+            else:  # its cgroup is not in the log yet; it may be within the scope
+                self._pending.setdefault(identity, []).append((table, self._dated(row)))
+                self._pending.move_to_end(identity)
+        while len(self._pending) > MOST_QUESTIONS:
+            self._pending.popitem(last=False)
 
     def _row(self, table: str, row: dict[str, object]) -> None:
+        self.rows.add(table, self._dated(row))
+
+    def _dated(self, row: dict[str, object]) -> dict[str, object]:
+        """A row with the moment at which it was learnt."""
         common = {"time": time.time_ns() // 1000, "ktime": time.clock_gettime_ns(time.CLOCK_BOOTTIME)}
-        self.rows.add(table, {**common, "node": self.node, "boot": self.boot, **row})
+        return {**common, "node": self.node, "boot": self.boot, **row}
 
     def _say(self, state: dict[str, Any]) -> None:
         row: dict[str, object] = {"event": "runtime", "instance": "follower", "version": __version__}
@@ -379,8 +390,9 @@ class Follower:
         self._seen[container] = None
         while len(self._seen) > MOST_QUESTIONS:
             self._seen.popitem(last=False)
-        if self.book.knows(container):
-            self._write(self.book.again(container))
+        for table, row in self._pending.pop(container, ()):
+            self.rows.add(table, row)
+        if self.book.knows(container) or not self.askers:
             return
         for asker in self.askers.values():
             asker.ask(container)

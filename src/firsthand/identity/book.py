@@ -79,8 +79,10 @@ class Book:
         self._entries[identity] = entry
         if entry.container.sandbox:
             self._inside.setdefault(entry.container.sandbox, set()).add(identity)
-        others = [] if told.pod is None else self._renamed(entry, known)
-        return [*self._rows(entry), *others, *self._kinds(entry)]
+        changed = {identity} | self._kinds(entry)
+        if told.pod is not None and (known is None or known.pod != entry.pod):
+            changed |= self._inside.get(identity, set())
+        return [row for key in sorted(changed) for row in self._rows(self._entries[key])]
 
     def happened(self, told: Happened) -> list[Row]:
         """An event of a container that is known: its state, and the row."""
@@ -108,15 +110,6 @@ class Book:
                 del self._inside[sandbox]
         return rows
 
-    def again(self, identity: str) -> list[Row]:
-        """The rows of an id once more, with its sandbox's."""
-        entry = self._entries.get(identity)
-        if entry is None:
-            return []
-        sandbox = self._entries.get(entry.container.sandbox or "")
-        more = self._rows(sandbox) if sandbox is not None and sandbox is not entry else ()
-        return [*self._rows(entry), *more]
-
     def everything(self) -> list[Row]:
         """The rows of all that is known."""
         return [row for entry in self._entries.values() for row in self._rows(entry)]
@@ -140,24 +133,20 @@ class Book:
             image, digest = self._digests[facts.image_id]
             facts.image, facts.image_digest, entry.whole = image or facts.image, digest, True
 
-    def _renamed(self, entry: Entry, known: Entry | None) -> Iterator[Row]:
-        """Rows of the containers of a pod of which something new was told."""
-        for identity in sorted(self._inside.get(entry.container.id, ())):
-            if identity != entry.container.id and (known is None or known.pod != entry.pod):
-                yield from self._rows(self._entries[identity])
-
-    def _kinds(self, entry: Entry) -> Iterator[Row]:
-        """Init containers: those that ended before another one of the same pod was made, or that the pod's spec names so."""
+    def _kinds(self, entry: Entry) -> set[str]:
+        """Tell init containers: those that ended before another one of the pod was made, or that the pod's spec names so."""
         sandbox = entry.container.sandbox
         members = [self._entries[key].container for key in self._inside.get(sandbox or "", ())]
         named = _init_names(self._pod(entry))
+        changed: set[str] = set()
         for facts in members:
             if facts.kind_source == "runtime":
                 continue
             kind, source = _kind(facts, members, named)
             if (kind, source) != (facts.kind, facts.kind_source):
                 facts.kind, facts.kind_source = kind, source
-                yield from self._rows(self._entries[facts.id])
+                changed.add(facts.id)
+        return changed
 
     def _pod(self, entry: Entry) -> PodFacts | None:
         sandbox = self._entries.get(entry.container.sandbox or "")
