@@ -9,6 +9,10 @@ from typing import Any
 import duckdb
 
 VERSION = 1
+#: An image that began before the window and was neither replaced nor ended before it.
+_NOT_ENDED = """(p.time >= ? OR NOT EXISTS (SELECT 1 FROM process e WHERE e.node = p.node AND e.boot = p.boot
+    AND e.exec_tgid = p.exec_tgid AND e.exec_start = p.exec_start AND e.time >= ? AND e.time < ?
+    AND (e.event = 'exit' OR e.exec_number > p.exec_number)))"""
 
 
 @dataclass(frozen=True)
@@ -20,12 +24,20 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """What a label selector chose: pods by uid, and containers outside pods by id."""
+
+    pods: list[str]
+    containers: list[str]
+
+
+@dataclass(frozen=True)
 class Filters:
     """What every question can be narrowed by; None means everything."""
 
     namespace: str | None = None
     pod: str | None = None
-    selector: str | None = None
+    selector: Chosen | None = None
     node: str | None = None
 
     @property
@@ -36,14 +48,25 @@ class Filters:
             found.append(("namespace = ?", [self.namespace]))
         if self.pod is not None:
             found.append(("(pod = ? OR pod_uid = ?)", [self.pod, self.pod]))
+        if self.selector is not None:
+            condition = "(list_contains(?, pod_uid) OR list_contains(?, container))"
+            found.append((condition, [self.selector.pods, self.selector.containers]))
         if self.node is not None:
             found.append(("node = ?", [self.node]))
         return found
 
+    @property
+    def by_name(self) -> bool:
+        """Whether rows without a name may be left out by them."""
+        return any(one is not None for one in (self.namespace, self.pod, self.selector))
+
 
 @dataclass
 class Asked:
-    """One question put to one history. `ordinary` is the capability set of an ordinary container."""
+    """One question put to one history. `ordinary` is the capability set of an ordinary container.
+
+    `session` is when the observers that watched at the window's begin had started: since then they told all that ran.
+    """
 
     connection: duckdb.DuckDBPyConnection
     window: Window
@@ -52,12 +75,32 @@ class Asked:
     limit: int = 1000
     ordinary: int = 0
     could: bool = False
+    session: datetime | None = None
 
     def where(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
         """The window, the filters and more conditions as one WHERE clause with its parameters."""
-        conditions = [("time >= ? AND time <= ?", [_naive(self.window.since), _naive(self.window.until)])]
+        conditions = [("time >= ? AND time <= ?", [self.since, _naive(self.window.until)])]
         conditions += [*self.filters.conditions, *more]
         return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
+
+    def running(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
+        """As `where`, for images of `process p` that ran within the window, though they may have begun before it."""
+        began = self.since if self.session is None else min(self.since, _naive(self.session))
+        conditions = [("p.time >= ? AND p.time <= ?", [began, _naive(self.window.until)])]
+        if began < self.since:
+            conditions.append((_NOT_ENDED, [self.since, began, self.since]))
+        conditions += [*self.filters.conditions, *more]
+        return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
+
+    def existing(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
+        """As `where`, for rows that span time: those told until the window's end. What ended before it, the query leaves out."""
+        conditions = [("time <= ?", [_naive(self.window.until)]), *self.filters.conditions, *more]
+        return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
+
+    @property
+    def since(self) -> datetime:
+        """The window's begin as the history's times are: UTC without a zone."""
+        return _naive(self.window.since)
 
     def rows(self, query: str, parameters: list[Any]) -> list[dict[str, Any]]:
         """A query's rows by column name."""

@@ -18,9 +18,13 @@ _BEGIN = "start"
 
 @dataclass
 class Span:
-    """One observer's time: from `ready` to `stop`, or its last sign of life; `open` where it never said that it stopped."""
+    """One observer's time: from `ready` to `stop`, or its last sign of life; `open` where it never said that it stopped.
+
+    What ran before it is told between `started` and `begin`.
+    """
 
     node: str
+    started: datetime
     begin: datetime
     end: datetime
     scope: str | None
@@ -65,13 +69,13 @@ def iso(moment: datetime) -> str:
 def spans(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Span]:
     """Everything that was ever observed, in order. A span that is open and was alive just now reaches to now."""
     query = """SELECT node, boot, instance, time, event, scope, hooks, blind_spots, settings FROM observer
-               ORDER BY node, boot, instance, time, recorded"""
+               WHERE event <> 'runtime' ORDER BY node, boot, instance, time, recorded"""
     found: list[Span] = []
     last: tuple[str, str, str] | None = None
     for node, boot, instance, time, event, scope, hooks, blind, settings in connection.execute(query).fetchall():
         moment = time.replace(tzinfo=UTC)
         if event == _BEGIN or last != (node, boot, instance):
-            found.append(Span(node, moment, moment, scope, {}, [], {}))
+            found.append(Span(node, moment, moment, moment, scope, {}, [], {}))
         last = (node, boot, instance)
         span = found[-1]
         span.begin = moment if event == "ready" else span.begin
@@ -82,6 +86,11 @@ def spans(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Span]:
         if span.open and now - span.end <= ALIVE_WITHIN:
             span.end = now
     return sorted(found, key=lambda span: span.begin)
+
+
+def session_began(found: list[Span], moment: datetime) -> datetime:
+    """When the observers that watched at a moment had started: what ran at that moment was told after that."""
+    return min((span.started for span in found if span.begin <= moment <= span.end), default=moment)
 
 
 def extent(found: list[Span], now: datetime) -> Window:
@@ -100,14 +109,20 @@ def judge(
     *,
     node: str | None = None,
     arguments_matter: bool = False,
+    names_matter: bool = False,
 ) -> Completeness:
-    """Whether `window` was observed in whole with all that `tables` need. `hooks_of` gives the table of each hook."""
+    """Whether `window` was observed in whole with all that `tables` need. `hooks_of` gives the table of each hook.
+
+    `names_matter`: a container whose name is not known may belong into the answer.
+    """
     mine = [span for span in found if node is None or span.node == node]
     inside = [span for span in mine if span.end >= window.since and span.begin <= window.until]
     lost = _losses(connection, window, tables)
     reasons = _gaps(mine, window) + lost[1] + _missing(inside, tables, hooks_of) + _scopes(inside)
     if arguments_matter:
         reasons += _left_out(inside)
+    if names_matter:
+        reasons += _unnamed(connection, window)
     scope = sorted({text for span in inside if span.scope for text in span.scope.split("\n")})
     blind = sorted({spot for span in inside for spot in span.blind_spots})
     blind += [f"outside the cgroup {text} nothing was recorded" for text in scope]
@@ -171,7 +186,8 @@ def _losses(connection: duckdb.DuckDBPyConnection, window: Window, tables: tuple
     for cause, detail, events, since, until in connection.execute(query, bounds).fetchall():
         total += int(events)
         between = f"between {iso(since.replace(tzinfo=UTC))} and {iso(until.replace(tzinfo=UTC))}"
-        reasons.append(f"{int(events):,} events or values lost {between} ({cause}{f': {detail}' if detail else ''})")
+        what = f"{int(events):,} events or values lost" if events else "names may be missing"
+        reasons.append(f"{what} {between} ({cause}{f': {detail}' if detail else ''})")
     return total, reasons
 
 
@@ -191,6 +207,15 @@ def _scopes(inside: list[Span]) -> list[str]:
         return []
     named = "; ".join(sorted((scope or "the whole machine").replace("\n", ", ") for scope in scopes))
     return [f"the scope changed within the window: {named}"]
+
+
+def _unnamed(connection: duckdb.DuckDBPyConnection, window: Window) -> list[str]:
+    """Containers that no runtime named."""
+    query = """SELECT count(DISTINCT container) FROM process WHERE time >= ? AND time <= ?
+               AND container IS NOT NULL AND pod IS NULL AND container_name IS NULL"""
+    row = connection.execute(query, [window.since.replace(tzinfo=None), window.until.replace(tzinfo=None)]).fetchone()
+    number = int(row[0]) if row else 0
+    return [f"{number:,} containers have an id and no name (`firsthand ask unknown` lists them)"] if number else []
 
 
 def _left_out(inside: list[Span]) -> list[str]:

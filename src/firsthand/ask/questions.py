@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from firsthand.ask import privileged, processes, timeline, tree
+from firsthand.ask import pods, privileged, processes, timeline, tree, unknown
 from firsthand.ask.answer import Asked, Found
 
 
@@ -18,6 +18,7 @@ class Question:
     answer: Callable[[Asked], Found]
     needs: tuple[str, ...]
     arguments_matter: bool = False
+    names_matter: bool = False
 
 
 QUESTIONS: dict[str, Question] = {
@@ -28,14 +29,23 @@ QUESTIONS: dict[str, Question] = {
         processes.NEEDS,
     ),
     "process": Question("everything about one process", "EXEC_ID|PID", processes.process, processes.NEEDS),
-    "tree": Question("who started whom, with times, flags and ends", "[CONTAINER|EXEC_ID|PID]", tree.tree, tree.NEEDS),
+    "tree": Question(
+        "who started whom, with times, flags and ends", "[POD|CONTAINER|EXEC_ID|PID]", tree.tree, tree.NEEDS
+    ),
     "privileged": Question(
-        "containers that hold more capabilities than an ordinary one",
+        "pods that hold more capabilities than an ordinary one's",
         "",
         privileged.privileged,
         privileged.NEEDS,
+        names_matter=True,
     ),
+    "pods": Question("pods over time, with their addresses", "", pods.pods, pods.NEEDS, names_matter=True),
+    "containers": Question(
+        "containers over time, with image and digest", "[POD]", pods.containers, pods.NEEDS, names_matter=True
+    ),
+    "images": Question("images that ran, and where", "", pods.images, pods.NEEDS, names_matter=True),
+    "unknown": Question("containers with an id and no name", "", unknown.unknown, unknown.NEEDS),
     "timeline": Question(
-        "everything in the order in which it happened", "[CONTAINER|EXEC_ID|PID]", timeline.timeline, timeline.NEEDS
+        "everything in the order in which it happened", "[POD|CONTAINER|EXEC_ID|PID]", timeline.timeline, timeline.NEEDS
     ),
 }

@@ -47,6 +47,16 @@ def cell(value: Any) -> str:
     return printable(str(value))
 
 
+def place(row: dict[str, Any]) -> str:
+    """Where a row happened: pod/container by name, a container's name, the beginning of its id, or host. Harmless."""
+    if not row["container"]:
+        return "host"
+    name = row.get("container_name")
+    if row.get("pod"):
+        return printable(f"{row['pod']}/{name}" if name else str(row["pod"]))
+    return printable(str(name)) if name else str(row["container"])[:12]
+
+
 def plain(value: Any) -> Any:
     """A value as JSON takes it: times ISO with Z, bytes escaped, integers beyond 2^53 as text."""
     if isinstance(value, datetime):

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from firsthand.ask import subject
 from firsthand.ask.answer import Asked, Found
 from firsthand.ask.processes import identify
 
-NEEDS = ("process", "container")
-_COLUMNS = ["time", "table", "event", "container", "exec_id", "what", "detail"]
-_PROCESS = """SELECT time, ktime, 'process' AS "table", event, container, exec_id, exe AS what,
+NEEDS = ("process", "container", "pod")
+_COLUMNS = ["time", "table", "event", "pod", "container_name", "container", "exec_id", "what", "detail"]
+_PROCESS = """SELECT time, ktime, 'process' AS "table", event, pod, container_name, container, exec_id, exe AS what,
     CASE WHEN event = 'exit' THEN coalesce('code ' || exit_code, 'signal ' || exit_signal)
          ELSE coalesce(array_to_string(args, ' '), '') END AS detail FROM process WHERE """
-_CONTAINER = """SELECT time, ktime, 'container' AS "table", event, container, exec_id, cgroup_path AS what,
-    coalesce(runtime, '') AS detail FROM container WHERE """
-_LOSS = """SELECT time, ktime, 'loss' AS "table", cause AS event, container, NULL AS exec_id, detail AS what,
+_CONTAINER = """SELECT time, ktime, 'container' AS "table", event, pod, container_name, container, exec_id,
+    coalesce(cgroup_path, image) AS what, concat_ws(' ', runtime, kind, state) AS detail FROM container WHERE """
+_POD = """SELECT time, ktime, 'pod' AS "table", event, pod, NULL AS container_name, container, NULL AS exec_id,
+    array_to_string(addresses, ' ') AS what, concat_ws(' ', runtime, state, workload) AS detail FROM pod WHERE """
+_LOSS = """SELECT time, ktime, 'loss' AS "table", cause AS event, pod, NULL AS container_name, container, NULL AS exec_id, detail AS what,
     events || ' lost' AS detail FROM loss WHERE """
-_OBSERVER = """SELECT time, ktime, 'observer' AS "table", event, container, NULL AS exec_id, kernel AS what,
-    coalesce(scope, 'the whole machine') AS detail FROM observer WHERE """
+_OBSERVER = """SELECT time, ktime, 'observer' AS "table", event, pod, NULL AS container_name, container, NULL AS exec_id,
+    coalesce(kernel, settings) AS what, coalesce(scope, 'the whole machine') AS detail FROM observer WHERE """
 
 
 def timeline(asked: Asked) -> Found:
@@ -27,6 +30,9 @@ def timeline(asked: Asked) -> Found:
     plain, plain_bounds = asked.where(("event <> 'alive'", []))
     parts = [_PROCESS + where, _CONTAINER + where]
     values = [*bounds, *bounds]
+    if not parameters.startswith(" of process"):
+        parts.append(_POD + where.replace("container_name = ?", "? IS NULL"))
+        values += bounds
     if not narrow and not asked.filters.conditions:
         loss, loss_bounds = asked.where()
         parts += [_LOSS + loss, _OBSERVER + plain]
@@ -48,4 +54,4 @@ def _narrowed(asked: Asked) -> tuple[list[tuple[str, list[Any]]], str]:
         boot, tgid, start, _ = key.split(":")
         condition = "starts_with(boot, ?) AND exec_tgid = ? AND exec_start = ?"
         return [(condition, [boot, int(tgid), int(start)])], f" of process {key}"
-    return [("starts_with(coalesce(container, 'host'), ?)", [text])], f" of {text}"
+    return [subject.condition(text)], f" of {text}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from firsthand.ask import show
+from firsthand.ask import show, subject
 from firsthand.ask.answer import Asked, Found, cut
 from firsthand.ask.processes import identify
 
@@ -16,6 +16,8 @@ _COLUMNS = [
     "parent_exec_id",
     "time",
     "container",
+    "pod",
+    "container_name",
     "exe",
     "args",
     "uid",
@@ -27,7 +29,7 @@ _COLUMNS = [
 
 
 def tree(asked: Asked) -> Found:
-    """The process tree of a container, of a process, or of everything in the window."""
+    """The process tree of a pod, of a container, of a process, or of everything in the window."""
     images = _images(asked)
     children, roots = _shape(images)
     root = _root(asked, images)
@@ -62,9 +64,9 @@ def _images(asked: Asked) -> dict[str, dict[str, Any]]:
     """One entry for each image: from its exec, seen or fork row, with its end. Read once, joined in memory."""
     more: list[tuple[str, list[Any]]] = []
     if asked.arguments and not (":" in asked.arguments[0] or asked.arguments[0].isdigit()):
-        more = [("starts_with(coalesce(container, 'host'), ?)", [asked.arguments[0]])]
+        more = [subject.condition(asked.arguments[0])]
     where, parameters = asked.where(*more)
-    query = f"""SELECT exec_id, parent_exec_id, previous_exec_id, time, event, container, exe, args, uid, flag_names,
+    query = f"""SELECT exec_id, parent_exec_id, previous_exec_id, time, event, container, pod, container_name, exe, args, uid, flag_names,
                 exit_code, exit_signal, boot, exec_tgid, exec_start FROM process WHERE {where} ORDER BY ktime LIMIT ?"""  # noqa: S608
     found: dict[str, dict[str, Any]] = {}
     for row in asked.rows(query, [*parameters, _MOST]):
@@ -112,7 +114,7 @@ def _line(row: dict[str, Any]) -> str:
     words.append(show.arguments((row["args"] or [])[1:]))
     words.append(f"[{row['exec_tgid']}]")
     if row["container"]:
-        words.append(row["container"][:12])
+        words.append(show.place(row))
     if row["flag_names"]:
         words.append(row["flag_names"])
     if row["ended"]:

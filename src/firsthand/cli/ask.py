@@ -27,7 +27,7 @@ _INCOMPLETE, _ROWS = 3, 4
 @click.option("--until", help="As --since; now, or the history's end, by default.")
 @click.option("-n", "--namespace", help="Only this Kubernetes namespace.")
 @click.option("--pod", help="Only this pod, by name or uid.")
-@click.option("-l", "--selector", help="Only pods with these labels (not recorded by this version).")
+@click.option("-l", "--selector", help="Only pods with these labels, as kubectl takes them: app=web,tier!=test.")
 @click.option("--node", help="Only this machine.")
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="At most so many rows.")
 @click.option("--could", is_flag=True, help="privileged: also containers that could be granted more than they hold.")
@@ -46,7 +46,7 @@ def command(question: str | None, arguments: tuple[str, ...], **given: Any) -> i
 
     if question is None:
         for name, known in QUESTIONS.items():
-            click.echo(f"{name:<11} {known.usage:<24} {known.doc}")
+            click.echo(f"{name:<11} {known.usage:<28} {known.doc}")
         return 0
     if question not in QUESTIONS:
         raise UsageError(f"no question {question!r}; there are {', '.join(QUESTIONS)}")
@@ -71,10 +71,8 @@ def _answer(name: str, question: Question, arguments: list[str], given: dict[str
             _hooks(),
             node=given["node"],
             arguments_matter=matter,
+            names_matter=question.names_matter or asked.filters.by_name,
         )
-    if given["selector"]:
-        judged.reasons.append("labels are not recorded by this version: --selector could not be applied")
-        judged.complete = False
     sentence = _sentence(found, judged)
     _print(name, sentence, found, judged, asked.window, "json" if given["as_json"] else given["output"])
     if given["require_complete"] and not judged.complete:
@@ -91,7 +89,7 @@ def _hooks() -> dict[str, str]:
 
 def _asked(connection: Any, spans: list[Span], arguments: list[str], given: dict[str, Any], now: datetime) -> Asked:
     from firsthand import settings
-    from firsthand.ask import completeness
+    from firsthand.ask import completeness, selector
     from firsthand.ask.answer import Asked, Filters, Window
     from firsthand.errors import UsageError
     from firsthand.schema import capability
@@ -101,9 +99,13 @@ def _asked(connection: Any, spans: list[Span], arguments: list[str], given: dict
     until = options.moment(given["until"], now) if given["until"] else now if given["since"] else whole.until
     if since > until:
         raise UsageError(f"the window ends before it begins: --since {since.isoformat()}, --until {until.isoformat()}")
-    filters = Filters(given["namespace"], given["pod"], given["selector"], given["node"])
+    chosen = selector.choose(connection, given["selector"]) if given["selector"] else None
+    filters = Filters(given["namespace"], given["pod"], chosen, given["node"])
     ordinary = capability.bits(settings.load().ordinary_capabilities)
-    return Asked(connection, Window(since, until), arguments, filters, given["limit"], ordinary, given["could"])
+    session = completeness.session_began(spans, since)
+    return Asked(
+        connection, Window(since, until), arguments, filters, given["limit"], ordinary, given["could"], session
+    )
 
 
 def _sentence(found: Found, judged: Completeness) -> str:

@@ -20,7 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from firsthand.ask import show
+from firsthand.history import place
+from firsthand.history.connection import History
 from firsthand.history.follow import Follower
+from firsthand.history.names import Names
 from firsthand.schema import capability
 
 #: Columns that a line is made of.
@@ -30,6 +33,11 @@ COLUMNS = (
     "container",
     "pod",
     "namespace",
+    "workload",
+    "workload_source",
+    "image",
+    "container_name",
+    "pod_uid",
     "parent_name",
     "exe",
     "script_raw",
@@ -72,13 +80,14 @@ class Choice:
 
     def takes(self, row: dict[str, Any], line: str) -> bool:
         """Whether a row and its line are wanted."""
-        if self.container and not (row["container"] or _HOST).startswith(self.container):
+        names = ((row["container"] or _HOST)[: len(self.container)], row["container_name"]) if self.container else ()
+        if self.container and self.container not in names:
             return False
         if self.flags and not self.flags & set(row["shown_flags"]):
             return False
         if self.namespace and row["namespace"] != self.namespace:
             return False
-        if self.pod and row["pod"] != self.pod:
+        if self.pod and self.pod not in (row["pod"], row["pod_uid"]):
             return False
         return all(word in line for word in self.words)
 
@@ -86,6 +95,39 @@ class Choice:
     def everything(self) -> bool:
         """Nothing is left out."""
         return not (self.words or self.container or self.flags or self.namespace or self.pod)
+
+
+class Known:
+    """The names that are known by now, from the follower's log and, with `past`, from the history before it."""
+
+    def __init__(self, history: Path, *, past: bool = False) -> None:
+        self.names = Names()
+        self._follower = Follower(history, ("container", "pod"), folder=place.NAMES, from_now=False)
+        if past:
+            self._recall(history)
+
+    def _recall(self, history: Path) -> None:
+        found = History(history)
+        if not found.exists:
+            return
+        with found.connection() as connection:
+            for table in ("container", "pod"):
+                query = f"SELECT * FROM {table} WHERE event IN ('named', 'gone') AND time > now()::TIMESTAMP - INTERVAL 2 DAY"  # noqa: S608
+                rows = connection.execute(query).to_arrow_table()
+                self.names.learn(table, rows)
+
+    def look(self) -> None:
+        """Learn what was told since the last look."""
+        for table, rows in self._follower.poll(0):
+            self.names.learn(table, rows)
+
+    def named(self, rows: pa.Table) -> pa.Table:
+        """Rows with the names in them."""
+        return self.names.freeze(rows)
+
+    def close(self) -> None:
+        """Let go of the log."""
+        self._follower.close()
 
 
 class Live:
@@ -97,12 +139,15 @@ class Live:
         self.choice, self.form, self.fold = choice, form, fold
         self.ordinary = capability.bits(ordinary)
         self.follower = Follower(history, ("process",))
+        self.known = Known(history)
         self._second, self._shown = 0.0, 0
         self._folded: Counter[str] = Counter()
 
     def show(self, wait: float) -> None:
         """Print what has become durable within `wait` seconds."""
-        for _, table in self.follower.poll(wait):
+        found = self.follower.poll(wait)
+        self.known.look()
+        for _, table in found:
             self._table(table)
         self._unfold(time.monotonic())
         sys.stdout.flush()
@@ -117,7 +162,7 @@ class Live:
             self._rows(part)
 
     def _rows(self, part: pa.Table) -> None:
-        for row in part.to_pylist():
+        for row in self.known.named(part).to_pylist():
             line = describe(row, self.ordinary, self.form)
             if self.choice.takes(row, line):
                 self._line(row, line)
@@ -146,8 +191,11 @@ class Live:
 
     def close(self) -> None:
         """Show the rest and let go."""
-        for _, table in self.follower.poll(0):
+        found = self.follower.poll(0)
+        self.known.look()
+        for _, table in found:
             self._table(table)
+        self.known.close()
         self._unfold(self._second + 1.0)
         sys.stdout.flush()
         self.follower.close()
@@ -177,7 +225,7 @@ def describe(row: dict[str, Any], ordinary: int, form: str = "compact") -> str:
     row["shown_flags"] = flags_of(row, ordinary)
     if form == "jsonl":
         return json.dumps(show.plain(row))
-    where = row["container"][:12] if row["container"] else _HOST
+    where = show.place(row)
     rest = show.arguments((row["args"] or [])[1:])
     words = [f"{show.printable(row['parent_name'] or '?')} > {show.printable(row['exe'] or '?')}", rest]
     words += [f"({user(row['euid'])})", " ".join(row["shown_flags"])]

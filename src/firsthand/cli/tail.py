@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ def command(
 ) -> None:
     """Follow what is being recorded, by reading the history: at no cost to the observer. Ctrl-C ends it."""
     from firsthand import settings
-    from firsthand.cli.live import Choice
+    from firsthand.cli.live import Choice, Known
     from firsthand.errors import UsageError
+    from firsthand.history import place as _place
     from firsthand.history.follow import Follower
     from firsthand.schema import capability
     from firsthand.schema.tables import TABLES
@@ -41,11 +43,20 @@ def command(
         raise UsageError(f"no table {table!r}; there are {', '.join(TABLES)}")
     choice = Choice(container=container, namespace=namespace, pod=pod)
     ordinary = capability.bits(settings.load().ordinary_capabilities)
-    with Follower(options.place(history), (table,), from_now=not from_start) as follower:
+    folders = [_place.NAMES, _place.LOG] if table in ("container", "observer", "loss") else [_place.LOG]
+    if table == "pod":
+        folders = [_place.NAMES]
+    known = Known(options.place(history), past=True)
+    with ExitStack() as stack:
+        opened = [Follower(options.place(history), (table,), from_now=not from_start, folder=one) for one in folders]
+        follower = [stack.enter_context(one) for one in opened][-1]
         missed = 0
         while True:
-            for _, found in follower.poll(1.0):
-                _print(found.to_pylist(), choice, ordinary, output)
+            found = follower.poll(0.25 if len(opened) > 1 else 1.0)
+            found += [one for other in opened[:-1] for one in other.poll(0)]
+            known.look()
+            for _, rows in found:
+                _print(known.named(rows).to_pylist(), choice, ordinary, output)
             if follower.missed > missed:
                 missed = follower.missed
                 print(
@@ -71,7 +82,7 @@ def _line(row: dict[str, Any], ordinary: int, output: str) -> str:
         return json.dumps(show.plain({key: value for key, value in row.items() if value is not None}))
     if row.get("event") == "exec":
         return live.describe(row, ordinary)
-    where = row["container"][:12] if row["container"] else "host"
+    where = show.place(row)
     rest = {k: v for k, v in row.items() if v is not None and k in _TELLING}
     words = " ".join(f"{key}={show.cell(value)}" for key, value in rest.items())
     return f"{row['time']:%H:%M:%S.%f}"[:12] + f" {where:<12} {words}"
@@ -79,6 +90,12 @@ def _line(row: dict[str, Any], ordinary: int, output: str) -> str:
 
 _TELLING = (
     "event",
+    "kind",
+    "state",
+    "addresses",
+    "workload",
+    "image",
+    "settings",
     "exe",
     "pid",
     "exit_code",

@@ -136,7 +136,7 @@ class Book:
     def _kinds(self, entry: Entry) -> set[str]:
         """Tell init containers: those that ended before another one of the pod was made, or that the pod's spec names so."""
         sandbox = entry.container.sandbox
-        members = [self._entries[key].container for key in self._inside.get(sandbox or "", ())]
+        members = [self._entries[key].container for key in self._inside.get(sandbox or "", {entry.container.id})]
         named = _init_names(self._pod(entry))
         changed: set[str] = set()
         for facts in members:

@@ -205,9 +205,20 @@ def test_exit_codes(history: Path, tmp_path: Path) -> None:
 
 
 def test_labels_are_not_ignored(history: Path) -> None:
-    """A selector that cannot be applied makes the answer incomplete."""
+    """Nothing has the label; containers without a name could, so the answer is not complete; a wrong selector is said."""
     found = _json(history, "processes", "-l", "app=web")
-    assert not found["completeness"]["complete"] and "labels" in found["completeness"]["reasons"][-1]
+    assert found["rows"] == [] and not found["completeness"]["complete"]
+    assert "2 containers have an id and no name" in found["completeness"]["reasons"][-1]
+    wrong = _firsthand(history, "ask", "processes", "-l", "app=(web")
+    assert wrong.returncode == 2 and "KEY in (A,B)" in wrong.stderr
+
+
+def test_status_counts_containers_without_a_name(history: Path) -> None:
+    """For people and for programs; no runtime was followed here."""
+    found = json.loads(_firsthand(history, "status", "--json").stdout)
+    assert found["containers"]["seen"] == found["containers"]["named"] + found["containers"]["unnamed"]
+    assert found["runtimes"] == [] and found["observers"][0]["recorded"] is not None
+    assert "none was followed" in _firsthand(history, "status").stdout
 
 
 def test_terminal_escapes_never_reach_the_terminal(history: Path) -> None:
