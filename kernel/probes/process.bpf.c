@@ -117,14 +117,13 @@ static __always_inline bool is_entered(struct process_exec *exec, struct task_st
 
 /*
  * A runtime's init (runc, crun) is moved into the container's cgroup, may execute a sealed copy of itself there, and last
- * executes the container's program: that is neither outside every mount tree nor in memory nor in the host's mounts.
+ * executes the container's program: that is neither outside every mount tree nor in memory nor an unlinked copy.
  */
 static __always_inline void end_of_setup(struct process_exec *exec, struct process_memory *memory)
 {
 	if (!memory || !memory->brought_in)
 		return;
-	if (exec->context.flags & (PROCESS_DETACHED | PROCESS_MEMFD) ||
-	    exec->context.host_namespaces & NAMESPACE_MOUNT)
+	if (exec->context.flags & (PROCESS_DETACHED | PROCESS_MEMFD | PROCESS_DELETED))
 		return;
 	memory->brought_in = 0;
 	exec->context.flags &= ~(__u64)PROCESS_RUNTIME;

@@ -135,12 +135,15 @@ class Asker(threading.Thread):
             self._runtime = runtimes.of(self.socket)
         try:
             version = self._runtime.connect()
+            threading.Thread(target=self._hear, args=(self._runtime,), name=f"hear {self.socket}", daemon=True).start()
+            listed = self._runtime.listed()  # after the events: what comes between the two is in both
         except RuntimeGoneError as error:
             self._lost(str(error))
             return
-        self._reached, self._next_full = True, 0.0
+        self._reached, self._next_full = True, time.monotonic() + FULL
         self.out.put(Reached(self.socket, self._runtime.name, version, self._heard))
-        threading.Thread(target=self._hear, args=(self._runtime,), name=f"hear {self.socket}", daemon=True).start()
+        self.out.put(Told(self.socket, self._runtime.name, listed=listed))
+        self._heard = time.time()
 
     def _hear(self, runtime: Runtime) -> None:
         """Events; what they name is asked for at once, before its cgroup exists."""

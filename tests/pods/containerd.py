@@ -28,7 +28,7 @@ AS_NOBODY = "docker.io/firsthand/nobody:latest"
 READY_WITHIN = 60.0
 PAUSE = "docker.io/firsthand/pause:latest"
 #: Pods' addresses; the bridge is the test's own.
-SUBNET = "10.213.77.0/24"
+SUBNET = "10.213.77.0/26"
 #: Where containerd's shims keep their sockets, whatever its configuration (runtime/v2/shim/util_unix.go), and libcni its cache.
 _PLACES = (Path("/run/containerd"), Path("/var/lib/cni"))
 _CONFIG = """version = 2

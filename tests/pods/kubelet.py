@@ -127,6 +127,16 @@ class Kubelet:
         """Connect anew, to a runtime that was started again."""
         self._channel.close()
         self._connect()
+        deadline = time.monotonic() + 60
+        while not self._ready():
+            assert time.monotonic() < deadline, "CRI does not get ready"
+
+    def _ready(self) -> bool:
+        try:
+            self.call("ListPodSandbox", "Empty")
+        except grpc.RpcError:  # it answers before it has read its state
+            return False
+        return True
 
     def call(self, method: str, answer: str, **fields: Any) -> Any:
         """One call of CRI."""

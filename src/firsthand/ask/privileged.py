@@ -99,8 +99,9 @@ def _join(unit: dict[str, Any], row: dict[str, Any]) -> None:
             unit["privileged"] = bool(unit["privileged"]) or row["privileged"]
         if row["cap_declared"] is not None:
             unit["declared"] = (unit["declared"] or 0) | row["cap_declared"]
-    for name in ("granted", "permitted", "effective"):
-        unit[name] |= row[name]
+    if row["kind"] != "sandbox" or row["binaries"]:  # the pause process's sets say nothing of the pod's containers
+        for name in ("granted", "permitted", "effective"):
+            unit[name] |= row[name]
     unit["binaries"] |= set(row["binaries"] or ())
     unit["host"] |= {kind for kind, name in _NAMESPACES.items() if name and row[name]}
     unit["host_mounts"] |= {one for one in row["mounts"] or () if not one.startswith(_USUAL)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -72,6 +73,8 @@ class Book:
             entry.pod = _merged(known.pod, told.pod) if known.pod and told.pod else told.pod or known.pod
             entry.whole = told.whole or known.whole
             entry.socket, entry.runtime = known.socket, known.runtime
+        if entry.pod is not None and entry.pod.state == "not_ready" and entry.container.finished is None:
+            entry.container.finished = time.time_ns() // 1000  # CRI does not tell when a sandbox stopped
         self._digest(entry)
         if known is not None and (known.container, known.pod) == (entry.container, entry.pod):
             known.whole = entry.whole
@@ -97,13 +100,15 @@ class Book:
             entry.pod.state = "ready" if told.what == "started" else "not_ready"
         return list(self._rows(entry))
 
-    def gone(self, identity: str, time: int) -> list[Row]:
+    def gone(self, identity: str, moment: int) -> list[Row]:
         """A container that its runtime does not have any more: its last rows, with the end of their span (microseconds)."""
         entry = self._entries.pop(identity, None)
         if entry is None:
             return []
         sandbox = entry.container.sandbox
-        rows = [(table, {**row, "event": "gone", "until": time}) for table, row in self._rows(entry)]
+        rows = [
+            (table, {**row, "event": "gone", "until": row.get("until") or moment}) for table, row in self._rows(entry)
+        ]
         if sandbox in self._inside and sandbox is not None:
             self._inside[sandbox].discard(identity)
             if not self._inside[sandbox]:
@@ -171,7 +176,9 @@ class Book:
     def _pod_row(self, entry: Entry, pod: PodFacts, owner: Workload | None) -> dict[str, object]:
         row = _common(entry, pod, owner)
         row |= {name: getattr(pod, name) for name in ("state", "host_pid", "host_network", "host_ipc", "addresses")}
-        return row | {"since": pod.created} | self._words(pod.labels, pod.annotations)
+        # A sandbox that has stopped gives its addresses back, though its runtime remembers it for longer.
+        until = entry.container.finished if pod.state == "not_ready" else None
+        return row | {"since": pod.created, "until": until} | self._words(pod.labels, pod.annotations)
 
     def _words(self, labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, object]:
         """Labels and the wanted annotations, within their bounds."""

@@ -90,12 +90,14 @@ class Cri:
 
     def sandbox(self, identity: str) -> Found | None:
         """A pod's sandbox, with its addresses."""
-        request = m.PodSandboxStatusRequest(pod_sandbox_id=identity)
+        request = m.PodSandboxStatusRequest(pod_sandbox_id=identity, verbose=True)
         answer = self._known("PodSandboxStatus", request, m.PodSandboxStatusResponse)
         if answer is None:
             return None
         pod = _pod(answer.status)
-        return Found(container=sandbox_container(pod), pod=pod)
+        facts = sandbox_container(pod)
+        facts.image = text(_information(answer.info).get("image"))
+        return Found(container=facts, pod=pod)
 
     def events(self) -> Iterator[Happened]:
         """GetContainerEvents, where the runtime has it (CRI-O 1.26, containerd 1.7)."""
@@ -124,7 +126,7 @@ class Cri:
         try:
             return self._method(method, answer)(request, timeout=PATIENCE, metadata=metadata)
         except grpc.RpcError as error:
-            if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN):
+            if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED):
                 return None
             raise self._gone(error) from error
         except ValueError as error:
