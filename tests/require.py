@@ -1,5 +1,5 @@
 """The only place that may skip a test. Each function prints why; under FIRSTHAND_REQUIRE=all (or a comma separated list of its
-words: root, btf, bpf, containerd, qemu, kernels) a missing thing fails the test instead."""
+words: root, btf, bpf, containerd, docker, podman, qemu, kernels) a missing thing fails the test instead."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 _SHARED = Path(__file__).parents[2] / "shared" / "data"
+#: Where Debian puts the plugins of containernetworking-plugins.
+_CNI = Path("/usr/lib/cni")
 _BTF = Path("/sys/kernel/btf/vmlinux")
 #: Debian keeps runc and others outside of an ordinary user's path.
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
@@ -55,6 +57,21 @@ def containerd() -> None:
     programs("containerd", "containerd", "ctr", "runc", "busybox")
     if not _static(Path(shutil.which("busybox", path=_PATH) or "")):
         _lacking("busybox is not static: install busybox-static", "containerd")
+
+
+def pods() -> None:
+    """What `containerd` wants, and the plugins that give pods their network."""
+    containerd()
+    absent = [name for name in ("bridge", "host-local", "loopback") if not (_CNI / name).exists()]
+    if absent:
+        _lacking(f"not in {_CNI}: {', '.join(absent)}; install containernetworking-plugins", "containerd")
+
+
+def engine(kind: str) -> None:
+    """Root and the daemon of `docker` or `podman`."""
+    root(kind)
+    programs(kind, *{"docker": ("dockerd", "runc"), "podman": ("podman", "runc", "conmon")}[kind])
+    programs(kind, "busybox")
 
 
 def _static(binary: Path) -> bool:

@@ -28,11 +28,15 @@ class Scene:
         self.observed = Observed(history, [engine.cgroup.path], "--runtime", f"{engine.kind}:{engine.socket}")
         with self.observed:
             self.plain = engine.run("plain", "/bin/sleep", "601", labels=LABELS)
-            self.admin = engine.run("admin", "/bin/sleep", "602", CapAdd=["NET_ADMIN"], PidMode="host", Binds=["/var/tmp:/host:ro"])
+            self.admin = engine.run(
+                "admin", "/bin/sleep", "602", CapAdd=["NET_ADMIN"], PidMode="host", Binds=["/var/tmp:/host:ro"]
+            )
             self.short = engine.run("short", "/bin/sleep", "0.05")
             engine.wait(self.short)
             engine.remove(self.short)
-            while not self.observed.rows(f"SELECT 1 FROM container WHERE event = 'gone' AND container = '{self.short}'"):
+            while not self.observed.rows(
+                f"SELECT 1 FROM container WHERE event = 'gone' AND container = '{self.short}'"
+            ):
                 assert self.observed.process.poll() is None
 
     def ask(self, *words: str) -> list[dict[str, Any]]:
@@ -56,7 +60,9 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_every_row_of_a_container_is_named(scene: Scene) -> None:
     """By the engine's name for it, with its image, from the first process on, and one that lived for 50 ms."""
     truth = {scene.early: "early", scene.plain: "plain", scene.admin: "admin", scene.short: "short"}
-    rows = scene.observed.rows("SELECT DISTINCT container, container_name, image FROM process WHERE container IS NOT NULL")
+    rows = scene.observed.rows(
+        "SELECT DISTINCT container, container_name, image FROM process WHERE container IS NOT NULL"
+    )
     assert {row["container"]: row["container_name"] for row in rows} == truth
     assert {row["image"] for row in rows} == {IMAGE}
     assert scene.ask("unknown") == []
@@ -71,7 +77,9 @@ def test_containers_over_time(scene: Scene) -> None:
     assert rows["plain"]["workload"] == "shop/Service/db" and rows["early"]["workload"] is None
     assert {row["state"] for name, row in rows.items() if name != "short"} == {"running"}
     assert all(row["image_digest"].startswith("sha256:") for row in rows.values())
-    assert [row["container_name"] for row in scene.ask("containers", "-l", "com.docker.compose.service=db")] == ["plain"]
+    assert [row["container_name"] for row in scene.ask("containers", "-l", "com.docker.compose.service=db")] == [
+        "plain"
+    ]
 
 
 def test_privileged_names_exactly_the_privileged(scene: Scene) -> None:

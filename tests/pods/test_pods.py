@@ -113,7 +113,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def cri() -> Iterator[Containerd]:
     """A containerd with CRI, in a cgroup of its own."""
-    require.containerd()
+    require.pods()
     require.bpf()
     folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
     with TestCgroup() as cgroup, Containerd(cgroup, folder, cri=True) as running:
