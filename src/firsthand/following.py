@@ -21,6 +21,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from firsthand import __version__, rights
 from firsthand.errors import FirsthandError, HistoryError, RuntimeGoneError
 from firsthand.history import place
 from firsthand.history.chunk import Chunk
-from firsthand.history.ipc import texts
+from firsthand.history.ipc import columns_of
 from firsthand.history.log import Cursor, LogWriter
 from firsthand.identity import runtimes
 from firsthand.identity.book import Book
@@ -36,17 +37,20 @@ from firsthand.identity.container import parse
 from firsthand.identity.runtimes.facts import Found, Happened, Listed, Runtime
 from firsthand.wire.batch import Batch
 
-#: Seconds between two looks at the log.
-LOOK = 0.05
+#: Seconds between two looks at the log and at what the runtimes said.
+LOOK = 0.1
 #: Seconds between full lists, and between attempts to reach a runtime that is gone.
 FULL, AGAIN = 10.0, 1.0
 #: Seconds after which an id that its runtime does not know is asked for again; from then on the full list finds it.
 RETRIES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 2.0, 4.0)
-#: Rows are gathered for so long before they are written.
+#: Seconds after which a sandbox is asked for again that was not ready.
+UNREADY = (0.06, 0.12, 0.25, 0.5, 1.0, 2.0)
+#: Rows are gathered for so long before they are written: a commit costs as much as ten rows.
 GATHER = 0.1
 #: Questions that wait for one runtime at most; the oldest goes, and the full list asks it again.
 MOST_QUESTIONS = 16_384
 _ONE_DAY = 86_400
+_EPOCH = datetime(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -98,16 +102,16 @@ class Asker(threading.Thread):
         self.path = Path(runtimes.path_of(socket))
         self.out = out
         self._runtime: Runtime | None = None
-        self.questions: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.questions: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
         self._later: list[tuple[float, int, str]] = []
         self._reached = False
         self._heard: float | None = None
         self._next_full = 0.0
 
-    def ask(self, identity: str) -> None:
-        """Ask for an id soon."""
+    def ask(self, identity: str, *, once: bool = False) -> None:
+        """Ask for an id soon; `once`: not again where the runtime does not know it."""
         if self.questions.qsize() < MOST_QUESTIONS:
-            self.questions.put(identity)
+            self.questions.put((identity, len(RETRIES) if once else 0))
 
     def stop(self) -> None:
         """End after the call in flight."""
@@ -118,13 +122,13 @@ class Asker(threading.Thread):
         while True:
             if not self._reached:
                 self._connect()
-            identity = self._next_question()
-            if identity is None:
+            question = self._next_question()
+            if question is None:
                 if self._runtime is not None:
                     self._runtime.close()
                 return
             try:
-                self._work(identity)
+                self._work(*question)
             except RuntimeGoneError as error:
                 self._lost(str(error))
 
@@ -149,30 +153,32 @@ class Asker(threading.Thread):
         """Events; what they name is asked for at once, before its cgroup exists."""
         with contextlib.suppress(RuntimeGoneError):
             for happened in runtime.events():
+                if happened.what == "created":
+                    self.ask(happened.id)  # at once: it may be gone in a moment
                 self.out.put(Told(self.socket, runtime.name, happened.id, happened=happened))
 
-    def _next_question(self) -> str | None:
-        """The next id; "" where it is time for something else; None at the end."""
+    def _next_question(self) -> tuple[str, int] | None:
+        """The next id and its attempt; "" where it is time for something else; None at the end."""
         now = time.monotonic()
         due = [self._next_full if self._reached else now + AGAIN]
         due += [self._later[0][0]] if self._later and self._reached else []
         try:
             return self.questions.get(timeout=max(0.0, min(due) - now))
         except queue.Empty:
-            return ""
+            return "", 0
 
-    def _work(self, identity: str) -> None:
+    def _work(self, identity: str, attempt: int) -> None:
         runtime = self._runtime
         if not self._reached or runtime is None:
             if identity:  # asked again when it is reached
-                self._put_off(identity, 0, AGAIN)
+                self._put_off(identity, attempt, AGAIN)
             return
         now = time.monotonic()
         if identity:
-            self._ask(runtime, identity, 0)
+            self._ask(runtime, identity, attempt)
         while self._later and self._later[0][0] <= now:
-            _, attempt, late = heapq.heappop(self._later)
-            self._ask(runtime, late, attempt)
+            _, number, late = heapq.heappop(self._later)
+            self._ask(runtime, late, number)
         if now >= self._next_full:
             listed = runtime.listed()
             self._heard = time.time()
@@ -188,6 +194,10 @@ class Asker(threading.Thread):
         self._heard = time.time()
         if found is not None:
             self.out.put(Told(self.socket, runtime.name, identity, found))
+            if (
+                found.pod is not None and not found.whole and attempt < len(UNREADY)
+            ):  # a sandbox before it has its address
+                self._put_off(identity, attempt + 1, UNREADY[attempt])
         elif attempt < len(RETRIES):
             self._put_off(identity, attempt + 1, RETRIES[attempt])
 
@@ -205,16 +215,17 @@ class Asker(threading.Thread):
 
 @dataclass
 class Rows:
-    """Rows that wait to be written together, by table."""
+    """Rows that wait to be written together, by table. A row of an id is whole, so the next one of that id stands for it."""
 
-    tables: dict[str, list[dict[str, object]]] = field(default_factory=dict)
+    tables: dict[str, dict[object, dict[str, object]]] = field(default_factory=dict)
     since: float = 0.0
 
     def add(self, table: str, row: dict[str, object]) -> None:
         """One more."""
         if not self.tables:
             self.since = time.monotonic()
-        self.tables.setdefault(table, []).append(row)
+        waiting = self.tables.setdefault(table, {})
+        waiting[row.get("container") or len(waiting)] = row
 
 
 class Follower:
@@ -230,6 +241,8 @@ class Follower:
         self.rows = Rows()
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._pending: OrderedDict[str, list[tuple[str, dict[str, object]]]] = OrderedDict()
+        self._removed: OrderedDict[str, int] = OrderedDict()
+        self._over: OrderedDict[str, int] = OrderedDict()
         self._day = 0
 
     def open(self) -> None:
@@ -242,13 +255,12 @@ class Follower:
 
     def run(self, stops: Sequence[int]) -> None:
         """Until one of the descriptors is readable."""
-        while not select.select(stops, [], [], 0)[0]:
-            self.turn(LOOK)
+        while not select.select(stops, [], [], LOOK)[0]:
+            self.turn()
 
-    def turn(self, wait: float) -> None:
-        """What the runtimes said within `wait` seconds, and new cgroups of the log."""
+    def turn(self) -> None:
+        """What the runtimes said meanwhile, and new cgroups of the log."""
         with contextlib.suppress(queue.Empty):
-            self._take(self.out.get(timeout=wait))
             while True:
                 self._take(self.out.get_nowait())
         self._read_log()
@@ -262,7 +274,7 @@ class Follower:
         if not tables:
             return
         try:
-            self.log.append([Batch.from_rows(table, rows) for table, rows in tables.items()], [])
+            self.log.append([Batch.from_rows(table, list(rows.values())) for table, rows in tables.items()], [])
         except HistoryError as error:
             print(f"follower: {error}", file=sys.stderr, flush=True)
             self.rows.since = time.monotonic() + AGAIN
@@ -276,7 +288,7 @@ class Follower:
         self._read_log()
         for asker in self.askers.values():
             asker.join(AGAIN)
-        self.turn(0)
+        self.turn()
         self.write()
         self.cursor.close()
         self.log.close()
@@ -329,16 +341,23 @@ class Follower:
         assert happened is not None
         if happened.what == "removed":
             self._write(self.book.gone(happened.id, happened.time))
-        elif happened.what == "created" or not self.book.knows(happened.id):
-            self.askers[message.socket].ask(happened.id)
+            self._removed[happened.id] = happened.time
+            while len(self._removed) > MOST_QUESTIONS:
+                self._removed.popitem(last=False)
+        elif not self.book.knows(happened.id):
+            if happened.what != "created":
+                self.askers[message.socket].ask(happened.id)
         else:
             self._write(self.book.happened(happened))
-            if self.book.lacks(happened.id):
-                self.askers[message.socket].ask(happened.id)
 
     def _found(self, message: Told) -> None:
         assert message.found is not None
         self._write(self.book.found(message.socket, message.runtime, message.found))
+        if message.id in self._over:
+            self._write(self.book.happened(Happened(message.id, "exited", self._over.pop(message.id))))
+        if message.id in self._removed:  # what was asked of it was answered after its end
+            self._write(self.book.gone(message.id, self._removed.pop(message.id)))
+            return
         missing = self.book.missing_sandbox(message.id)
         if missing:
             self.askers[message.socket].ask(missing)
@@ -378,10 +397,24 @@ class Follower:
 
     def _read_log(self) -> None:
         while (chunk := self._next_chunk()) is not None:
-            for path in _cgroups(chunk):
+            for event, path, moment in _cgroups(chunk):
                 container = parse(path).container
-                if container is not None and container not in self._seen:
+                if container is None:
+                    continue
+                if event != "remove":
                     self._new(container)
+                elif container in path.rpartition("/")[2]:  # its own cgroup, not one that it made inside
+                    self._ended(container, moment)
+
+    def _ended(self, container: str, moment: int) -> None:
+        """The kernel says that nothing is left of it; its runtime may say how it ended."""
+        if self.book.knows(container):
+            self._write(self.book.happened(Happened(container, "exited", moment)))
+            self.askers[self.book.socket_of(container)].ask(container, once=True)
+        else:
+            self._over[container] = moment
+            while len(self._over) > MOST_QUESTIONS:
+                self._over.popitem(last=False)
 
     def _next_chunk(self) -> Chunk | None:
         try:
@@ -390,6 +423,8 @@ class Follower:
             return None  # the keeper tells damage; what it hid, the full list finds
 
     def _new(self, container: str) -> None:
+        if container in self._seen:
+            return
         self._seen[container] = None
         while len(self._seen) > MOST_QUESTIONS:
             self._seen.popitem(last=False)
@@ -401,14 +436,13 @@ class Follower:
             asker.ask(container)
 
 
-def _cgroups(chunk: Chunk) -> Iterable[str]:
-    """Paths of cgroups that a chunk tells to be new."""
+def _cgroups(chunk: Chunk) -> Iterable[tuple[str, str, int]]:
+    """What a chunk tells of cgroups: event, path, and time in microseconds."""
     for name, stream in chunk.streams():
         if name == "container":
-            columns = texts(stream, ("event", "cgroup_path"))
-            for event, path in zip(columns["event"], columns["cgroup_path"], strict=True):
-                if event in ("create", "seen", "move") and path:
-                    yield path
+            for event, path, moment in zip(*columns_of(stream, ("event", "cgroup_path", "time")).values(), strict=True):
+                if event and path and moment:
+                    yield event, path.rstrip("/"), (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def main(arguments: list[str]) -> int:

@@ -7,7 +7,9 @@ from typing import Any
 from firsthand.ask import subject
 from firsthand.ask.answer import Asked, Found, cut
 
-NEEDS = ("container", "pod")
+NEEDS = ("container", "pod", "process")
+#: The end of a span as the newest row tells it: null where that says that it goes on.
+_UNTIL = "nullif(arg_max(coalesce(until, TIMESTAMP 'infinity'), time), TIMESTAMP 'infinity')"
 _TELLING = ("event IN ('named', 'gone')", list[Any]())
 _PODS = ["namespace", "pod", "workload", "state", "since", "until", "addresses", "containers", "host"]
 _PODS_WIDE = ["node", "runtime", "workload_source", "labels", "pod_uid"]
@@ -76,7 +78,7 @@ def pods(asked: Asked) -> Found:
     where, parameters = asked.existing(_TELLING)
     words = ("pod", "namespace", "workload", "workload_source", "runtime", "state", "addresses", "labels")
     hosts = ("host_pid", "host_network", "host_ipc")
-    query = f"""WITH sandboxes AS (SELECT node, pod_uid, container, max(time) AS time, min(since) AS since, max(until) AS until,
+    query = f"""WITH sandboxes AS (SELECT node, pod_uid, container, max(time) AS time, min(since) AS since, {_UNTIL} AS until,
             {last(*words, *hosts)} FROM pod WHERE {where} GROUP BY node, pod_uid, container),
         inside AS (SELECT node, pod_uid, list_sort(list(DISTINCT container_name)) AS containers FROM container
             WHERE {where} AND container_name IS NOT NULL GROUP BY node, pod_uid)
@@ -94,13 +96,21 @@ def pods(asked: Asked) -> Found:
 
 
 def containers(asked: Asked) -> Found:
-    """One row for each container, sandboxes apart; with an argument those of one pod or of that name."""
+    """One row for each container, sandboxes apart; with an argument those of one pod or of that name.
+
+    One that its runtime forgot before it told the exit code has the kernel's: that of process 1 of its pid namespace.
+    """
     narrow = [subject.condition(asked.arguments[0])] if asked.arguments else []
     where, parameters = asked.existing(_TELLING, *narrow)
-    query = f"""SELECT node, container, {last(*_TOLD)}, min(since) AS since, max(until) AS until FROM container WHERE {where}
-        GROUP BY node, container HAVING arg_max(kind, time) IS DISTINCT FROM 'sandbox'
-        AND coalesce(max(until), TIMESTAMP 'infinity') >= ? ORDER BY namespace, pod, since, container"""  # noqa: S608
-    rows = asked.rows(query, [*parameters, asked.since])
+    ended, bounds = asked.where(("event = 'exit' AND namespace_pid = 1", []))
+    query = f"""WITH told AS (SELECT node, container, {last(*_TOLD)}, min(since) AS since, {_UNTIL} AS until
+            FROM container WHERE {where} GROUP BY node, container HAVING arg_max(kind, time) IS DISTINCT FROM 'sandbox'),
+        ends AS (SELECT node, container, arg_max(coalesce(exit_code, 128 + exit_signal), time) AS code
+            FROM process WHERE {ended} GROUP BY node, container)
+        SELECT t.* REPLACE (CASE WHEN until IS NOT NULL THEN coalesce(t.exit_code, e.code) END AS exit_code)
+        FROM told t LEFT JOIN ends e ON t.node = e.node AND t.container = e.container
+        WHERE coalesce(until, TIMESTAMP 'infinity') >= ? ORDER BY namespace, pod, since, t.container"""  # noqa: S608
+    rows = asked.rows(query, [*parameters, *bounds, asked.since])
     running = sum(row["state"] == "running" for row in rows)
     sentence = f"{len(rows):,} containers, {running:,} of them running when last told"
     return Found(sentence, cut(rows, asked.limit), len(rows), _CONTAINERS, wide=_CONTAINERS_WIDE)
@@ -110,8 +120,8 @@ def images(asked: Asked) -> Found:
     """One row for each image and digest that a container ran from."""
     where, parameters = asked.existing(_TELLING, ("kind IS DISTINCT FROM 'sandbox'", []))
     query = f"""WITH one AS (SELECT node, container, {last("image", "image_digest", "pod_uid", "workload")},
-            min(since) AS since, max(until) AS until FROM container WHERE {where} GROUP BY node, container
-            HAVING coalesce(max(until), TIMESTAMP 'infinity') >= ?)
+            min(since) AS since, {_UNTIL} AS until FROM container WHERE {where} GROUP BY node, container
+            HAVING coalesce({_UNTIL}, TIMESTAMP 'infinity') >= ?)
         SELECT image, image_digest, count(*) AS containers, count(DISTINCT pod_uid) AS pods, count(DISTINCT node) AS nodes,
             list_sort(list(DISTINCT workload) FILTER (workload IS NOT NULL)) AS workloads, min(since) AS since,
             CASE WHEN count(*) = count(until) THEN max(until) END AS until

@@ -82,10 +82,10 @@ def to_bytes(batch: Batch) -> bytes:
     return b"".join(encode(batch))
 
 
-def texts(stream: Piece, names: Sequence[str]) -> dict[str, list[str | None]]:
-    """Some text columns of an IPC stream, without PyArrow; a column that is not in it is all null."""
+def columns_of(stream: Piece, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Some columns of an IPC stream as Python values, without PyArrow; a column that is not in it is all None."""
     with InputStream.from_readable(io.BytesIO(stream)) as source, na.ArrayStream(source) as arrays:
-        found: dict[str, list[str | None]] = {name: [] for name in names}
+        found: dict[str, list[Any]] = {name: [] for name in names}
         for array in arrays:
             columns = dict(zip((field.name for field in array.schema.fields), array.iter_children(), strict=True))
             for name in names:

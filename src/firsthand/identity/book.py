@@ -52,9 +52,9 @@ class Book:
         """Whether something was told of this id."""
         return identity in self._entries
 
-    def lacks(self, identity: str) -> bool:
-        """Whether the runtime may tell more of it now."""
-        return identity in self._entries and not self._entries[identity].whole
+    def socket_of(self, identity: str) -> str:
+        """The socket of the runtime that told an id."""
+        return self._entries[identity].socket
 
     def of(self, socket: str) -> dict[str, str | None]:
         """State by id of all that one socket told."""
@@ -74,7 +74,7 @@ class Book:
             entry.whole = told.whole or known.whole
             entry.socket, entry.runtime = known.socket, known.runtime
         if entry.pod is not None and entry.pod.state == "not_ready" and entry.container.finished is None:
-            entry.container.finished = time.time_ns() // 1000  # CRI does not tell when a sandbox stopped
+            entry.container.finished = time.time_ns() // 1000  # at the latest: CRI does not tell when a sandbox stopped
         self._digest(entry)
         if known is not None and (known.container, known.pod) == (entry.container, entry.pod):
             known.whole = entry.whole
@@ -92,13 +92,13 @@ class Book:
         entry = self._entries[told.id]
         facts = entry.container
         if told.what == "started":
-            facts.state, facts.started = "running", facts.started or told.time
+            facts.state, facts.started, facts.finished, facts.exit_code = "running", told.time, None, None
         elif told.what == "exited":
-            facts.state, facts.finished = "exited", facts.finished or told.time
+            facts.state, facts.finished = "exited", min(facts.finished or told.time, told.time)
             facts.exit_code = told.exit_code if facts.exit_code is None else facts.exit_code
         if entry.pod is not None and facts.kind == "sandbox":
             entry.pod.state = "ready" if told.what == "started" else "not_ready"
-        return list(self._rows(entry))
+        return [row for key in sorted({told.id} | self._kinds(entry)) for row in self._rows(self._entries[key])]
 
     def gone(self, identity: str, moment: int) -> list[Row]:
         """A container that its runtime does not have any more: its last rows, with the end of their span (microseconds)."""
@@ -169,6 +169,7 @@ class Book:
         row = _common(entry, pod, owner)
         row |= {name: getattr(facts, name) for name in _SAME}
         row |= {"container_name": facts.name, "declared_uid": facts.uid, "since": facts.created}
+        row["until"] = facts.finished if facts.state == "exited" else None
         if not row["addresses"]:
             row["addresses"] = None
         return row | self._words(facts.labels, facts.annotations)

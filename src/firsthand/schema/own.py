@@ -40,7 +40,7 @@ _RUNTIME = (
     Column("socket", "text", "the runtime's socket that told it"),
     Column("state", "text", "container: created, running, exited, unknown; pod: ready, not_ready"),
     Column("since", "time", "it existed from this moment"),
-    Column("until", "time", "it existed until this moment; null: it still did"),
+    Column("until", "time", "it lived until this moment; null: it still did"),
 )
 _HOST = (
     Column("host_pid", "bool", "declared to share the host's pid namespace; null: the runtime does not tell"),
