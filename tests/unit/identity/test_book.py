@@ -1,0 +1,143 @@
+"""What runtimes tell, as rows: whole, spanning time, superseding one another, and never a guess."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from firsthand.identity.book import Book
+from firsthand.identity.runtimes.facts import ContainerFacts, Found, Happened, PodFacts
+
+SANDBOX, FIRST, SECOND = "5" * 64, "a" * 64, "b" * 64
+SOCKET = "/run/containerd/containerd.sock"
+
+
+def _pod(**more: Any) -> Found:
+    pod = PodFacts(SANDBOX, "web", "shop", "uid-1", "ready", 100, ["10.0.0.1"], {"app": "web"}, **more)
+    return Found(
+        ContainerFacts(SANDBOX, sandbox=SANDBOX, kind="sandbox", kind_source="runtime", state="running", created=100),
+        pod,
+    )
+
+
+def _container(identity: str, name: str, created: int, **more: Any) -> Found:
+    return Found(
+        ContainerFacts(identity, sandbox=SANDBOX, name=name, created=created, image="img", image_id="sha256:1", **more)
+    )
+
+
+def _rows(rows: list[tuple[str, dict[str, object]]], table: str = "container") -> dict[object, dict[str, object]]:
+    return {row["container"]: row for name, row in rows if name == table}
+
+
+def test_a_container_has_its_pods_name() -> None:
+    """By its sandbox, whichever of the two is told first."""
+    for turn in ((_pod(), _container(FIRST, "app", 110)), (_container(FIRST, "app", 110), _pod())):
+        book = Book()
+        rows = [row for told in turn for row in book.found(SOCKET, "containerd", told)]
+        last = _rows(rows)[FIRST]
+        assert (last["pod"], last["namespace"], last["container_name"], last["pod_uid"]) == (
+            "web",
+            "shop",
+            "app",
+            "uid-1",
+        )
+        assert _rows(rows, "pod")[SANDBOX]["addresses"] == ["10.0.0.1"]
+        assert book.missing_sandbox(FIRST) is None
+
+
+def test_the_kubelets_labels_stand_in_for_the_sandbox() -> None:
+    """A container of which the sandbox is not known yet has its pod by its own labels, and its sandbox is asked for."""
+    book = Book()
+    told = _container(FIRST, "app", 110, pod=PodFacts("", "web", "shop", "uid-1"))
+    assert _rows(book.found(SOCKET, "containerd", told))[FIRST]["pod"] == "web"
+    assert book.missing_sandbox(FIRST) == SANDBOX
+
+
+def test_nothing_new_is_no_row() -> None:
+    """The same told twice is written once; a later word is added, an older one is not taken back."""
+    book = Book()
+    assert book.found(SOCKET, "containerd", _container(FIRST, "app", 110))
+    assert book.found(SOCKET, "containerd", _container(FIRST, "app", 110)) == []
+    rows = book.found(SOCKET, "containerd", _container(FIRST, "app", 115, state="running"))
+    assert _rows(rows)[FIRST]["since"] == 110 and _rows(rows)[FIRST]["image"] == "img"
+
+
+def test_the_end_closes_the_span() -> None:
+    """By the kernel's word, the earlier of two; `gone` keeps it. A container that is started again lives again."""
+    book = Book()
+    book.found(SOCKET, "docker", _container(FIRST, "app", 110))
+    ended = _rows(book.happened(Happened(FIRST, "exited", 200, 3)))[FIRST]
+    assert (ended["state"], ended["until"], ended["exit_code"]) == ("exited", 200, 3)
+    again = _rows(book.happened(Happened(FIRST, "started", 300)))[FIRST]
+    assert (again["state"], again["until"], again["exit_code"]) == ("running", None, None)
+    book.happened(Happened(FIRST, "exited", 400, 0))
+    gone = _rows(book.gone(FIRST, 500))[FIRST]
+    assert (gone["event"], gone["until"]) == ("gone", 400)
+    assert book.gone(FIRST, 600) == [] and not book.knows(FIRST)
+
+
+def test_a_stopped_sandbox_gives_its_address_back() -> None:
+    """The pod's span ends when its sandbox does, not when its runtime forgets it."""
+    book = Book()
+    book.found(SOCKET, "containerd", _pod())
+    rows = book.happened(Happened(SANDBOX, "exited", 250))
+    assert _rows(rows, "pod")[SANDBOX]["until"] == 250 and _rows(rows, "pod")[SANDBOX]["state"] == "not_ready"
+    assert _rows(book.gone(SANDBOX, 900), "pod")[SANDBOX]["until"] == 250
+
+
+def test_init_by_order() -> None:
+    """It ended before another of the pod was made. A crash loop's next attempt, of the same name, does not make it one."""
+    book = Book()
+    book.found(SOCKET, "containerd", _pod())
+    book.found(SOCKET, "containerd", _container(FIRST, "prepare", 110, finished=120, state="exited"))
+    rows = book.found(SOCKET, "containerd", _container("c" * 64, "prepare", 130))
+    assert FIRST not in _rows(rows)
+    rows = book.found(SOCKET, "containerd", _container(SECOND, "app", 140))
+    assert (_rows(rows)[FIRST]["kind"], _rows(rows)[FIRST]["kind_source"]) == ("init", "order")
+    assert (_rows(rows)[SECOND]["kind"], _rows(rows)[SECOND]["kind_source"]) == ("container", None)
+
+
+def test_init_by_the_applied_specification() -> None:
+    """The pod's annotation names it, from its first row on; a broken one tells nothing."""
+    spec = {"spec": {"initContainers": [{"name": "prepare"}]}}
+    for text, kind in (
+        (json.dumps(spec), "init"),
+        ("{", "container"),
+        ('{"spec": 3}', "container"),
+        ("[]", "container"),
+    ):
+        book = Book()
+        book.found(SOCKET, "containerd", _pod(annotations={"kubectl.kubernetes.io/last-applied-configuration": text}))
+        assert _rows(book.found(SOCKET, "containerd", _container(FIRST, "prepare", 110)))[FIRST]["kind"] == kind
+
+
+def test_the_digest_of_a_known_image() -> None:
+    """Told once for an image, it stands for the next container of it that is not told whole."""
+    book = Book()
+    book.found(SOCKET, "containerd", _container(FIRST, "app", 110, image_digest="sha256:manifest"))
+    part = _container(SECOND, "app", 120)
+    rows = book.found(SOCKET, "containerd", Found(part.container, whole=False))
+    assert _rows(rows)[SECOND]["image_digest"] == "sha256:manifest"
+
+
+def test_wanted_annotations_alone() -> None:
+    """By key, or by a beginning with a star; labels are bounded, and what was cut is said."""
+    book = Book(["keep", "some/*"])
+    pod = _pod(annotations={"keep": "1", "some/thing": "2", "other": "secret"})
+    pod.pod.labels.update({f"label-{n}": "x" for n in range(200)})  # type: ignore[union-attr]
+    row = _rows(book.found(SOCKET, "containerd", pod), "pod")[SANDBOX]
+    assert row["annotations"] == ["keep=1", "some/thing=2"]
+    assert len(row["labels"]) == 128 and row["cut"] == "labels"  # type: ignore[arg-type]
+
+
+def test_everything_again() -> None:
+    """Each day tells all that lives."""
+    book = Book()
+    book.found(SOCKET, "containerd", _pod())
+    book.found(SOCKET, "containerd", _container(FIRST, "app", 110))
+    assert {(table, row["container"]) for table, row in book.everything()} == {
+        ("container", SANDBOX),
+        ("pod", SANDBOX),
+        ("container", FIRST),
+    }
