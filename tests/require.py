@@ -67,6 +67,16 @@ def pods() -> None:
         _lacking(f"not in {_CNI}: {', '.join(absent)}; install containernetworking-plugins", "containerd")
 
 
+def layouts(wanted: str) -> bool:
+    """Cgroup v1, v2 or both, as the machine has them or, where it has both, as a mount namespace can show them; whether it can."""
+    both = Path("/sys/fs/cgroup/unified/cgroup.procs").exists()
+    alone = "v2" if Path("/sys/fs/cgroup/cgroup.procs").exists() else "v1"
+    if not both and wanted != alone:
+        print(f"require.layouts: this machine has cgroup {alone} alone, not {wanted}")
+        pytest.skip(f"cgroup {alone} alone")
+    return both
+
+
 def engine(kind: str) -> None:
     """Root and the daemon of `docker` or `podman`."""
     root(kind)

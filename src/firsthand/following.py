@@ -382,7 +382,8 @@ class Follower:
     def _dated(self, row: dict[str, object]) -> dict[str, object]:
         """A row with the moment at which it was learnt."""
         common = {"time": time.time_ns() // 1000, "ktime": time.clock_gettime_ns(time.CLOCK_BOOTTIME)}
-        return {**common, "node": self.node, "boot": self.boot, **row}
+        known = {name: value for name, value in row.items() if value is not None}
+        return {**common, "node": self.node, "boot": self.boot, **known}
 
     def _say(self, state: dict[str, Any]) -> None:
         row: dict[str, object] = {"event": "runtime", "instance": "follower", "version": __version__}

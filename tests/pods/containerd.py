@@ -26,6 +26,25 @@ IMAGE = "docker.io/firsthand/test:latest"
 #: The same, whose processes run as 65534.
 AS_NOBODY = "docker.io/firsthand/nobody:latest"
 READY_WITHIN = 60.0
+#: runc takes what is mounted at /sys/fs/cgroup for the machine's layout (libcontainer/cgroups: IsCgroup2UnifiedMode).
+_OWN = ["unshare", "--mount", "sh", "-c"]
+_LAYOUTS = {
+    "": [],
+    "v2": [*_OWN, 'mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup && exec "$0" "$@"'],
+    "v1": [*_OWN, 'umount /sys/fs/cgroup/unified && exec "$0" "$@"'],
+}
+#: Where v2 carries no controllers, v1 having them all, runc cannot set limits there: a container is made without any.
+_UNLIMITED = """#!/bin/sh
+for word; do [ "$last" = --bundle ] && bundle=$word; last=$word; done
+[ -n "$bundle" ] && python3 -c 'import json, sys
+with open(sys.argv[1], "r+") as file:
+    spec = json.load(file)
+    spec["linux"]["resources"] = {"devices": [{"allow": True, "access": "rwm"}]}
+    file.seek(0)
+    json.dump(spec, file)
+    file.truncate()' "$bundle/config.json"
+exec runc "$@"
+"""
 PAUSE = "docker.io/firsthand/pause:latest"
 #: Pods' addresses; the bridge is the test's own.
 SUBNET = "10.213.77.0/26"
@@ -55,6 +74,7 @@ runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
 SystemdCgroup = false
 Root = "{folder}/runc"
+BinaryName = "{runc}"
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "/usr/lib/cni"
 conf_dir = "{folder}/cni"
@@ -111,6 +131,8 @@ class Containerd:
     cgroup: TestCgroup
     folder: Path
     cri: bool = False
+    #: How /sys/fs/cgroup looks to the runtime: as on this machine, or, in a mount namespace of its own, v2 alone or v1 alone.
+    layout: str = ""
     containers: list[Container] = field(default_factory=list)
 
     def __enter__(self) -> Containerd:
@@ -126,7 +148,10 @@ class Containerd:
     def _configure(self) -> None:
         text = _CONFIG.format(folder=self.folder, disabled="" if self.cri else _DISABLED)
         if self.cri:
-            text += _CRI.format(folder=self.folder, pause=PAUSE)
+            runc = self.folder / "runc-unlimited"
+            runc.write_text(_UNLIMITED)
+            runc.chmod(0o755)
+            text += _CRI.format(folder=self.folder, pause=PAUSE, runc=runc if self.layout == "v2" else "runc")
             self.bridge = f"fh{self.folder.name[-12:]}"[:15]
             network: dict[str, Any] = json.loads(json.dumps(_CNI))
             bridge = network["plugins"][0]
@@ -147,7 +172,7 @@ class Containerd:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
             ready.bind(str(self.folder / "ready"))
             ready.settimeout(READY_WITHIN)
-            command = ["containerd", "--config", str(self.folder / "config.toml")]
+            command = [*_LAYOUTS[self.layout], "containerd", "--config", str(self.folder / "config.toml")]
             environment = {**os.environ, "NOTIFY_SOCKET": str(self.folder / "ready")}
             self.process = self.cgroup.run(command, stdout=self._log, stderr=self._log, env=environment)
             while b"READY=1" not in ready.recv(4096):

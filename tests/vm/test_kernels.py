@@ -83,6 +83,19 @@ def test_a_set_uid_gain_is_seen(booted: Boot) -> None:
     assert (row["uid"], row["euid"]) == (1000, 0)
 
 
+def test_the_set_up_of_a_runtime_is_marked(booted: Boot) -> None:
+    """Moved into the cgroup from outside, it is the runtime's until it executes a program that is no sealed copy."""
+    flags = {
+        name: (booted.of(booted.truth[name], "exec")["flag_names"] or "").split(",")
+        for name in ("plain", "memory", "shells")
+    }
+    assert "RUNTIME" in flags["memory"] and "RUNTIME" not in flags["plain"] + flags["shells"]
+    children = [
+        row for row in booted.rows if row["table"] == "process" and row.get("parent_tgid") == booted.truth["shells"]
+    ]
+    assert children and all("RUNTIME" not in (row["flag_names"] or "") for row in children)
+
+
 def test_scripts_and_memory_files(booted: Boot) -> None:
     """A script names its interpreter; a memory file is flagged and named."""
     script = booted.of(booted.truth["script"], "exec")
