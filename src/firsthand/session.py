@@ -25,9 +25,12 @@ from firsthand.pipeline import ObserverOptions
 #: glibc (mallopt(3)): a batch's columns come from memory that is in use already and not from fresh pages, each of which costs
 #: a fault. Variables that are set already are kept.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(32 << 20)}
-#: gRPC's older poller takes a third less of the processor than its event engine for a few messages a second.
-_GRPC = {
-    "GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_dns,-event_engine_for_all_other_endpoints,-event_engine_callback_cq"
+#: The follower's: gRPC's older poller takes a third less of the processor than its event engine for a few messages a second; one
+#: arena for all threads, and no threads of a linear algebra that nobody needs, keep it small.
+_SMALL = {
+    "GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_dns,-event_engine_for_all_other_endpoints,-event_engine_callback_cq",
+    "MALLOC_ARENA_MAX": "1",
+    "OPENBLAS_NUM_THREADS": "1",
 }
 #: Seconds after which a follower that ended by itself is started again.
 FOLLOW_AGAIN = 5.0
@@ -67,7 +70,7 @@ class Session:
 
     def _follow(self) -> None:
         if self.following is not None:
-            self._follower = _spawn("firsthand.following", json.dumps(asdict(self.following)), allocator=_GRPC)
+            self._follower = _spawn("firsthand.following", json.dumps(asdict(self.following)), allocator=_SMALL)
             self._follow_again = time.monotonic() + FOLLOW_AGAIN
 
     def wait_ready(self, timeout: float = 60.0) -> bool:

@@ -13,24 +13,20 @@ from firsthand.ask.pods import last
 from firsthand.schema import capability
 
 NEEDS = ("process", "container", "pod")
+#: Beyond an ordinary container's, side by side; the whole sets are in the rows that programs get, and in a wide table.
+_SETS = ("declared", "granted", "permitted", "effective")
 _COLUMNS = [
     "namespace",
     "pod",
     "names",
-    "all",
-    "beyond",
-    "declared",
-    "granted",
-    "permitted",
-    "effective",
+    *(f"{name}_beyond" for name in _SETS),
     "host",
     "host_mounts",
     "differs",
     "binaries",
     "since",
-    "held",
 ]
-_WIDE = ["node", "workload", "privileged", "image", "containers", "pod_uid"]
+_WIDE = ["node", "workload", "privileged", "image", *_SETS, "containers", "pod_uid"]
 #: A container's life begins behind the runtime's own set-up in its cgroup (PROCESS_RUNTIME of events.h).
 _LIFE = "event IN ('exec', 'seen') AND container IS NOT NULL AND NOT coalesce((flags & ?) <> 0, false)"
 _RUNTIME = 1 << 11
@@ -149,7 +145,17 @@ def _row(row: dict[str, Any], ordinary: int, every: int) -> dict[str, Any]:
         "declared": None if row["declared"] is None else capability.names(row["declared"]),
         **sets,
         **lists,
+        **{f"{name}_beyond": _beyond(row[name], ordinary, every) for name in _SETS},
         "all": bool(every) and subject & every == every,
         "beyond": capability.names(subject & ~ordinary),
         "held": held,
     }
+
+
+def _beyond(bits: int | None, ordinary: int, every: int) -> str | None:
+    """A set in a word: all, none, or what goes beyond the ordinary one; None where it is not known."""
+    if bits is None:
+        return None
+    if every and bits & every == every:
+        return "all"
+    return " ".join(capability.names(bits & ~ordinary)) or "none"

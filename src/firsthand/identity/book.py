@@ -143,11 +143,12 @@ class Book:
         sandbox = entry.container.sandbox
         members = [self._entries[key].container for key in self._inside.get(sandbox or "", {entry.container.id})]
         named = _init_names(self._pod(entry))
+        newest = _newest(members)
         changed: set[str] = set()
         for facts in members:
             if facts.kind_source == "runtime":
                 continue
-            kind, source = _kind(facts, members, named)
+            kind, source = _kind(facts, newest, named)
             if (kind, source) != (facts.kind, facts.kind_source):
                 facts.kind, facts.kind_source = kind, source
                 changed.add(facts.id)
@@ -202,14 +203,20 @@ def _merged(before: Any, now: Any) -> Any:
     return type(now)(**values)
 
 
-def _kind(facts: ContainerFacts, members: list[ContainerFacts], named: frozenset[str]) -> tuple[str, str | None]:
+def _newest(members: list[ContainerFacts]) -> list[tuple[int, str | None]]:
+    """The two names of which a container was made last, with when; sandboxes and ephemeral ones apart."""
+    made: dict[str | None, int] = {}
+    for one in members:
+        if one.kind_source != "runtime" and one.created is not None:
+            made[one.name] = max(made.get(one.name, 0), one.created)
+    return sorted(((created, name) for name, created in made.items()), key=lambda pair: pair[0])[-2:]
+
+
+def _kind(facts: ContainerFacts, newest: list[tuple[int, str | None]], named: frozenset[str]) -> tuple[str, str | None]:
     if facts.name in named:
         return "init", "spec"
     ended = facts.finished
-    later = [
-        one for one in members if one.name != facts.name and one.kind != "sandbox" and one.kind_source != "runtime"
-    ]
-    if ended is not None and any(one.created is not None and one.created >= ended for one in later):
+    if ended is not None and any(name != facts.name and created >= ended for created, name in newest):
         return "init", "order"
     return ("init", "order") if facts.kind_source == "order" else ("container", None)
 
