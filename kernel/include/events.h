@@ -49,7 +49,8 @@ enum process_flag {
 	PROCESS_SCRIPT = 1 << 8, /* an interpreter was started for a script */
 	PROCESS_DETACHED = 1 << 9, /* the binary lies outside every mount tree */
 	PROCESS_FROM_THREAD = 1 << 10, /* exec was called by a thread other than the leader */
-	PROCESS_RUNTIME = 1 << 11, /* the runtime's own set-up in a container's cgroup, before the container's program */
+	PROCESS_RUNTIME = 1
+		<< 11, /* the runtime's own set-up in a container's cgroup, before the container's program */
 	PROCESS_ARGS_TRUNCATED = 1 << 16,
 	PROCESS_ENV_TRUNCATED = 1 << 17,
 	PROCESS_EXE_TRUNCATED = 1 << 18,

@@ -116,8 +116,8 @@ static __always_inline bool is_entered(struct process_exec *exec, struct task_st
 }
 
 /*
- * A runtime's init (runc, crun) is moved into the container's cgroup, may execute a sealed copy of itself there, and last
- * executes the container's program: that is neither outside every mount tree nor in memory nor an unlinked copy.
+ * A runtime's init (runc, crun) is moved into the container's cgroup, may execute a sealed copy of itself there, and
+ * last executes the container's program: that is neither outside every mount tree nor in memory nor an unlinked copy.
  */
 static __always_inline void end_of_setup(struct process_exec *exec, struct process_memory *memory)
 {

@@ -26,7 +26,8 @@ class Observed:
         command += ["--instance", f"test-{uuid.uuid4().hex[:12]}"]
         for scope in scopes:
             command += ["--scope", str(scope)]
-        self.command = [*command, *options]
+        asked = [] if "--runtime" in options else ["--runtime", "none"]  # the machine's own runtimes are not the test's
+        self.command = [*command, *asked, *options]
         self.errors: list[str] = []
 
     def __enter__(self) -> Observed:

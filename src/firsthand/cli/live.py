@@ -113,7 +113,7 @@ class Known:
         with found.connection() as connection:
             for table in ("container", "pod"):
                 query = f"SELECT * FROM {table} WHERE event IN ('named', 'gone') AND time > now()::TIMESTAMP - INTERVAL 2 DAY"  # noqa: S608
-                rows = connection.execute(query).to_arrow_table()
+                rows = connection.sql(query).to_arrow_table()
                 self.names.learn(table, rows)
 
     def look(self) -> None:
