@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -88,3 +89,42 @@ def test_privileged_names_exactly_the_privileged(scene: Scene) -> None:
     assert row["names"] == ["admin"] and row["container"] == scene.admin and row["beyond"] == ["net_admin"]
     assert row["declared"] == row["granted"] and row["privileged"] is False and not row["differs"]
     assert row["host"] == ["pid"] and row["host_mounts"] == ["/var/tmp:/host:ro"]
+
+
+def test_podmans_pods(tmp_path: Path) -> None:
+    """Podman has pods of its own: a container in one has its name, and no namespace."""
+    require.engine("podman")
+    require.bpf()
+    folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
+    with TestCgroup() as cgroup, Podman(cgroup, folder) as podman:
+        assert isinstance(podman, Podman)
+        parent = f"/{cgroup.name}/podman"
+        words = ["pod", "create", "--infra=false", "--name", "shop"]
+        subprocess.run(podman.words(*words), check=True, capture_output=True)
+        observed = Observed(tmp_path / "history", [cgroup.path], "--runtime", f"podman:{podman.socket}")
+        with observed:
+            run = [
+                "run",
+                "-d",
+                "--pod",
+                "shop",
+                "--network",
+                "none",
+                "--ulimit",
+                "nofile=1024:1024",
+                "--ulimit",
+                "nproc=1024:1024",
+            ]
+            command = podman.words(*run, "--cgroup-parent", parent, "--name", "db", IMAGE, "/bin/sleep", "600")
+            identity = podman.cgroup.run(
+                command, stdout=subprocess.PIPE, env={**os.environ, "XDG_RUNTIME_DIR": str(folder)}
+            )
+            assert identity.stdout is not None
+            made = identity.stdout.read().decode().strip()
+            podman.made.append(made)
+            assert identity.wait() == 0
+        rows = observed.rows(
+            "SELECT DISTINCT container, pod, namespace, container_name FROM process WHERE container IS NOT NULL"
+        )
+        assert rows == [{"container": made, "pod": "shop", "namespace": None, "container_name": "db"}]
+        podman.remove(made)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +18,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from firsthand.history.connection import History
+from firsthand.schema import capability
 from tests import require
+from tests.bench.bench_life import children
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed
 from tests.pods.containerd import Containerd
@@ -407,3 +412,71 @@ def test_a_later_name_reaches_rows_that_are_kept(cri: Containerd, tmp_path: Path
             while not (found := second.rows(query)) or found[0]["pod"] is None:
                 assert time.monotonic() < deadline
     assert second.rows(query) == [{"container": made.id, "pod": "late", "container_name": "app"}]
+
+
+def test_a_runtime_that_tells_no_events(cri: Containerd, tmp_path: Path) -> None:
+    """By CRI alone, asked when a cgroup appears: as with any runtime that is not containerd."""
+    observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"cri:{cri.folder}/socket")
+    with Kubelet(cri) as kubelet, observed:
+        made = kubelet.pod("asked", labels={"app": "asked"}).run("app", "/bin/sleep", "600", add=["NET_ADMIN"])
+        query = f"SELECT * FROM container WHERE event = 'named' AND container = '{made.id}'"
+        while not (rows := observed.rows(query)):
+            assert observed.process.poll() is None
+    row = rows[0]
+    assert (row["pod"], row["container_name"], row["kind"], row["privileged"]) == ("asked", "app", "container", False)
+    assert row["image"] == "docker.io/firsthand/test:latest" and row["image_digest"].startswith("sha256:")
+    assert capability.names(row["cap_declared"]).count("net_admin") == 1
+    rows = observed.rows(
+        "SELECT DISTINCT pod, container_name FROM process WHERE container IS NOT NULL AND container_name IS NOT NULL"
+    )
+    assert rows == [{"pod": "asked", "container_name": "app"}]
+
+
+def test_the_follower_dies(cri: Containerd, tmp_path: Path) -> None:
+    """The record goes on without it; it is said, started again, and tells what it finds."""
+    observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{cri.folder}/socket")
+    with Kubelet(cri) as kubelet, observed:
+        before = kubelet.pod("before").run("app", "/bin/sleep", "600")
+        os.kill(children(observed.process.pid)["following"], signal.SIGKILL)
+        after = kubelet.pod("after").run("app", "/bin/sleep", "601")
+        query = "SELECT DISTINCT container FROM container WHERE event = 'named'"
+        while not {before.id, after.id} <= {row["container"] for row in observed.rows(query)}:
+            assert observed.process.poll() is None
+    assert any("the follower ended by itself" in line for line in observed.errors)
+    rows = observed.rows("SELECT DISTINCT pod FROM process WHERE container IS NOT NULL")
+    assert {row["pod"] for row in rows} == {"before", "after"} and observed.lost() == 0
+
+
+def test_the_whole_machine(cri: Containerd, tmp_path: Path) -> None:
+    """Without a scope a container is told when it is made, before any cgroup, and `gone` when its runtime has it no more."""
+    history = tmp_path / "history"
+    options = {
+        "history": str(history),
+        "sockets": [f"containerd:{cri.folder}/socket"],
+        "annotations": [],
+        "scoped": False,
+    }
+    follower = subprocess.Popen(
+        [sys.executable, "-m", "firsthand.following", json.dumps(options)], stdin=subprocess.PIPE
+    )
+
+    def told(event: str) -> set[str]:
+        assert follower.poll() is None
+        with History(history).connection() as connection:
+            return {
+                row[0]
+                for row in connection.execute(f"SELECT container FROM container WHERE event = '{event}'").fetchall()
+            }
+
+    try:
+        with Kubelet(cri) as kubelet:
+            made = kubelet.pod("unscoped").create("app", "/bin/true")
+            while not history.exists() or made.id not in told("named"):
+                assert follower.poll() is None
+            made.remove()
+            while made.id not in told("gone"):
+                assert follower.poll() is None
+    finally:
+        assert follower.stdin is not None
+        follower.stdin.close()
+        assert follower.wait() == 0

@@ -68,7 +68,8 @@ class History:
     @property
     def exists(self) -> bool:
         """Whether something was ever recorded there."""
-        return (self.directory / place.LOG).is_dir() or (self.directory / place.MANIFEST).exists()
+        logs = (self.directory / place.LOG, self.directory / place.NAMES)
+        return any(log.is_dir() for log in logs) or (self.directory / place.MANIFEST).exists()
 
     def connection(self, *, materialised: Collection[str] = ()) -> duckdb.DuckDBPyConnection:
         """An in-memory connection with one view per table: all rows that are durable now, each once.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from firsthand.errors import HistoryError
 from firsthand.history import arrow, names, place
 from firsthand.history.connection import History
 from firsthand.history.keeper import Keeper
@@ -200,3 +202,28 @@ def _table(row: dict[str, Any]) -> Any:
     from firsthand.history import ipc
 
     return arrow.conform("container", arrow.read(ipc.to_bytes(Batch.from_rows("container", [row]))))
+
+
+def test_one_follower_writes(written: Written) -> None:
+    """A second one is refused and told who holds the log."""
+    with pytest.raises(HistoryError, match="held by another follower"):
+        LogWriter(written.directory, "n", "b", folder=place.NAMES)
+
+
+def test_a_manifest_of_before_there_were_names(tmp_path: Path) -> None:
+    """One that lacks the columns and the table is read as it is, and brought up by the keeper; its segments join names."""
+    written = Written(tmp_path / "history")
+    written.append(process(FIRST))
+    written.keeper.pass_once()
+    written.tell(named(FIRST, "web"))
+    written.keeper.close()
+    with sqlite3.connect(written.directory / place.MANIFEST) as db:
+        for statement in ("ALTER TABLE segments DROP COLUMN log", "ALTER TABLE segments DROP COLUMN unnamed"):
+            db.execute(statement)
+        db.execute("DROP TABLE names_handed_over")
+    assert written.seen() == [(FIRST, "web")]
+    written.keeper = Keeper(written.directory)
+    written.append(process(FIRST, NOW + 1))
+    written.keeper.pass_once()
+    assert written.seen() == [(FIRST, "web")] * 2
+    written.close()

@@ -117,6 +117,8 @@ class Engine:
         if facts.image_digest is None and facts.image_id:
             facts.image_digest = self._digest(facts.image_id)
         pod = self._pod(raw) if raw.get("Pod") else None
+        if pod is not None:
+            facts.sandbox = pod.id
         return Found(container=facts, pod=pod)
 
     def _digest(self, image: str) -> str | None:
