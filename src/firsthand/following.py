@@ -80,7 +80,7 @@ class Follower:
         self.book = Book(options.annotations)
         self.rows = Rows()
         self._seen: OrderedDict[str, None] = OrderedDict()
-        self._pending: OrderedDict[str, list[tuple[str, dict[str, object]]]] = OrderedDict()
+        self._pending: OrderedDict[str, dict[str, dict[str, object]]] = OrderedDict()
         self._removed: OrderedDict[str, int] = OrderedDict()
         self._over: OrderedDict[str, int] = OrderedDict()
         self._day = 0
@@ -123,9 +123,9 @@ class Follower:
 
     def close(self) -> None:
         """Hear what is on its way, write it, and end."""
+        self._read_log()
         for asker in self.askers.values():
             asker.stop()
-        self._read_log()
         for asker in self.askers.values():
             asker.join(AGAIN)
         self.turn()
@@ -211,7 +211,7 @@ class Follower:
             if self._wanted(identity):
                 self._row(table, row)
             else:  # its cgroup is not in the log yet; it may be within the scope
-                self._pending.setdefault(identity, []).append((table, self._dated(row)))
+                self._pending.setdefault(identity, {})[table] = self._dated(row)
                 self._pending.move_to_end(identity)
         while len(self._pending) > MOST_QUESTIONS:
             self._pending.popitem(last=False)
@@ -239,11 +239,14 @@ class Follower:
     def _read_log(self) -> None:
         while (chunk := self._next_chunk()) is not None:
             for event, path, moment in _cgroups(chunk):
-                container = parse(path).container
+                found = parse(path)
+                container = found.container
                 if container is None:
                     continue
                 if event != "remove":
-                    self._new(container)
+                    self._new(container, found.runtime)
+                    if event == "create" and container in path.rpartition("/")[2]:
+                        self._write(self.book.began(container, moment))
                 elif container in path.rpartition("/")[2]:  # its own cgroup, not one that it made inside
                     self._ended(container, moment)
 
@@ -263,18 +266,18 @@ class Follower:
         except FirsthandError:
             return None  # the keeper tells damage; what it hid, the full list finds
 
-    def _new(self, container: str) -> None:
+    def _new(self, container: str, runtime: str | None) -> None:
         if container in self._seen:
             return
         self._seen[container] = None
         while len(self._seen) > MOST_QUESTIONS:
             self._seen.popitem(last=False)
-        for table, row in self._pending.pop(container, ()):
+        for table, row in self._pending.pop(container, {}).items():
             self.rows.add(table, row)
-        if self.book.knows(container) or not self.askers:
-            return
-        for asker in self.askers.values():
-            asker.ask(container)
+        if not self.book.knows(container):
+            for asker in self.askers.values():
+                if asker.may_know(runtime):
+                    asker.ask(container)
 
 
 def _cgroups(chunk: Chunk) -> Iterable[tuple[str, str, int]]:

@@ -32,8 +32,8 @@ _SMALL = {
     "MALLOC_ARENA_MAX": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-#: Seconds after which a follower that ended by itself is started again.
-FOLLOW_AGAIN = 5.0
+#: Seconds after which a follower that ended by itself is started again, at first and, doubled each time, at most.
+FOLLOW_AGAIN, FOLLOW_AGAIN_MOST = 5.0, 300.0
 _BY_NAME = {kind.__name__: kind for kind in (BusyError, NotSupportedError, ProbeError, UsageError)}
 
 
@@ -59,6 +59,7 @@ class Session:
         self._keeper: subprocess.Popen[bytes] | None = None
         self._follower: subprocess.Popen[bytes] | None = None
         self._follow_again = 0.0
+        self._follow_wait = FOLLOW_AGAIN
         self._began = time.monotonic()
 
     def start(self) -> None:
@@ -71,7 +72,7 @@ class Session:
     def _follow(self) -> None:
         if self.following is not None:
             self._follower = _spawn("firsthand.following", json.dumps(asdict(self.following)), allocator=_SMALL)
-            self._follow_again = time.monotonic() + FOLLOW_AGAIN
+            self._follow_again = time.monotonic() + self._follow_wait
 
     def wait_ready(self, timeout: float = 60.0) -> bool:
         """True once events are being recorded, False after `timeout` seconds."""
@@ -87,6 +88,7 @@ class Session:
         if self._follower is not None and self._follower.poll() is not None and time.monotonic() >= self._follow_again:
             code = self._follower.returncode
             print(f"firsthand: the follower ended by itself (exit code {code}): started again", file=sys.stderr)
+            self._follow_wait = min(2 * self._follow_wait, FOLLOW_AGAIN_MOST)
             self._follow()
         for name, process in (("observer", self._observer), ("keeper", self._keeper)):
             if process is not None and process.poll() is not None:

@@ -314,8 +314,8 @@ def test_two_hundred_churning_pods(cri: Containerd, tmp_path: Path) -> None:
             container,
         )
     spans = observed.rows(
-        "SELECT addresses, min(since) AS since, arg_max(until, time) AS until FROM pod WHERE addresses <> [] "
-        "GROUP BY addresses, pod_uid ORDER BY 1, 2"
+        "SELECT addresses, arg_max(addresses_since, time) AS since, arg_max(until, time) AS until FROM pod "
+        "WHERE addresses <> [] GROUP BY addresses, pod_uid ORDER BY 1, 2"
     )
     assert len(spans) == CHURN and len({row["addresses"][0] for row in spans}) < CHURN
     for before, after in itertools.pairwise(spans):

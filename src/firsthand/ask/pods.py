@@ -76,7 +76,17 @@ def last(*names: str) -> str:
 def pods(asked: Asked) -> Found:
     """One row for each pod; its span is that of its sandboxes."""
     where, parameters = asked.existing(_TELLING)
-    words = ("pod", "namespace", "workload", "workload_source", "runtime", "state", "addresses", "labels")
+    words = (
+        "pod",
+        "namespace",
+        "workload",
+        "workload_source",
+        "runtime",
+        "state",
+        "addresses",
+        "addresses_since",
+        "labels",
+    )
     hosts = ("host_pid", "host_network", "host_ipc")
     query = f"""WITH sandboxes AS (SELECT node, pod_uid, container, max(time) AS time, min(since) AS since, {_UNTIL} AS until,
             {last(*words, *hosts)} FROM pod WHERE {where} GROUP BY node, pod_uid, container),

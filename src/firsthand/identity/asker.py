@@ -86,13 +86,26 @@ class Asker(threading.Thread):
                 self._connect()
             question = self._next_question()
             if question is None:
-                if self._runtime is not None:
-                    self._runtime.close()
+                self._end()
                 return
             try:
                 self._work(*question)
             except RuntimeGoneError as error:
                 self._lost(str(error))
+
+    def _end(self) -> None:
+        """Ask once more for what was put off, and let go."""
+        if self._runtime is None:
+            return
+        with contextlib.suppress(RuntimeGoneError):
+            for _, _, identity in list(self._later) if self._reached else ():
+                self._ask(self._runtime, identity, len(RETRIES))
+        self._runtime.close()
+
+    def may_know(self, runtime: str | None) -> bool:
+        """Whether a container of that runtime, as its cgroup's path names it (None: it does not), may be this one's."""
+        known = self._runtime.name if self._runtime is not None and self._reached else None
+        return runtime is None or known in (None, "cri", runtime)
 
     def _connect(self) -> None:
         if not self.path.exists():

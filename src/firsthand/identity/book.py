@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -43,6 +44,7 @@ class Book:
         self._wanted = tuple(annotations)
         self._entries: dict[str, Entry] = {}
         self._inside: dict[str, set[str]] = {}
+        self._began: OrderedDict[str, int] = OrderedDict()
         self._digests: dict[str, tuple[str | None, str | None]] = {}
 
     def __len__(self) -> int:
@@ -99,6 +101,14 @@ class Book:
         if entry.pod is not None and facts.kind == "sandbox":
             entry.pod.state = "ready" if told.what == "started" else "not_ready"
         return [row for key in sorted({told.id} | self._kinds(entry)) for row in self._rows(self._entries[key])]
+
+    def began(self, identity: str, moment: int) -> list[Row]:
+        """The kernel says that a container's cgroup was made (microseconds); of a sandbox that is told, a row."""
+        self._began[identity] = moment
+        while len(self._began) > MOST_IMAGES:
+            self._began.popitem(last=False)
+        entry = self._entries.get(identity)
+        return list(self._rows(entry)) if entry is not None and entry.pod is not None else []
 
     def gone(self, identity: str, moment: int) -> list[Row]:
         """A container that its runtime does not have any more: its last rows, with the end of their span (microseconds)."""
@@ -180,6 +190,8 @@ class Book:
         row |= {name: getattr(pod, name) for name in ("state", "host_pid", "host_network", "host_ipc", "addresses")}
         # A sandbox that has stopped gives its addresses back, though its runtime remembers it for longer.
         until = entry.container.finished if pod.state == "not_ready" else None
+        # A runtime makes a sandbox's cgroup when its network is there: the address was another pod's before, perhaps.
+        row["addresses_since"] = self._began.get(pod.id) if pod.addresses else None
         return row | {"since": pod.created, "until": until} | self._words(pod.labels, pod.annotations)
 
     def _words(self, labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, object]:

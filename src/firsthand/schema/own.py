@@ -117,6 +117,11 @@ OWN: dict[str, tuple[Column, ...]] = {
         *_RUNTIME,
         *_HOST,
         *_WORDS,
+        Column(
+            "addresses_since",
+            "time",
+            "its addresses were its own from this moment on, to `until`; null while it is not known",
+        ),
     ),
     "loss": (
         Column("table_name", "text", "the table whose rows are missing; null: any"),

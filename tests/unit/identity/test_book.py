@@ -141,3 +141,14 @@ def test_everything_again() -> None:
         ("pod", SANDBOX),
         ("container", FIRST),
     }
+
+
+def test_an_address_is_a_pods_own_from_its_cgroup_on() -> None:
+    """Known before or after the runtime tells the pod; unknown where the kernel did not tell."""
+    for before in (True, False):
+        book = Book()
+        rows = book.began(SANDBOX, 130) if before else []
+        rows += book.found(SOCKET, "containerd", _pod())
+        rows += [] if before else book.began(SANDBOX, 130)
+        assert _rows(rows, "pod")[SANDBOX]["addresses_since"] == 130
+    assert _rows(Book().found(SOCKET, "containerd", _pod()), "pod")[SANDBOX]["addresses_since"] is None
