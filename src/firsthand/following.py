@@ -18,7 +18,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -295,6 +295,9 @@ def main(arguments: list[str]) -> int:
     options = FollowerOptions(raw["history"], tuple(raw["sockets"]), tuple(raw["annotations"]), raw["scoped"])
     stops = _stops()
     try:
+        place.create(Path(options.history))
+        os.chdir(options.history)  # the folders above may be another user's, and closed to who has no capability
+        options = replace(options, history=".")
         rights.keep(["chown"])  # for the group of what it writes
         follower = Follower(options)
         follower.open()

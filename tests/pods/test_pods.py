@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -480,3 +481,53 @@ def test_the_whole_machine(cri: Containerd, tmp_path: Path) -> None:
         assert follower.stdin is not None
         follower.stdin.close()
         assert follower.wait() == 0
+
+
+def test_the_live_view_and_tail_by_pod(cri: Containerd, tmp_path: Path) -> None:
+    """Both show names as soon as they are known, and one pod alone where they are asked to."""
+    shown = tmp_path / "shown"
+    observed = Observed(
+        tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{cri.folder}/socket", "--pod", "one"
+    )
+    observed.command.remove("--quiet")
+    with shown.open("wb") as file, Kubelet(cri) as kubelet:
+        observed.start(stdout=file)
+        made = [kubelet.pod(name).run("app", "/bin/sleep", "600") for name in ("one", "two")]
+        while (
+            len(
+                observed.rows(
+                    "SELECT DISTINCT container FROM container WHERE container_name = 'app' AND event = 'named'"
+                )
+            )
+            < 2
+        ):
+            assert observed.process.poll() is None
+        command = [
+            sys.executable,
+            "-m",
+            "firsthand",
+            "tail",
+            "--history",
+            str(observed.history),
+            "--pod",
+            "two",
+            "-o",
+            "jsonl",
+        ]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as tail:
+            assert tail.stdout is not None
+            row: dict[str, Any] = {}
+            while row.get("event") != "exit":
+                for one in made:
+                    one.exec("/bin/true", "again")
+                if select.select([tail.stdout], [], [], 0.5)[0]:
+                    row = json.loads(tail.stdout.readline())
+                    assert (row["pod"], row["container_name"]) == ("two", "app")
+            tail.terminate()
+        while b"one/app" not in shown.read_bytes():
+            made[0].exec("/bin/true", "again")
+        assert observed.stop() == 0
+    lines = shown.read_text().splitlines()
+    assert (
+        lines and all(" one" in line for line in lines if "/bin/" in line) and not any("two" in line for line in lines)
+    )

@@ -43,7 +43,9 @@ _QUERY = "SELECT exe, count(*) FROM process GROUP BY ALL ORDER BY 2 DESC LIMIT 9
     "The usual ones by default; `none` asks nobody.",
 )
 @click.option("--filter", "words", multiple=True, help="Show only lines that hold this text; may be repeated.")
-@click.option("--container", help="Show only this container: the beginning of its id, or `host`.")
+@click.option("-n", "--namespace", help="Show only this Kubernetes namespace.")
+@click.option("--pod", help="Show only this pod, by name or uid.")
+@click.option("--container", help="Show only this container: its name, the beginning of its id, or `host`.")
 @click.option("--flags", help="Show only execs with one of these flags, comma separated: PRIVILEGED,DRIFT.")
 @options.output_option("compact", "jsonl")
 def command(
@@ -54,6 +56,8 @@ def command(
     instance: str | None,
     sockets: tuple[str, ...],
     words: tuple[str, ...],
+    namespace: str | None,
+    pod: str | None,
     container: str | None,
     flags: str | None,
     output: str,
@@ -88,7 +92,8 @@ def command(
         patterns=found.redaction_patterns,
         environment=found.environment_allow,
     )
-    choice = Choice(words, container, frozenset(flags.upper().split(",")) if flags else frozenset())
+    wanted = frozenset(flags.upper().split(",")) if flags else frozenset()
+    choice = Choice(words, container, wanted, namespace, pod)
     following = _following(found, place, sockets, bool(scopes))
     live = None if quiet else Live(place, choice, output, found.fold, found.ordinary_capabilities)
     _observe(Session(chosen, following), live, until, place)
