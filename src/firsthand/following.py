@@ -39,6 +39,8 @@ from firsthand.wire.batch import Batch
 LOOK = 0.1
 #: Rows are gathered for so long before they are written: a commit costs as much as ten rows.
 GATHER = 0.1
+#: Seconds within which a runtime's list may lack a container that its events have told.
+SETTLED = 5.0
 _ONE_DAY = 86_400
 _EPOCH = datetime(1970, 1, 1)
 
@@ -174,7 +176,8 @@ class Follower:
             if changed and self._wanted(one.id):
                 self.askers[message.socket].ask(one.id)
         for identity in known.keys() - here:
-            self._write(self.book.gone(identity, time.time_ns() // 1000))
+            if self.book.age(identity) > SETTLED:
+                self._write(self.book.gone(identity, time.time_ns() // 1000))
 
     def _happened(self, message: Told) -> None:
         happened = message.happened

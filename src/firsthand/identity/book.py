@@ -6,7 +6,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from firsthand.identity import workload
@@ -35,6 +35,7 @@ class Entry:
     container: ContainerFacts
     pod: PodFacts | None = None
     whole: bool = True
+    met: float = field(default_factory=time.monotonic)
 
 
 class Book:
@@ -53,6 +54,10 @@ class Book:
     def knows(self, identity: str) -> bool:
         """Whether something was told of this id."""
         return identity in self._entries
+
+    def age(self, identity: str) -> float:
+        """Seconds since something was first told of an id."""
+        return time.monotonic() - self._entries[identity].met
 
     def socket_of(self, identity: str) -> str:
         """The socket of the runtime that told an id."""
@@ -74,7 +79,7 @@ class Book:
             entry.container.created = known.container.created or told.container.created  # `since` is one name's key
             entry.pod = _merged(known.pod, told.pod) if known.pod and told.pod else told.pod or known.pod
             entry.whole = told.whole or known.whole
-            entry.socket, entry.runtime = known.socket, known.runtime
+            entry.socket, entry.runtime, entry.met = known.socket, known.runtime, known.met
         if entry.pod is not None and entry.pod.state == "not_ready" and entry.container.finished is None:
             entry.container.finished = time.time_ns() // 1000  # at the latest: CRI does not tell when a sandbox stopped
         self._digest(entry)
@@ -93,6 +98,8 @@ class Book:
         """An event of a container that is known: its state, and the row."""
         entry = self._entries[told.id]
         facts = entry.container
+        if told.what == "exited" and facts.started is not None and told.time < facts.started:
+            return []  # the end of the run before this one, told late
         if told.what == "started":
             facts.state, facts.started, facts.finished, facts.exit_code = "running", told.time, None, None
         elif told.what == "exited":

@@ -152,3 +152,13 @@ def test_an_address_is_a_pods_own_from_its_cgroup_on() -> None:
         rows += [] if before else book.began(SANDBOX, 130)
         assert _rows(rows, "pod")[SANDBOX]["addresses_since"] == 130
     assert _rows(Book().found(SOCKET, "containerd", _pod()), "pod")[SANDBOX]["addresses_since"] is None
+
+
+def test_the_end_of_the_run_before_is_told_late() -> None:
+    """A container that was started again at once: its cgroup's end, which comes later, is not this run's."""
+    book = Book()
+    book.found(SOCKET, "docker", _container(FIRST, "app", 110))
+    book.happened(Happened(FIRST, "exited", 200, 1))
+    book.happened(Happened(FIRST, "started", 210))
+    assert book.happened(Happened(FIRST, "exited", 199)) == [] and book.of(SOCKET)[FIRST] == "running"
+    assert book.age(FIRST) >= 0
