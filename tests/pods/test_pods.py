@@ -374,6 +374,25 @@ def test_the_runtime_restarts(cri: Containerd, tmp_path: Path) -> None:
     assert [next(iter(state.values()))["state"] for state in states] == ["followed", "gone", "followed"]
 
 
+def test_the_runtime_restarts_at_once(cri: Containerd, tmp_path: Path) -> None:
+    """Between two lists: it is heard again, so that what lives for a moment after that has its name."""
+    observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{cri.folder}/socket")
+    with Kubelet(cri) as kubelet, observed:
+        cri.stop()
+        cri.start()
+        kubelet.again()
+        query = "SELECT arg_max(settings, time) AS said FROM observer WHERE event = 'runtime'"
+        while "followed" not in observed.rows(query)[0]["said"] or not observed.rows(
+            "SELECT 1 FROM loss WHERE cause = 'runtime_gone'"
+        ):
+            assert observed.process.poll() is None
+        pod = kubelet.pod("brief")
+        made = pod.run("app", "/bin/true", "brief").wait()
+        pod.remove()
+    rows = observed.rows("SELECT container, pod, container_name FROM process WHERE args = ['/bin/true', 'brief']")
+    assert rows == [{"container": made.id, "pod": "brief", "container_name": "app"}]
+
+
 def test_a_runtime_that_never_answers(cri: Containerd, tmp_path: Path) -> None:
     """Containers have their ids, are counted and listed as unknown, and answers by name say that they are not complete."""
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{tmp_path}/nobody.sock")

@@ -67,6 +67,7 @@ class Asker(threading.Thread):
         self.questions: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
         self._later: list[tuple[float, int, str]] = []
         self._reached = False
+        self._turn, self._deaf = 0, -1
         self._heard: float | None = None
         self._next_full = 0.0
 
@@ -89,6 +90,8 @@ class Asker(threading.Thread):
                 self._end()
                 return
             try:
+                if self._reached and self._deaf == self._turn:
+                    raise RuntimeGoneError(f"{self.socket}: its stream of events broke")
                 self._work(*question)
             except RuntimeGoneError as error:
                 self._lost(str(error))
@@ -114,7 +117,9 @@ class Asker(threading.Thread):
             self._runtime = runtimes.of(self.socket)
         try:
             version = self._runtime.connect()
-            threading.Thread(target=self._hear, args=(self._runtime,), name=f"hear {self.socket}", daemon=True).start()
+            self._turn += 1
+            hear = (self._runtime, self._turn)
+            threading.Thread(target=self._hear, args=hear, name=f"hear {self.socket}", daemon=True).start()
             listed = self._runtime.listed()  # after the events: what comes between the two is in both
         except RuntimeGoneError as error:
             self._lost(str(error))
@@ -124,13 +129,17 @@ class Asker(threading.Thread):
         self.out.put(Told(self.socket, self._runtime.name, listed=listed))
         self._heard = time.time()
 
-    def _hear(self, runtime: Runtime) -> None:
-        """Events; what they name is asked for at once, before its cgroup exists."""
-        with contextlib.suppress(RuntimeGoneError):
+    def _hear(self, runtime: Runtime, turn: int) -> None:
+        """Events; what they name is asked for at once, before its cgroup exists. A stream that breaks means a new connection:
+        a runtime that was started again between two lists would never be heard any more."""
+        try:
             for happened in runtime.events():
                 if happened.what == "created":
                     self.ask(happened.id)  # at once: it may be gone in a moment
                 self.out.put(Told(self.socket, runtime.name, happened.id, happened=happened))
+        except RuntimeGoneError:
+            self._deaf = turn
+            self.questions.put(("", 0))
 
     def _next_question(self) -> tuple[str, int] | None:
         """The next id and its attempt; "" where it is time for something else; None at the end."""

@@ -157,6 +157,7 @@ class Engine:
                 happened = _event(line)
                 if happened is not None:
                     yield happened
+            raise RuntimeGoneError(f"{self.socket}: it closed its stream of events")
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
             raise RuntimeGoneError(f"{self.socket}: {error}") from error
 
