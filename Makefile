@@ -7,7 +7,7 @@ COMPILED := $(KERNEL_SOURCES) $(wildcard src/firsthand/*/*.pyx) setup.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-kernel test-pods test-vm bench check docs format wheel clean
+.PHONY: help setup setup-tests run test test-kernel test-pods test-vm bench check docs format wheel clean
 
 help: ## list these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s '	'
@@ -17,27 +17,32 @@ setup: .venv/.built ## install what is needed (it says what and where first), bu
 .venv/.packages: pyproject.toml deploy/setup
 	@deploy/setup
 
+.venv/.tests: .venv/.packages deploy/setup
+	@deploy/setup tests
+
 .venv/.built: .venv/.packages $(COMPILED)
 	@echo "setup: compiling the BPF objects and the drain"
 	@$(PYTHON) setup.py -q build_ext --inplace >build.log 2>&1 || { tail -40 build.log; exit 1; }
 	@touch $@
 
+setup-tests: setup .venv/.tests ## install what only the tests need, daemons kept off
+
 run: setup ## observe in the foreground until Ctrl-C; options by ARGS='--for 30s'
 	@.venv/bin/firsthand run $(ARGS)
 
-test: setup ## every test that this machine can run, the VM tests aside
+test: setup .venv/.tests ## every test that this machine can run, the VM tests aside
 	@$(PYTHON) -m pytest tests/unit tests/kernel tests/pods $(ARGS)
 
-test-kernel: setup ## live tests on this kernel (root)
+test-kernel: setup .venv/.tests ## live tests on this kernel (root)
 	@$(PYTHON) -m pytest tests/kernel $(ARGS)
 
-test-pods: setup ## containers by a containerd of our own (root)
+test-pods: setup .venv/.tests ## containers and pods by runtimes of our own (root)
 	@$(PYTHON) -m pytest tests/pods $(ARGS)
 
-test-vm: setup ## Debian's 6.1 and 6.12 kernels in QEMU; writes docs/kernels.md anew
+test-vm: setup .venv/.tests ## Debian's 6.1 and 6.12 kernels in QEMU; writes docs/kernels.md anew
 	@$(PYTHON) -m pytest tests/vm $(ARGS)
 
-bench: setup ## measure, and print the figures of docs/performance.md
+bench: setup .venv/.tests ## measure, and print the figures of docs/performance.md
 	@MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=33554432 $(PYTHON) -m pytest tests/bench -s -o python_files='bench_*.py' $(ARGS)
 
 check: setup ## ruff, mypy, import contract, clang-format, schema lock, docs

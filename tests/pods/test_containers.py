@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from firsthand.schema import capability
 from tests.kernel.observed import Observed
 from tests.pods.containerd import AS_NOBODY, Container, Containerd, new_id
 
@@ -265,3 +266,26 @@ def _traces() -> set[str]:
     cgroups = {str(path) for path in Path("/sys/fs/cgroup").glob("*/firsthand-test-*")}
     files = {str(path) for place in ("/run/containerd", "/var/tmp") for path in Path(place).rglob("*firsthand-test-*")}
     return mounts | cgroups | files | {str(path) for path in Path("/run/containerd").rglob("*")}
+
+
+def test_containers_of_a_containerd_without_cri(containerd: Containerd, tmp_path: Path) -> None:
+    """As nerdctl and ctr make them: by containerd's own store, the name that its user gave it, its image and privilege."""
+    observed = Observed(
+        tmp_path / "history", [containerd.cgroup.path], "--runtime", f"containerd:{containerd.folder}/socket"
+    )
+    with observed:
+        made = containerd.container("/bin/sleep", "609", options=["--cap-add", "CAP_NET_ADMIN"])
+        while not observed.rows(f"SELECT 1 FROM container WHERE event = 'named' AND container = '{made.id}'"):
+            assert observed.process.poll() is None
+    (row,) = observed.rows(f"SELECT * FROM container WHERE event = 'named' AND container = '{made.id}' LIMIT 1")
+    assert (row["container_name"], row["image"], row["runtime"]) == (
+        made.id,
+        "docker.io/firsthand/test:latest",
+        "containerd",
+    )
+    assert "net_admin" in capability.names(row["cap_declared"]) and row["pod"] is None
+    (named,) = observed.rows(f"SELECT DISTINCT container_name, image FROM process WHERE container = '{made.id}'")
+    assert named == {"container_name": made.id, "image": "docker.io/firsthand/test:latest"}
+    said = observed.rows("SELECT settings FROM observer WHERE event = 'runtime'")
+    assert "without CRI" in said[0]["settings"]
+    made.remove()

@@ -21,7 +21,7 @@ FULL, AGAIN = 10.0, 1.0
 RETRIES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 2.0, 4.0)
 #: Seconds after which a sandbox is asked for again that was not ready.
 UNREADY = (0.06, 0.12, 0.25, 0.5, 1.0, 2.0)
-#: Questions that wait for one runtime at most; the oldest goes, and the full list asks it again.
+#: Questions that wait for one runtime at most; what comes on top is left to the full list.
 MOST_QUESTIONS = 16_384
 
 
