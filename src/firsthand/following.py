@@ -12,8 +12,6 @@ import json
 import os
 import queue
 import select
-import signal
-import stat
 import sys
 import time
 from collections import OrderedDict
@@ -23,7 +21,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from firsthand import __version__, rights
+from firsthand import __version__, ending, rights
 from firsthand.errors import FirsthandError, HistoryError
 from firsthand.history import place
 from firsthand.history.chunk import Chunk
@@ -296,7 +294,7 @@ def main(arguments: list[str]) -> int:
     """The follower process: 0 after an orderly end, 1 with a message where it cannot follow."""
     raw = json.loads(arguments[0])
     options = FollowerOptions(raw["history"], tuple(raw["sockets"]), tuple(raw["annotations"]), raw["scoped"])
-    stops = _stops()
+    stops = ending.stops()
     try:
         place.create(Path(options.history))
         os.chdir(options.history)  # the folders above may be another user's, and closed to who has no capability
@@ -310,16 +308,6 @@ def main(arguments: list[str]) -> int:
     follower.run(stops)
     follower.close()
     return 0
-
-
-def _stops() -> list[int]:
-    """Descriptors that end the run: the pipe that signals write to, and standard input where it is a pipe or socket."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os.write(writing, b"."))
-    mode = os.fstat(0).st_mode
-    return [reading, 0] if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else [reading]
 
 
 if __name__ == "__main__":

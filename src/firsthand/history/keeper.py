@@ -10,8 +10,6 @@ import argparse
 import contextlib
 import os
 import select
-import signal
-import stat
 import sys
 import time
 from collections import OrderedDict
@@ -23,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from firsthand import ending
 from firsthand.errors import DamagedError, FirsthandError, HistoryError
 from firsthand.history import arrow, compact, names, place, segment
 from firsthand.history.chunk import Chunk, Position
@@ -250,16 +249,6 @@ def run(keeper: Keeper, every: float, stop: Sequence[int]) -> None:
     keeper.pass_once(last=True)
 
 
-def _stops() -> list[int]:
-    """Descriptors that end the run: the pipe that signals write to, and standard input where it is a pipe or socket."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os.write(writing, b"."))
-    mode = os.fstat(0).st_mode
-    return [reading, 0] if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else [reading]
-
-
 def main(arguments: list[str]) -> int:
     """The keeper process: 0 after its last pass, 1 with a message where it cannot keep."""
     parser = argparse.ArgumentParser(prog="python -m firsthand.history.keeper", description=__doc__.splitlines()[0])
@@ -270,7 +259,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--grace", type=float, default=GRACE, help="seconds that rows wait in the log for their names")
     options = parser.parse_args(arguments)
-    stops = _stops()
+    stops = ending.stops()
     try:
         keeper = Keeper(options.history or place.default_directory(), linger=options.linger, grace=options.grace)
         run(keeper, min(options.every, 10.0), stops)
