@@ -491,7 +491,7 @@ def test_the_whole_machine(cri: Containerd, tmp_path: Path) -> None:
     try:
         with Kubelet(cri) as kubelet:
             made = kubelet.pod("unscoped").create("app", "/bin/true")
-            while not history.exists() or made.id not in told("named"):
+            while not History(history).exists or made.id not in told("named"):
                 assert follower.poll() is None
             made.remove()
             while made.id not in told("gone"):
