@@ -48,7 +48,7 @@ def create(directory: Path) -> None:
     """
     try:
         if not directory.is_dir():
-            directory.mkdir(parents=True, mode=MODE)
+            directory.mkdir(parents=True, mode=MODE, exist_ok=True)  # the others of a session may come first
             directory.chmod(MODE)
             give(directory)
             sync(directory.parent)
