@@ -13,7 +13,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
-LIBRARIES = ("libz.so.1", "libelf.so.1", "libbpf.so.1")
+LIBRARIES = ("libz.so.1", "libelf.so.1", "libbpf.so.1", "libseccomp.so.2")
 
 
 class Build(build_ext):

@@ -145,7 +145,7 @@ static __always_inline bool emit_cgroup(struct cgroup *cgroup, __u16 kind, struc
 		event->exec_number = BPF_CORE_READ(task, self_exec_id);
 	}
 	put_cgroup_path(&draft, &event->cgroup_path, cgroup);
-	finish(&draft, kind);
+	finish(&draft, kind, kind == RECORD_CGROUP_SEEN ? RING_ORDINARY : RING_URGENT);
 	return true;
 }
 

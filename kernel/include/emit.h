@@ -11,13 +11,21 @@ struct draft {
 	__u64 now; /* bpf_ktime_get_boot_ns: asked once, it costs 150 ns in a VM */
 };
 
-static __always_inline __u64 next_number(void)
+static __always_inline __u64 next_number(__u32 ring_number)
 {
-	__u32 ring_number = 0;
 	__u64 *number = bpf_map_lookup_elem(&produced, &ring_number);
 
 	/* Atomic: an interrupt's program may come between, and a plain ++ can repeat a number. */
 	return number ? __sync_fetch_and_add(number, 1) : 0;
+}
+
+/* Whether nobody has read for longer than the setting: then records are counted and not made. */
+static __always_inline bool unattended(void)
+{
+	__u32 zero = 0;
+	struct control *told = bpf_map_lookup_elem(&control, &zero);
+
+	return told && told->patience && bpf_ktime_get_boot_ns() - told->heartbeat > told->patience;
 }
 
 /* Takes one slot, if it is free. The number is a constant: 6.1's verifier follows no loop whose counter's address is
@@ -44,30 +52,43 @@ static __always_inline bool take_slot(struct draft *draft, __u32 slot, __u32 fix
  */
 static __always_inline bool begin(struct draft *draft, __u32 fixed)
 {
+	if (unattended()) {
+		next_number(RING_ORDINARY);
+		count(FAILURE_UNATTENDED);
+		return false;
+	}
 	if (take_slot(draft, 0, fixed) || take_slot(draft, 1, fixed) || take_slot(draft, 2, fixed) ||
 	    take_slot(draft, 3, fixed))
 		return true;
-	next_number();
+	next_number(RING_ORDINARY);
 	count(FAILURE_SCRATCH);
 	return false;
 }
 
-static __always_inline void finish(struct draft *draft, __u16 kind)
+/* Ordinary records are fetched by a timer: waking the reader costs more than making the record. */
+static __always_inline long send(struct draft *draft, __u32 length, __u32 to)
+{
+	if (to == RING_URGENT)
+		return bpf_ringbuf_output(&urgent, draft->record->data, length, BPF_RB_FORCE_WAKEUP);
+	return bpf_ringbuf_output(&ring, draft->record->data, length, BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline void finish(struct draft *draft, __u16 kind, __u32 to)
 {
 	struct record_header *header = (void *)draft->record->data;
 	__u32 length = draft->at;
 
 	header->kind = kind;
-	header->ring = 0;
+	header->ring = to;
 	header->layout = settings.layout_number;
 	header->cpu = bpf_get_smp_processor_id();
 	header->ktime = draft->now;
-	header->seq = next_number();
+	header->seq = next_number(to);
 	/* 6.1's verifier loses the bound if the compiler moves the check away from the use. */
 	asm volatile("" : "+r"(length));
 	if (length <= RECORD_BYTES) {
 		header->length = length;
-		if (bpf_ringbuf_output(&ring, draft->record->data, length, BPF_RB_NO_WAKEUP))
+		if (send(draft, length, to))
 			count(FAILURE_RESERVE);
 	}
 	draft->record->busy = 0;

@@ -8,7 +8,8 @@
 #include "events.h"
 
 enum bound {
-	RING_BYTES = 8 << 20, /* the loader sets the configured size */
+	RING_BYTES = 8 << 20, /* the loader sets the configured sizes */
+	URGENT_BYTES = 1 << 20,
 	RECORD_BYTES = 28 << 10, /* a per-CPU value is at most 32 KiB */
 	TEXT_BYTES = 4096,
 	PATH_BYTES = 4096,
@@ -30,7 +31,15 @@ enum failure {
 	FAILURE_CGROUP_MAP = 5, /* the table of cgroups is full: its rows repeat */
 	FAILURE_PATH_DEPTH = 6,
 	FAILURE_TEXT_READ = 7,
-	FAILURE_COUNT = 8,
+	FAILURE_UNATTENDED = 8, /* nobody read for so long that records were only counted */
+	FAILURE_COUNT = 9,
+};
+
+/* The rings. What tells of privilege and identity has one of its own: a flood of forks cannot push it out. */
+enum ring_number {
+	RING_ORDINARY = 0,
+	RING_URGENT = 1,
+	RING_COUNT = 2,
 };
 
 /* Settings, fixed by the loader before the programs are loaded: a section of their own, so that it finds them. */
@@ -51,6 +60,7 @@ enum process_flag anchor_flag __attribute__((unused));
 enum namespace_kind anchor_namespace __attribute__((unused));
 enum stream_kind anchor_stream __attribute__((unused));
 enum failure anchor_failure __attribute__((unused));
+enum ring_number anchor_ring __attribute__((unused));
 
 enum controller {
 	CONTROLLER_V2 = 0,
@@ -89,6 +99,17 @@ struct cgroup_memory {
 	__u32 pad;
 };
 
+/*
+ * Between the kernel side and whoever reads. The loader writes all but the heartbeat, which the reader writes each
+ * second; user space writes the whole, the kernel side only reads.
+ */
+struct control {
+	__u64 incarnation; /* when the rings were made, bpf_ktime_get_boot_ns: positions count from then */
+	__u64 heartbeat; /* bpf_ktime_get_boot_ns */
+	__u64 patience; /* ns without a heartbeat after which records are only counted */
+	__u64 build; /* of the programs and their settings */
+};
+
 /* The host's namespaces: those that the kernel booted with, read by an iterator at the start. */
 struct host {
 	__u32 mount, uts, ipc, net, pid, cgroup, time, user;
@@ -125,7 +146,14 @@ struct {
 	__uint(max_entries, RING_BYTES);
 } ring SEC(".maps");
 
-MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, 2)
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, URGENT_BYTES);
+} urgent SEC(".maps");
+
+MAP(BPF_MAP_TYPE_ARRAY, __u32, struct control, 1)
+control SEC(".maps");
+MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, RING_COUNT)
 produced SEC(".maps"); /* by ring: the last sequence number + 1 */
 MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, FAILURE_COUNT)
 failures SEC(".maps");

@@ -79,7 +79,7 @@ int existing_processes(struct bpf_iter__task *ctx)
 	fill_cwd(&draft, exec, task);
 	fill_arguments(&draft, exec, task, task);
 	fill_streams(exec, task);
-	finish(&draft, RECORD_PROCESS_SEEN);
+	finish(&draft, RECORD_PROCESS_SEEN, RING_ORDINARY);
 	/* One byte a record: by the size of its reads the reader says how many records it has room for. */
 	bpf_seq_write(ctx->meta->seq, "", 1);
 	return 0;

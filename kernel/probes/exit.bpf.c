@@ -66,7 +66,7 @@ int BPF_PROG(process_exit, struct task_struct *task)
 			fill_context(&exit->context, task, id, bpf_map_lookup_elem(&processes, &key));
 			fill_times(exit, task, draft.now);
 			fill_end(exit, wait_status(task));
-			finish(&draft, RECORD_PROCESS_EXIT);
+			finish(&draft, RECORD_PROCESS_EXIT, RING_ORDINARY);
 		}
 	}
 	bpf_map_delete_elem(&processes, &key);

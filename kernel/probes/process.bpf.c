@@ -11,6 +11,12 @@ char _license[] SEC("license") = "GPL";
 const struct process_fork *anchor_fork __attribute__((unused));
 const struct process_exec *anchor_exec __attribute__((unused));
 
+/* A gain of privilege, a program that is in no file, or one brought in from outside. Not DRIFT: that can be a build. */
+enum {
+	URGENT_FLAGS = PROCESS_SETUID | PROCESS_SETGID | PROCESS_FILECAPS | PROCESS_MEMFD | PROCESS_DELETED |
+		PROCESS_DETACHED | PROCESS_ENTERED,
+};
+
 /* A child of the runtime's set-up, or one that clone3 put into another cgroup than its creator's. */
 static __always_inline __u32 is_brought_in(struct task_struct *creator, struct cgroup *cgroup)
 {
@@ -49,7 +55,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	fork = (void *)draft.record->data;
 	__builtin_memset(fork, 0, sizeof(*fork));
 	fill_context(&fork->context, child, id, &memory);
-	finish(&draft, RECORD_PROCESS_FORK);
+	finish(&draft, RECORD_PROCESS_FORK, RING_ORDINARY);
 	return 0;
 }
 
@@ -160,6 +166,6 @@ int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux
 	fill_streams(exec, task);
 	if (is_entered(exec, task, cgroup, known))
 		exec->context.flags |= PROCESS_ENTERED;
-	finish(&draft, RECORD_PROCESS_EXEC);
+	finish(&draft, RECORD_PROCESS_EXEC, exec->context.flags & URGENT_FLAGS ? RING_URGENT : RING_ORDINARY);
 	return 0;
 }

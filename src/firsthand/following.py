@@ -16,12 +16,12 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from firsthand import __version__, ending, rights
+from firsthand import __version__, ending
 from firsthand.errors import FirsthandError, HistoryError
 from firsthand.history import place
 from firsthand.history.chunk import Chunk
@@ -297,9 +297,6 @@ def main(arguments: list[str]) -> int:
     stops = ending.stops()
     try:
         place.create(Path(options.history))
-        os.chdir(options.history)  # the folders above may be another user's, and closed to who has no capability
-        options = replace(options, history=".")
-        rights.keep(["chown"])  # for the group of what it writes
         follower = Follower(options)
         follower.open()
     except FirsthandError as error:

@@ -1,17 +1,20 @@
-"""Where the rooms meet: the way of an event from the ring to the durable log, and the processes that carry it.
+"""Where the rooms meet: the way of an event from the ring to the durable log.
 
-The observer runs as a process of its own (`python -m firsthand.pipeline`), told by one JSON object of ObserverOptions and
-answering with JSON lines on standard output. It stops, drains, detaches and unpins at SIGTERM or when its standard input is
-closed.
+The observer runs as a process of its own (`python -m firsthand.pipeline OPTIONS SOCKET`), told by one JSON object of
+ObserverOptions, handed what the loader brought into the kernel through the socket, and answering with JSON lines on standard
+output. The word `stop` on its standard input, or SIGTERM, ends it: it takes the ring's rest and says so in the record. `keep`, or
+the input's end, is as a crash would be: what is attached goes on, and the next observer takes over.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,171 +26,213 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firsthand import __version__
-from firsthand.errors import FirsthandError
+from firsthand.canary import Canaries
+from firsthand.errors import FirsthandError, HistoryError
 from firsthand.history import schema_store
 from firsthand.history.log import LogWriter, Span
-from firsthand.identity.resolve import Resolver
+from firsthand.identity.resolve import CGROUPS, IMAGES, Resolver
+from firsthand.options import ObserverOptions, tuples
 from firsthand.probe import hierarchy as _hierarchy
-from firsthand.probe import load, stats
-from firsthand.probe.load import Loaded, LoadOptions
-from firsthand.probe.ring import Ring
+from firsthand.probe import load
+from firsthand.probe.load import Loaded
 from firsthand.schema import layout as _layout
-from firsthand.wire import _drain
+from firsthand.source import Lost, Source
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, spread
 from firsthand.wire.clock import Clock
 from firsthand.wire.decode import Decoder
 from firsthand.wire.redact import Pattern, Redactor, compile_redactor
 from firsthand.wire.scoped import ScopedModes
-from firsthand.wire.sequence import Sequences
 
-SLICE = 32768
 ALIVE = 10.0
 SECOND = 1.0
-RING = 0
-#: Failures that already show as gaps in the numbers.
-_IN_GAPS = ("reserve", "scratch")
+#: An urgent record is made durable at once, but not more often than this, in seconds.
+URGENT = 0.02
 
 
-@dataclass(frozen=True)
-class ObserverOptions:
-    """All that the observer is told. Times in milliseconds; `ring_bytes` a power of two; `redaction` mask, hash or drop."""
+@dataclass
+class Pending:
+    """One append: rows, the ring positions they came from, and what the source knows with them."""
 
-    history: str
-    scopes: tuple[str, ...] = ()
-    instance: str = "default"
-    hierarchy: str = "auto"
-    ring_bytes: int = 8 << 20
-    poll: int = 50
-    commit: int = 250
-    redaction: str = "mask"
-    redaction_key: str = ""
-    redaction_scopes: tuple[tuple[str, str], ...] = ()
-    patterns: tuple[tuple[str, str], ...] = ()
-    environment: tuple[str, ...] = ()
-
-    @property
-    def left_out(self) -> dict[str, object]:
-        """Settings that leave something out of the record, for the observer table."""
-        names = [name for name, _ in self.patterns]
-        return {"redaction": self.redaction, "redaction_scopes": dict(self.redaction_scopes), "patterns": names}
-
-    @property
-    def read_args(self) -> bool:
-        """Whether any row keeps something of its arguments; else the kernel side does not read them."""
-        return any(mode != "drop" for mode in (self.redaction, *dict(self.redaction_scopes).values()))
+    batches: list[Batch]
+    spans: list[Span]
+    state: Mapping[str, Any]
 
 
 @dataclass
 class Marks:
-    """When something periodic was last done, in monotonic seconds."""
+    """When something periodic was last done, in monotonic seconds, and what was measured since the last sign of life."""
 
     second: float = 0.0
     alive: float = 0.0
     committed: float = 0.0
-    failures: dict[str, int] = field(default_factory=dict)
+    recorded: int = 0
+    slowest: float = 0.0
+    failing: float = 0.0
+    failed: list[tuple[float, float]] = field(default_factory=list)
 
 
 class Observer:
-    """One ring to one log. `open`, `run` until told to stop, `close`; every method of the main thread only."""
+    """The rings to one log. `open`, `run` until told to end, `close`; every method of the main thread only."""
 
     def __init__(self, options: ObserverOptions) -> None:
         self.options = options
         self.layout = _layout.installed()
         self.clock = Clock()
-        self.sequences = Sequences()
         self.resolver = Resolver()
-        self.decoder = Decoder(self.layout, tuple(name.encode() for name in options.environment))
-        self.sizes = self.decoder.sizes
         self.redactor = _redactor(options)
         self.modes = ScopedModes(dict(options.redaction_scopes), options.redaction)
         self.node = os.uname().nodename
         self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        self.incarnation = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self.scopes = [Path(scope) for scope in options.scopes]
         self.hierarchy = _hierarchy.choose(self.scopes, options.hierarchy)
+        self.canaries = Canaries(self.hierarchy, options.canary)
         self.marks = Marks()
-        self.lost = 0
-        self.read = 0
+        self.waiting: Pending | None = None
 
-    def open(self) -> None:
-        """Open the log, then load, attach and map. Nothing stays behind where a step fails."""
-        load.check_machine()
-        self.log = LogWriter(Path(self.options.history), self.node, self.boot)
-        schema_store.save_layout(Path(self.options.history), self.layout.hash, self.layout.text)
-        scopes = [_hierarchy.key(scope) for scope in self.scopes]
-        settings = LoadOptions(
-            self.layout,
-            self.hierarchy,
-            scopes,
-            self.options.instance,
-            self.options.ring_bytes,
-            read_args=self.options.read_args,
-        )
-        self.loaded: Loaded = load.bring_in(settings)
-        self.ring = Ring(self.loaded.maps["ring"], self.options.ring_bytes)
-        self._say("start")
+    def open(self, loaded: Loaded) -> None:
+        """Open the log, empty the rings that were replaced, and take over or begin."""
+        self.loaded = loaded
+        directory = Path(self.options.history)
+        self.log = LogWriter(directory, self.node, self.boot)
+        schema_store.save_layout(directory, self.layout.hash, self.layout.text)
+        self.decoders = self._decoders(directory)
+        self.decoder = self.decoders[self.layout.number]
+        if loaded.previous is not None:
+            self._empty(loaded.previous)
+        self.source = Source(loaded, self.decoders, self.log.last_spans(), self.log.state)
+        if loaded.taken_over:
+            self.resolver.cgroups.seed(_hierarchy.paths(self.hierarchy, self.scopes))
+        self._say("resume" if self.source.resumed else "start")
+
+    def _decoders(self, directory: Path) -> dict[int, Decoder]:
+        """By layout number: the installed one, and those whose records a ring that is taken over may still hold."""
+        layouts = [self.layout]
+        if self.loaded.taken_over or self.loaded.previous is not None:
+            saved = schema_store.saved(directory)
+            layouts += [_layout.parse(text) for hash_, text in saved.items() if hash_ != self.layout.hash]
+        names = tuple(name.encode() for name in self.options.environment)
+        return {layout.number: Decoder(layout, names) for layout in layouts}
+
+    def _empty(self, previous: Loaded) -> None:
+        """Take in what rings of another shape held when their programs were detached."""
+        self.source = Source(previous, self.decoders, self.log.last_spans(), self.log.state)
+        self._take_rest()
+        self._say("stop")
+        self.source.close()
+        previous.forget()
 
     def read_existing(self) -> None:
         """Take in what runs already, and make room in the ring meanwhile."""
+        self.source.learning = self.source.resumed and not self.loaded.unattended
         try:
             for _ in load.read_existing(self.loaded):
-                if self.waiting * 4 > self.ring.size:
+                if any(stream.waiting * 4 > stream.ring.size for stream in self.source.streams):
                     self.commit()
         except OSError as error:
             self.loaded.missing["existing_processes"] = str(error)
         self.commit()
+        self.source.learning = False
         self._say("ready")
 
-    @property
-    def waiting(self) -> int:
-        """Bytes in the ring that are not yet durable."""
-        return int(_drain.position(self.ring.producer_page)) - self.read
-
-    def run(self, stop: int) -> None:
-        """Drain until the descriptor `stop`, or standard input, has something to say."""
-        watched = [stop, sys.stdin.fileno()]
-        while not select.select(watched, [], [], self.options.poll / 1000)[0]:
+    def run(self, watched: Sequence[int]) -> str:
+        """Drain until one of the descriptors has something to say: the word, `stop` or `keep`."""
+        poller = select.epoll()
+        for descriptor in watched:
+            poller.register(descriptor, select.EPOLLIN)
+        urgent = self.loaded.maps["urgent"]
+        poller.register(urgent, select.EPOLLIN | select.EPOLLET)
+        while True:
+            ready = {descriptor for descriptor, _ in poller.poll(self.options.poll / 1000)}
+            for descriptor in ready & set(watched):
+                word = os.read(descriptor, 4096).decode(errors="replace")
+                for line in word.splitlines() or ["keep"]:
+                    if not self._told(line.strip()):
+                        poller.close()
+                        return line.strip()
             self.tick()
 
+    def _told(self, line: str) -> bool:
+        """Take a word of the supervisor; False where it ends the run."""
+        if line.startswith("canary "):
+            self.canaries.expect(line.partition(" ")[2], time.monotonic())
+            return True
+        return False
+
     def tick(self) -> None:
-        """One turn: commit where it is due or the ring is over a quarter full."""
+        """One turn: commit where it is due or a ring is over a quarter full."""
         now = time.monotonic()
-        waiting = self.waiting
-        if waiting * 4 > self.ring.size or (waiting and now - self.marks.committed >= self.options.commit / 1000):
+        if self.waiting is not None and now - self.marks.committed < SECOND:
+            return  # the disk takes nothing now: the rings hold what they can
+        if self._due(now):
             self.commit()
-        if now - self.marks.second >= SECOND:
+        if now - self.marks.second >= SECOND and self.waiting is None:
             self._each_second(now)
-        if now - self.marks.alive >= ALIVE:
+        if now - self.marks.alive >= ALIVE and self.waiting is None:
             self._say("alive")
 
+    def _due(self, now: float) -> bool:
+        since = now - self.marks.committed
+        ordinary, urgent = self.source.streams
+        if any(stream.waiting * 4 > stream.ring.size for stream in self.source.streams):
+            return True
+        if urgent.waiting and since >= URGENT:
+            return True
+        return bool(ordinary.waiting or self.waiting) and since >= self.options.commit / 1000
+
     def commit(self) -> None:
-        """Everything that the ring holds now: decode, make durable, release."""
+        """Everything that the rings hold now: decode, make durable, release."""
         self.marks.committed = time.monotonic()
-        end = _drain.position(self.ring.producer_page)
-        while self.read < end:
-            reached, offsets, kinds, malformed = _drain.scan(
-                self.ring.data, self.read, end, self.ring.size, SLICE, self.sizes
-            )
-            self.decoder.malformed += malformed
-            if reached == self.read:
+        for _ in range(self._slices()):
+            if self.waiting is not None and not self._append(self.waiting):
                 return
-            batches = self._decode(offsets, kinds)
-            self.log.append(batches, [Span(RING, self.incarnation, self.read, reached)])
-            self.read = reached
-            _drain.release(self.ring.consumer_page, reached)
+            taken = self.source.take()
+            if not taken.spans:
+                return
+            for batch in taken.learned:
+                self.resolver.binaries(batch)
+            if not self._append(Pending(self._complete(taken.batches), taken.spans, self.source.state())):
+                return
 
-    def _decode(self, offsets: Any, kinds: Any) -> list[Batch]:
-        tables = self.decoder.split(self.ring.data, offsets, kinds)
-        batches = {table: self.decoder.decode(table, rows) for table, rows in tables.items()}
-        if "container" in batches:
-            self.resolver.cgroups.learn(batches["container"])
-        for batch in batches.values():
-            self._complete(batch)
-        return list(batches.values())
+    def _slices(self) -> int:
+        """Enough for what is there now; what comes meanwhile waits for the next turn."""
+        return 2 + sum(stream.waiting for stream in self.source.streams) // (32 * 1024)
 
-    def _complete(self, batch: Batch) -> None:
+    def _append(self, pending: Pending) -> bool:
+        """Make durable, then release; False where the log takes nothing, and then nothing is released."""
+        began = time.monotonic()
+        try:
+            self.log.append(pending.batches, pending.spans, pending.state)
+        except HistoryError as error:
+            self._blocked(pending, error)
+            return False
+        self.waiting = None
+        self.source.release(pending.spans)
+        self.marks.slowest = max(self.marks.slowest, time.monotonic() - began)
+        if self.marks.failing:
+            self._resumed()
+        return True
+
+    def _blocked(self, pending: Pending, error: HistoryError) -> None:
+        self.waiting = pending
+        if not self.marks.failing:
+            self.marks.failing = time.monotonic()
+            _tell({"event": "blocked", "error": f"{error} Until then the rings hold what they can."})
+
+    def _resumed(self) -> None:
+        now = time.monotonic()
+        self.marks.failed.append((self.marks.failing, now))
+        _tell({"event": "unblocked", "seconds": round(now - self.marks.failing, 1)})
+        self.marks.failing = 0.0
+
+    def _complete(self, batches: list[Batch]) -> list[Batch]:
+        for batch in batches:
+            if batch.table == "container":
+                self.resolver.cgroups.learn(batch)
+        found = [self._completed(batch) for batch in sorted(batches, key=lambda batch: batch.table != "container")]
+        return [batch for batch in found if batch.length]
+
+    def _completed(self, batch: Batch) -> Batch:
         columns: dict[str, Any] = batch.columns
-        self.sequences.take(columns["cpu"].values, columns["seq"].values, time.monotonic())
         columns["time"] = Fixed(self.clock.times(columns["ktime"].values))
         columns["pid"] = columns["exec_tgid"]
         self._stamp(batch)
@@ -196,6 +241,8 @@ class Observer:
             self.resolver.binaries(batch)
             _only_containers_are_entered(columns, self.decoder)
             _redact(columns, self.redactor, self._modes(columns))
+        self.canaries.look(batch, self.decoder)
+        return batch
 
     def _modes(self, columns: dict[str, Any]) -> NDArray[np.int8] | None:
         """How each row's arguments are kept, where that differs between cgroups."""
@@ -210,123 +257,126 @@ class Observer:
 
     def _each_second(self, now: float) -> None:
         self.marks.second = now
-        counters = stats.produced(self.loaded, RING)
+        self.source.beat()
+        produced = self.source.produced()
         self.commit()
-        self.sequences.produced(counters, now)
-        self._write_losses(now)
+        self._write_losses(self.source.missing(produced))
+        silent = self.canaries.silent(now, self.loaded.hooks())
+        if silent:
+            self._write_losses(
+                [Lost("canary_silent", 0, now - SECOND, now, f"hook {name} did not answer") for name in silent]
+            )
         if self.clock.resample():
             self._write("clock", [asdict(self.clock.sample)])
 
-    def _write_losses(self, now: float) -> None:
-        rows = self._gap_rows(now) + self._counted_rows()
-        self.lost += sum(int(cast("int", row["events"])) for row in rows if row["cause"] == "sequence_gap")
+    def _write_losses(self, losses: Sequence[Lost]) -> None:
+        now = time.monotonic()
+        rows = [self._loss(loss, now) for loss in losses]
         if rows:
             self._write("loss", rows)
+        self.marks.failed = [(begin, end) for begin, end in self.marks.failed if now - end < 2 * SECOND]
 
-    def _gap_rows(self, now: float) -> list[dict[str, object]]:
-        """Gaps, one row for each CPU and second, with what the kernel counted as the reason meanwhile."""
-        gaps: dict[tuple[int, float], int] = {}
-        for gap in self.sequences.closed(now):
-            gaps[gap.cpu, gap.since] = gaps.get((gap.cpu, gap.since), 0) + gap.events
-        causes = self._grown(_IN_GAPS) if gaps else {}
-        detail = ", ".join(f"{name} failed {count} times" for name, count in causes.items())
-        return [
-            self._loss("sequence_gap", events, now - since + SECOND, detail, cpu=cpu)
-            for (cpu, since), events in gaps.items()
-        ]
-
-    def _counted_rows(self) -> list[dict[str, object]]:
-        """Failed helper calls, recursion misses and malformed records since the last second."""
-        names = [n.lower() for n in failure_names() if n.lower() not in (*_IN_GAPS, "count")]
-        grown = self._grown(names)
-        rows = [self._loss("helper_failed", count, SECOND, name) for name, count in grown.items()]
-        misses = {f"recursion_miss {p.name}": p.recursion_misses for p in stats.programs(self.loaded)}
-        for name, count in self._deltas(misses).items():
-            rows.append(self._loss("recursion_miss", count, SECOND, name.partition(" ")[2]))
-        for _, count in self._deltas({"malformed": self.decoder.malformed}).items():
-            rows.append(self._loss("malformed", count, SECOND, "bytes from the ring did not fit their layout"))
-        return rows
-
-    def _grown(self, names: Sequence[str]) -> dict[str, int]:
-        counted = stats.failures(self.loaded, failure_names())
-        return self._deltas({name: counted[name] for name in names})
-
-    def _deltas(self, counters: Mapping[str, int]) -> dict[str, int]:
-        """What each counter grew by since it was last asked for; only those that grew."""
-        grown = {name: count - self.marks.failures.get(name, 0) for name, count in counters.items()}
-        self.marks.failures.update(counters)
-        return {name: count for name, count in grown.items() if count > 0}
-
-    def _loss(self, cause: str, events: int, ago: float, detail: str, **more: object) -> dict[str, object]:
-        until = time.time_ns() // 1000
-        since = until - int(ago * 1_000_000)
-        return {"cause": cause, "events": events, "since": since, "until": until, "detail": detail, **more}
+    def _loss(self, loss: Lost, now: float) -> dict[str, object]:
+        """A row; what was lost while the disk took nothing says so."""
+        wall_now, since, detail = time.time_ns() // 1000, loss.since, loss.detail
+        for begin, _ in self.marks.failed:
+            since = min(since, begin)
+            detail = ", ".join(filter(None, (detail, "the history could not be written")))
+        row: dict[str, object] = {"cause": loss.cause, "events": loss.events, "detail": detail}
+        row |= {"since": wall_now - int((now - since) * 1e6), "until": wall_now - int((now - loss.until) * 1e6)}
+        return row | {name: value for name, value in (("cpu", loss.cpu), ("ring", loss.ring)) if value is not None}
 
     def _say(self, event: str) -> None:
         """A row of `observer`, and with the first one a clock sample."""
-        self.marks.alive = time.monotonic()
+        now = time.monotonic()
         row: dict[str, object] = {
             "event": event,
             "instance": self.options.instance,
             "version": __version__,
             "kernel": f"{os.uname().release} {os.uname().machine}",
             "scope": "\n".join(_hierarchy.path_in(self.hierarchy, scope) for scope in self.scopes) or None,
-            "hooks": json.dumps(self.loaded.hooks()),
+            "hooks": json.dumps(self.loaded.hooks() | self.canaries.verdicts(self.loaded.hooks())),
             "blind_spots": json.dumps(self.loaded.blind_spots()),
             "settings": json.dumps(self.options.left_out),
             "layout": self.layout.hash,
-            "recorded": self.sequences.recorded,
-            "lost": self.lost,
+            "recorded": self.source.recorded,
+            "lost": self.source.lost,
+            "measures": json.dumps(self._measures(now)),
         }
         self._write("observer", [row])
-        if event == "start":
+        self.marks.alive, self.marks.recorded, self.marks.slowest = now, self.source.recorded, 0.0
+        if event in ("start", "resume"):
             self._write("clock", [asdict(self.clock.sample)])
 
+    def _measures(self, now: float) -> dict[str, float]:
+        """What the observer measures of itself; a bound is NAME beside NAME_limit."""
+        found: dict[str, float] = {}
+        passed = max(now - self.marks.alive, 0.001)
+        bytes_per_second = 0.0
+        for stream, name in zip(self.source.streams, load.RINGS, strict=True):
+            found[f"{name}_waiting_bytes"], found[f"{name}_waiting_bytes_limit"] = stream.waiting, stream.ring.size
+            bytes_per_second += stream.rate(now)
+        if bytes_per_second:
+            found["ring_seconds"] = round(self.source.streams[0].ring.size / bytes_per_second, 1)
+        found["events_per_second"] = round((self.source.recorded - self.marks.recorded) / passed, 1)
+        found["lag_seconds"] = round(now - self.marks.failing, 1) if self.marks.failing else 0
+        found["commit_seconds_max"] = round(self.marks.slowest, 4)
+        found["cgroups"], found["cgroups_limit"] = len(self.resolver.cgroups), CGROUPS
+        found["images"], found["images_limit"] = len(self.resolver.images), IMAGES
+        return found
+
     def _write(self, table: str, rows: list[dict[str, object]]) -> None:
+        """Rows of our own, made durable with what the source knows; they come behind what already waits."""
         common = {"time": time.time_ns() // 1000, "ktime": time.clock_gettime_ns(time.CLOCK_BOOTTIME)}
         common |= {"node": self.node, "boot": self.boot}  # type: ignore[dict-item]
-        self.log.append([Batch.from_rows(table, [common | row for row in rows])], [])
+        batch = Batch.from_rows(table, [common | row for row in rows])
+        if self.waiting is not None:
+            self.waiting = Pending([*self.waiting.batches, batch], self.waiting.spans, self.source.state())
+        else:
+            self._append(Pending([batch], [], self.source.state()))
 
-    def close(self) -> None:
-        """Detach, take the ring's rest, count what never came, and say that observing has ended.
+    def close(self, word: str) -> None:
+        """After `stop` take the rings' rest, count what never came and say that observing has ended; else leave all as it is.
 
-        HistoryError where that cannot be written any more; nothing stays in the kernel even then.
+        HistoryError where that cannot be written.
         """
-        try:
-            if hasattr(self, "loaded"):
-                self.loaded.detach()
-                self._take_rest()
-        finally:
-            if hasattr(self, "ring"):
-                self.ring.close()
-            if hasattr(self, "loaded"):
-                self.loaded.close()
-            if hasattr(self, "log"):
-                self.log.close()
+        if word == "stop":
+            self.loaded.detach()
+            self._take_rest()
+            self._say("stop")
+        else:
+            self.commit()
+            self._say("alive")
+        if self.waiting is not None:
+            raise HistoryError(
+                f"{self.options.history}: the last rows could not be written: what the rings hold waits there until "
+                "the next `firsthand run` with this history, or is lost with a restart of the machine"
+            )
 
     def _take_rest(self) -> None:
-        counters = stats.produced(self.loaded, RING)
+        produced = self.source.produced()
         self.commit()
-        now = time.monotonic()
-        self.sequences.produced(counters, now)
-        self._write_losses(now + 2 * self.sequences.window)
-        self._say("stop")
+        self._write_losses(self.source.missing(produced, final=True))
+
+    def forget(self) -> None:
+        """Let go of rings and log."""
+        with contextlib.suppress(AttributeError):
+            self.source.close()
+        with contextlib.suppress(AttributeError):
+            self.loaded.forget()
+        with contextlib.suppress(AttributeError):
+            self.log.close()
 
     def report(self, event: str) -> dict[str, object]:
         """What the parent process is told."""
         return {
             "event": event,
-            "recorded": self.sequences.recorded,
-            "lost": self.lost,
+            "recorded": self.source.recorded,
+            "lost": self.source.lost,
             "notes": self.loaded.notes,
             "missing": self.loaded.missing,
             "hierarchy": self.hierarchy.controller or "v2",
         }
-
-
-def failure_names() -> dict[str, int]:
-    """enum failure of kernel/include/maps.h, from the object's BTF, without its prefix."""
-    return load.enumerators("failure")
 
 
 def _redactor(options: ObserverOptions) -> Redactor:
@@ -359,37 +409,34 @@ def _redact(columns: dict[str, Any], redactor: Redactor, modes: NDArray[np.int8]
 
 def main(arguments: list[str]) -> int:
     """The observer process: 0 after an orderly end, 1 with an error line where it could not observe."""
-    options = ObserverOptions(**_tuples(json.loads(arguments[0])))
+    options = ObserverOptions(**tuples(json.loads(arguments[0])))
+    source = socket.socket(fileno=int(arguments[1]))
     reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: os.write(writing, b"."))
+    signal.signal(signal.SIGTERM, lambda *_: os.write(writing, b"stop\n"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        return _observe(Observer(options), reading)
+        return _observe(options, source, [reading, 0])
     except (FirsthandError, OSError) as error:
         _tell({"event": "failed", "kind": type(error).__name__, "error": str(error)})
         return 1
 
 
-def _observe(observer: Observer, stop: int) -> int:
+def _observe(options: ObserverOptions, source: socket.socket, watched: Sequence[int]) -> int:
+    observer = Observer(options)
+    word = "keep"
     try:
-        observer.open()
+        observer.open(load.receive(source))
+        source.close()
+        _tell(observer.report("reading"))
         observer.read_existing()
         gc.freeze()
         _tell(observer.report("ready"))
-        observer.run(stop)
+        word = observer.run(watched)
+        observer.close(word)
+        _tell(observer.report("stopped"))
     finally:
-        observer.close()
-    _tell(observer.report("stopped"))
+        observer.forget()
     return 0
-
-
-def _tuples(raw: dict[str, Any]) -> dict[str, Any]:
-    found = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-    for name in ("patterns", "redaction_scopes"):
-        found[name] = tuple(tuple(pair) for pair in raw.get(name, ()))
-    return found
 
 
 def _tell(line: Mapping[str, object]) -> None:

@@ -15,6 +15,15 @@ _SET_NO_NEW_PRIVS, _BOUNDING_DROP, _AMBIENT, _AMBIENT_CLEAR = 38, 24, 47, 4
 _VERSION = 0x20080522
 
 
+def bound(names: Iterable[str] = ()) -> None:
+    """Take all but these out of the bounding set: while the process still may, before it changes its user."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    wanted = capability.bits(names)
+    for number in range(64):
+        if not wanted >> number & 1 and libc.prctl(_BOUNDING_DROP, number, 0, 0, 0):
+            break  # EINVAL: no such capability in this kernel; EPERM: none to drop with, and then none to gain
+
+
 def keep(names: Iterable[str] = ()) -> None:
     """Keep these capabilities alone, in every set, and gain none by any exec. FirsthandError where the kernel refuses.
 
@@ -23,9 +32,7 @@ def keep(names: Iterable[str] = ()) -> None:
     """
     libc = ctypes.CDLL(None, use_errno=True)
     wanted = capability.bits(names) & held()
-    for number in range(64):
-        if not wanted >> number & 1 and libc.prctl(_BOUNDING_DROP, number, 0, 0, 0):
-            break  # EINVAL: no such capability in this kernel; EPERM: none to drop with, and then none to gain
+    bound(names)
     _check(libc.prctl(_AMBIENT, _AMBIENT_CLEAR, 0, 0, 0), "clear the ambient set")
     _check(libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "set no_new_privs")
     low, high = wanted & 0xFFFFFFFF, wanted >> 32

@@ -1,26 +1,33 @@
-"""The processes behind `firsthand run`: observer, follower and keeper, started, watched and ended in order.
+"""The supervisor behind `firsthand run`: loader, observer, follower and keeper, started, watched and ended in order.
 
-The observer drains rings and writes the log; the follower asks the runtimes for names; the keeper turns both into segments.
-All end when their standard input is closed, so that none outlives a parent that was killed. The record does not need the
-follower: one that ends is said and started again.
+The loader brings programs into the kernel and ends; the observer drains rings and writes the log; the follower asks the runtimes
+for names; the keeper turns both into segments. All end when their standard input is closed, so that none outlives a parent that
+was killed. What dies is said and started again, sooner at first and later when it dies again; what is attached in the kernel goes
+on meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import selectors
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import IO, Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
-from firsthand.errors import BusyError, FirsthandError, NotSupportedError, ProbeError, UsageError
+from firsthand import canary, wall
+from firsthand.errors import BusyError, FirsthandError, HistoryError, NotSupportedError, ProbeError, UsageError
 from firsthand.following import FollowerOptions
-from firsthand.pipeline import ObserverOptions
+from firsthand.history import place
+from firsthand.options import ObserverOptions
+from firsthand.probe import load, pins
 
 #: glibc (mallopt(3)): a batch's columns come from memory that is in use already and not from fresh pages, each of which costs
 #: a fault. Variables that are set already are kept.
@@ -32,9 +39,9 @@ _SMALL = {
     "MALLOC_ARENA_MAX": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-#: Seconds after which a follower that ended by itself is started again, at first and, doubled each time, at most.
-FOLLOW_AGAIN, FOLLOW_AGAIN_MOST = 5.0, 300.0
-_BY_NAME = {kind.__name__: kind for kind in (BusyError, NotSupportedError, ProbeError, UsageError)}
+#: Seconds after which what died is started again, at first and, doubled each time, at most; and after which it counts as well.
+AGAIN, AGAIN_MOST, WELL = 0.1, 30.0, 60.0
+_BY_NAME = {kind.__name__: kind for kind in (BusyError, HistoryError, NotSupportedError, ProbeError, UsageError)}
 
 
 @dataclass
@@ -48,106 +55,270 @@ class Summary:
     notes: list[str] = field(default_factory=list)
 
 
-class Session:
-    """`start`, `wait_ready`, then `failed` now and then, then `stop`. FirsthandError where the observer cannot work."""
+class Child:
+    """One role's process, started again when it died: `begin` starts it."""
 
-    def __init__(self, options: ObserverOptions, following: FollowerOptions | None = None) -> None:
+    def __init__(self, role: str, begin: Callable[[], subprocess.Popen[bytes]]) -> None:
+        self.role = role
+        self._begin = begin
+        self._wait = AGAIN
+        self._due = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """Start it now."""
+        self.process = self._begin()
+        self._began, self._due = time.monotonic(), 0.0
+
+    def dead(self) -> bool:
+        """Whether it has ended."""
+        return self.process.poll() is not None
+
+    def watch(self) -> bool:
+        """Say that it died, and start it again when that is due; True where it was started."""
+        now = time.monotonic()
+        if not self.dead():
+            return False
+        if not self._due:
+            self._wait = AGAIN if now - self._began > WELL else self._wait
+            self._due = now + self._wait
+            print(
+                f"firsthand: the {self.role} {self._end()}; started again in {self._wait:g} s",
+                file=sys.stderr,
+                flush=True,
+            )
+            self._wait = min(2 * self._wait, AGAIN_MOST)
+        if now < self._due:
+            return False
+        self.start()
+        return True
+
+    def _end(self) -> str:
+        code = self.process.returncode
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended by itself (exit code {code})"
+
+    def end(self, word: bytes = b"") -> None:
+        """Tell it to end, by a word or by SIGTERM, and wait for it."""
+        if word and self.process.stdin:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.write(word)
+        elif not self.dead():
+            self.process.send_signal(signal.SIGTERM)
+        if not word and self.process.stdin:
+            self.process.stdin.close()
+        if not word:
+            self.process.wait()
+
+
+class Session:
+    """`start`, `wait_ready`, then `turn` now and then, then `stop`. FirsthandError where observing cannot begin."""
+
+    def __init__(
+        self, options: ObserverOptions, following: FollowerOptions | None = None, *, keep_attached: bool = False
+    ) -> None:
         self.options = options
         self.following = following
+        self.keep_attached = keep_attached
         self.summary = Summary()
-        self._observer: subprocess.Popen[bytes] | None = None
-        self._keeper: subprocess.Popen[bytes] | None = None
-        self._follower: subprocess.Popen[bytes] | None = None
-        self._follow_again = 0.0
-        self._follow_wait = FOLLOW_AGAIN
+        self._children: dict[str, Child] = {}
+        self._lines = Lines()
+        self._lock = -1
+        self._round = 0.0
+        self._reading = False
         self._began = time.monotonic()
 
     def start(self) -> None:
         """Start the processes, in sessions of their own: Ctrl-C reaches only the parent, which ends them in order."""
-        options = json.dumps(asdict(self.options))
-        self._observer = _spawn("firsthand.pipeline", options, stdout=subprocess.PIPE)
-        self._keeper = _spawn("firsthand.history.keeper", "--history", self.options.history)
-        self._follow()
-
-    def _follow(self) -> None:
+        load.check_machine()
+        history = Path(self.options.history)
+        place.create(history)
+        wall.prepare(history)
+        self._lock = place.lock(history / "run.lock", "supervisor")
+        self._prepare_canary()
+        self._children["observer"] = Child("observer", self._observer)
+        self._children["keeper"] = Child("keeper", self._keeper)
         if self.following is not None:
-            self._follower = _spawn("firsthand.following", json.dumps(asdict(self.following)), allocator=_SMALL)
-            self._follow_again = time.monotonic() + self._follow_wait
+            self._children["follower"] = Child("follower", self._follower)
+
+    def _prepare_canary(self) -> None:
+        mount = self.options.load_options().hierarchy.mount
+        folder = canary.folder_of(mount, self.options.instance)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            self.summary.notes.append(f"no canaries: {folder} cannot be made ({error.strerror})")
+            return
+        self.options = replace(self.options, canary=str(folder))
+
+    def _observer(self) -> subprocess.Popen[bytes]:
+        """The loader and the observer, joined by a socket that only they have."""
+        mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        options = json.dumps(asdict(replace(self.options, history=".")))
+        self._lines.begin()
+        self._reading = False
+        with mine, its:
+            observer = self._spawn("observer", "firsthand.pipeline", options, str(its.fileno()), socket=its)
+            loader = self._spawn("loader", "firsthand.loading", options, str(mine.fileno()), socket=mine)
+        self._lines.writer_gone()
+        self._loaders = [one for one in (*getattr(self, "_loaders", []), loader) if one.poll() is None]
+        return observer
+
+    def _keeper(self) -> subprocess.Popen[bytes]:
+        return self._spawn("keeper", "firsthand.history.keeper", "--history", ".")
+
+    def _follower(self) -> subprocess.Popen[bytes]:
+        assert self.following is not None
+        options = json.dumps(asdict(replace(self.following, history=".")))
+        return self._spawn("follower", "firsthand.following", options, allocator=_SMALL)
+
+    def _spawn(
+        self,
+        role: str,
+        module: str,
+        *arguments: str,
+        socket: socket.socket | None = None,
+        allocator: Mapping[str, str] = ALLOCATOR,
+    ) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "firsthand.wall", role, self.options.history, module, *arguments]
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=self._lines.writer if socket else None,
+            pass_fds=[socket.fileno()] if socket else [],
+            bufsize=0,
+            start_new_session=True,
+            env={**allocator, **os.environ},
+        )
 
     def wait_ready(self, timeout: float = 60.0) -> bool:
-        """True once events are being recorded, False after `timeout` seconds."""
-        line = self._next_line(timeout)
-        if line is None:
-            return False
-        self._take(line)
-        self._began = time.monotonic()
-        return bool(line["event"] == "ready")
+        """True once events are being recorded, False after `timeout` seconds or where the observer died."""
+        until = time.monotonic() + timeout
+        while time.monotonic() < until:
+            for line in self._lines.read(0.05):
+                self._take(line)
+                if line["event"] == "ready":
+                    self._began = time.monotonic()
+                    return True
+            if self._children["observer"].dead() and not self._lines.waiting:
+                return False
+        return False
 
-    def failed(self) -> str | None:
-        """Why a process has ended by itself, or None while both run. A follower that has is started again."""
-        if self._follower is not None and self._follower.poll() is not None and time.monotonic() >= self._follow_again:
-            code = self._follower.returncode
-            print(f"firsthand: the follower ended by itself (exit code {code}): started again", file=sys.stderr)
-            self._follow_wait = min(2 * self._follow_wait, FOLLOW_AGAIN_MOST)
-            self._follow()
-        for name, process in (("observer", self._observer), ("keeper", self._keeper)):
-            if process is not None and process.poll() is not None:
-                return f"the {name} ended by itself (exit code {process.returncode})"
-        return None
+    def turn(self) -> None:
+        """What a supervisor does now and then: hear the observer, start what died, send a canary."""
+        for line in self._lines.read(0):
+            with contextlib.suppress(FirsthandError):  # it ends, and is started again
+                self._take(line, again=True)
+        for child in self._children.values():
+            child.watch()
+        if self._reading and time.monotonic() - self._round >= canary.EVERY:
+            self._canary()
+
+    def _canary(self) -> None:
+        self._round = time.monotonic()
+        if not self.options.canary:
+            return
+        token, observer = canary.new_token(), self._children["observer"].process
+        assert observer.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            observer.stdin.write(f"canary {token}\n".encode())
+        try:
+            canary.cause(Path(self.options.canary), token)
+        except OSError as error:
+            print(f"firsthand: no canary could be sent: {error}", file=sys.stderr, flush=True)
 
     def stop(self) -> Summary:
-        """Drain, detach, unpin; hand everything over; return what it came to."""
-        if self._observer is not None:
-            self._observer.send_signal(signal.SIGTERM)
-            line = self._next_line(60.0)
-            while line is not None:
-                self._take(line)
-                line = self._next_line(60.0)
-            self._observer.wait()
-        _end(self._follower)
-        _end(self._keeper)
+        """Drain, detach, unpin; hand everything over; return what it came to. With `keep_attached` the kernel side goes on."""
+        observer = self._children.get("observer")
+        if observer is not None and self._reading:
+            if observer.dead():
+                observer.start()
+                self.wait_ready()
+            self._end_observer(observer)
+        for child in self._children.values():
+            if child.process.stdin is not None and not child.process.stdin.closed:
+                child.end()
+        self._clean(observer)
         self.summary.seconds = time.monotonic() - self._began
         return self.summary
 
-    def _next_line(self, timeout: float) -> dict[str, Any] | None:
-        """The observer's next JSON line; None at its end or after `timeout` seconds."""
-        assert self._observer is not None and self._observer.stdout is not None
-        if not _readable(self._observer.stdout, timeout):
-            return None
-        line = self._observer.stdout.readline()
-        return json.loads(line) if line else None
+    def _end_observer(self, observer: Child) -> None:
+        if not self.keep_attached:
+            with contextlib.suppress(FileNotFoundError):
+                pins.unpin(pins.folder_of(self.options.instance), "link_")
+        observer.end(b"keep\n" if self.keep_attached else b"stop\n")
+        until = time.monotonic() + 60.0
+        while not (observer.dead() and not self._lines.waiting) and time.monotonic() < until:
+            for line in self._lines.read(0.05):
+                self._take(line)
 
-    def _take(self, line: dict[str, Any]) -> None:
-        if line["event"] == "failed":
-            _end(self._follower)
-            _end(self._keeper)
+    def _clean(self, observer: Child | None) -> None:
+        """Nothing stays behind, but where it is asked for or where the rings hold what could not be written."""
+        for loader in getattr(self, "_loaders", []):
+            loader.wait()
+        if self.options.canary:
+            with contextlib.suppress(OSError):
+                Path(self.options.canary).rmdir()
+        orderly = observer is not None and (observer.process.returncode == 0 or not self._reading)
+        if orderly and not self.keep_attached:
+            with contextlib.suppress(FirsthandError, OSError):
+                _, lock = pins.claim(self.options.instance)
+                pins.remove(self.options.instance)
+                os.close(lock)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _take(self, line: dict[str, Any], *, again: bool = False) -> None:
+        event = line["event"]
+        if event == "failed":
+            if again:
+                print(f"firsthand: {line['error']}", file=sys.stderr, flush=True)
+                return
             raise _BY_NAME.get(line["kind"], FirsthandError)(line["error"])
-        self.summary.recorded, self.summary.lost = line["recorded"], line["lost"]
-        self.summary.missing, self.summary.notes = line["missing"], line["notes"]
+        if event == "blocked":
+            print(f"firsthand: {line['error']}", file=sys.stderr, flush=True)
+        elif event == "unblocked":
+            print(f"firsthand: the history is written again, after {line['seconds']} s", file=sys.stderr, flush=True)
+        else:
+            self.summary.recorded, self.summary.lost = line["recorded"], line["lost"]
+            self.summary.missing = line["missing"]
+            self.summary.notes = list(dict.fromkeys([*self.summary.notes, *line["notes"]]))
+        if event == "reading":
+            self._reading = True
+            self._canary()
 
 
-def _readable(stream: IO[bytes], timeout: float) -> bool:
-    with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        return bool(selector.select(timeout))
+class Lines:
+    """JSON lines of loader and observer, through one pipe that is made anew with each start."""
 
+    def __init__(self) -> None:
+        self.reader = self.writer = -1
+        self._rest = b""
 
-def _end(process: subprocess.Popen[bytes] | None) -> None:
-    """Ask a process to end, and wait for it."""
-    if process is None:
-        return
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    if process.stdin:
-        process.stdin.close()
-    process.wait()
+    def begin(self) -> None:
+        """A new pipe; what the old one still holds is dropped with the process that wrote it."""
+        if self.reader >= 0:
+            os.close(self.reader)
+        self.reader, self.writer = os.pipe()
+        self._rest = b""
 
+    def writer_gone(self) -> None:
+        """The children have it now."""
+        os.close(self.writer)
 
-def _spawn(
-    module: str, *arguments: str, stdout: int | None = None, allocator: Mapping[str, str] = ALLOCATOR
-) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", module, *arguments]
-    environment = {**allocator, **os.environ}
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=stdout, bufsize=0, start_new_session=True, env=environment
-    )
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to read before the end."""
+        return bool(select.select([self.reader], [], [], 0)[0]) and self._fill()
+
+    def _fill(self) -> bool:
+        found = os.read(self.reader, 1 << 16)
+        self._rest += found
+        return bool(found)
+
+    def read(self, timeout: float) -> list[dict[str, Any]]:
+        """The whole lines that are there within `timeout` seconds."""
+        if select.select([self.reader], [], [], timeout)[0] and not self._fill() and timeout:
+            time.sleep(timeout)  # its end: nothing more comes, and asking again at once would spin
+        *whole, self._rest = self._rest.split(b"\n")
+        return [json.loads(line) for line in whole]

@@ -24,6 +24,8 @@ class Settings:
     instance: str
     hierarchy: str
     ring_bytes: int
+    urgent_bytes: int
+    patience_seconds: int
     poll_ms: int
     commit_ms: int
     fold: int
@@ -93,11 +95,12 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
             raise UsageError(f"{path}: {key} must be {kind.__name__}, found {type(value).__name__} {value!r}")
         return value
 
-    for key in ("ring_bytes", "poll_ms", "commit_ms", "fold"):
+    for key in ("ring_bytes", "urgent_bytes", "patience_seconds", "poll_ms", "commit_ms", "fold"):
         if want(key, int, raw[key]) < 1:
             raise UsageError(f"{path}: {key} must be at least 1, found {raw[key]}")
-    if raw["ring_bytes"] < 4096 or raw["ring_bytes"] & (raw["ring_bytes"] - 1):
-        raise UsageError(f"{path}: ring_bytes must be a power of two of at least 4096, found {raw['ring_bytes']}")
+    for key in ("ring_bytes", "urgent_bytes"):
+        if raw[key] < 4096 or raw[key] & (raw[key] - 1):
+            raise UsageError(f"{path}: {key} must be a power of two of at least 4096, found {raw[key]}")
     redaction = raw["redaction"]
     for scope, mode in want("redaction.scopes", dict, redaction["scopes"]).items():
         if mode not in _MODES or not scope.startswith("/"):
@@ -110,6 +113,8 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
         instance=want("instance", str, raw["instance"]),
         hierarchy=want("hierarchy", str, raw["hierarchy"]),
         ring_bytes=raw["ring_bytes"],
+        urgent_bytes=raw["urgent_bytes"],
+        patience_seconds=raw["patience_seconds"],
         poll_ms=raw["poll_ms"],
         commit_ms=raw["commit_ms"],
         fold=raw["fold"],

@@ -34,6 +34,11 @@ _QUERY = "SELECT exe, count(*) FROM process GROUP BY ALL ORDER BY 2 DESC LIMIT 9
     type=click.Path(path_type=Path),
     help="Observe only this cgroup's folder (v1 or v2) and what is below it; may be repeated.",
 )
+@click.option(
+    "--keep-attached",
+    is_flag=True,
+    help="At the end leave the kernel side recording into its rings: the next `run` takes over. For an upgrade.",
+)
 @click.option("--instance", help="Name of the pin folder; two observers need two names.")
 @click.option(
     "--runtime",
@@ -52,6 +57,7 @@ def command(
     history: Path | None,
     duration: str | None,
     quiet: bool,
+    keep_attached: bool,
     scopes: tuple[Path, ...],
     instance: str | None,
     sockets: tuple[str, ...],
@@ -69,7 +75,7 @@ def command(
     """
     from firsthand import settings
     from firsthand.cli.live import Choice, Live
-    from firsthand.pipeline import ObserverOptions
+    from firsthand.options import ObserverOptions
     from firsthand.session import Session
 
     for scope in scopes:
@@ -84,6 +90,8 @@ def command(
         instance=instance or found.instance,
         hierarchy=found.hierarchy,
         ring_bytes=found.ring_bytes,
+        urgent_bytes=found.urgent_bytes,
+        patience=found.patience_seconds,
         poll=found.poll_ms,
         commit=found.commit_ms,
         redaction=found.redaction_mode,
@@ -96,7 +104,7 @@ def command(
     choice = Choice(words, container, wanted, namespace, pod)
     following = _following(found, place, sockets, bool(scopes))
     live = None if quiet else Live(place, choice, output, found.fold, found.ordinary_capabilities)
-    _observe(Session(chosen, following), live, until, place)
+    _observe(Session(chosen, following, keep_attached=keep_attached), live, until, place)
 
 
 def _following(found: Settings, place: Path, sockets: tuple[str, ...], scoped: bool) -> FollowerOptions | None:
@@ -116,23 +124,20 @@ def _observe(session: Session, live: Live | None, until: float | None, place: Pa
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: stopped.append(received))
-    session.start()
     try:
+        session.start()
         if not session.wait_ready():
             raise FirsthandError("the observer did not get ready within a minute; look at its messages above")
         _say_ready(session, place)
         end = None if until is None else time.monotonic() + until
-        failure = None
-        while not stopped and not failure and (end is None or time.monotonic() < end):
+        while not stopped and (end is None or time.monotonic() < end):
             _turn(live, end)
-            failure = session.failed()
+            session.turn()
     finally:
         summary = session.stop()
         if live is not None:
             live.close()
     print(_summary(summary.seconds, summary.recorded, summary.lost, place), file=sys.stderr)
-    if failure:
-        raise FirsthandError(f"{failure}; see its messages above")
 
 
 def _turn(live: Live | None, end: float | None) -> None:

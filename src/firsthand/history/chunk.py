@@ -16,8 +16,8 @@ import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from firsthand.errors import DamagedError
 from firsthand.history.ipc import Piece
@@ -49,7 +49,8 @@ class Position(NamedTuple):
 @dataclass(frozen=True)
 class Header:
     """What a chunk says of itself. `written` is CLOCK_REALTIME in microseconds; `durable` the last end per
-    (ring, incarnation) up to and with this chunk; `tables` (name, rows, bytes)."""
+    (ring, incarnation) up to and with this chunk; `tables` (name, rows, bytes); `state` what the writer told of itself, for whoever
+    goes on after it."""
 
     node: str
     boot: str
@@ -57,6 +58,7 @@ class Header:
     spans: tuple[Span, ...]
     durable: Mapping[tuple[int, int], int]
     tables: tuple[tuple[str, int, int], ...]
+    state: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def _render(header: Header) -> bytes:
         "spans": header.spans,
         "durable": [[*key, end] for key, end in header.durable.items()],
         "tables": header.tables,
+        **({"state": header.state} if header.state else {}),
     }
     text = json.dumps(raw, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % 8)
@@ -126,6 +129,7 @@ def parse(text: bytes) -> Header:
         tuple(Span(*span) for span in raw["spans"]),
         {(ring, incarnation): end for ring, incarnation, end in raw["durable"]},
         tuple((name, rows, size) for name, rows, size in raw["tables"]),
+        raw.get("state", {}),
     )
 
 

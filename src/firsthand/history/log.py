@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from firsthand.errors import DamagedError, HistoryError
 from firsthand.history import chunk as _chunk
@@ -78,6 +79,7 @@ class LogWriter:
         self.boot = boot
         self.limit = limit
         self.cut: Cut | None = None
+        self.state: Mapping[str, Any] = {}
         self._durable: dict[tuple[int, int], int] = {}
         self._clock = clock
         self._file = -1
@@ -93,9 +95,12 @@ class LogWriter:
             self.close()
             raise
 
-    def append(self, batches: Sequence[Batch], spans: Sequence[Span]) -> Position:
+    def append(
+        self, batches: Sequence[Batch], spans: Sequence[Span], state: Mapping[str, Any] | None = None
+    ) -> Position:
         """Make rows and the ring positions they came from durable, together, and return the position after them.
 
+        `state` is kept in every chunk from now on: whoever opens the log next finds it in `state`. Plain JSON.
         HistoryError where that cannot be done: then nothing of it is in the log, and the append may be tried again.
         """
         pieces: list[Piece] = []
@@ -104,9 +109,11 @@ class LogWriter:
             if batch.length:
                 tables.append((batch.table, batch.length, _add(pieces, ipc.encode(batch))))
         durable = _chunk.latest(spans, self._durable)
-        header = Header(self.node, self.boot, time.time_ns() // 1000, tuple(spans), durable, tuple(tables))
+        header = Header(
+            self.node, self.boot, time.time_ns() // 1000, tuple(spans), durable, tuple(tables), state or self.state
+        )
         self._write(header, pieces)
-        self._durable = durable
+        self._durable, self.state = durable, header.state
         return Position(self._number, self._end)
 
     def last_spans(self) -> Mapping[tuple[int, int], int]:
@@ -131,7 +138,7 @@ class LogWriter:
         for number in reversed(numbers):
             last = self._recover(number, cut=number == numbers[-1])
             if last is not None:
-                self._durable = dict(last.header.durable)
+                self._durable, self.state = dict(last.header.durable), last.header.state
                 break
         self._begin(numbers[-1] + 1 if numbers else 1)
 

@@ -40,6 +40,11 @@ def load_layout(directory: Path, hash_: str) -> str:
         ) from error
 
 
+def saved(directory: Path) -> dict[str, str]:
+    """Every layout that a history has, by hash."""
+    return {path.stem: load_layout(directory, path.stem) for path in sorted((directory / place.SCHEMA).glob("*.json"))}
+
+
 def _path(directory: Path, hash_: str) -> Path:
     if not hash_.isalnum():
         raise HistoryError(f"{hash_!r} is not a layout's hash: expected hexadecimal digits")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -39,6 +40,11 @@ class Cgroups:
         while len(self._known) > self._most:
             self._known.popitem(last=False)
             self.forgotten += 1
+
+    def seed(self, paths: Mapping[int, bytes]) -> None:
+        """Take the paths of cgroups that are there already."""
+        for key, path in list(paths.items())[: self._most]:
+            self._known.setdefault(key, (path, parse(path)))
 
     def __len__(self) -> int:
         return len(self._known)

@@ -7,6 +7,8 @@ cgroups in every one of them and on hybrid machines `0::/` may be every process'
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,3 +105,13 @@ def key(scope: Path) -> int:
 def path_in(hierarchy: Hierarchy, scope: Path) -> str:
     """The cgroup's path below its hierarchy's root, as records name it."""
     return "/" + str(scope.resolve().relative_to(hierarchy.mount.resolve())).removeprefix(".")
+
+
+def paths(hierarchy: Hierarchy, scopes: Sequence[Path]) -> dict[int, bytes]:
+    """Paths below the hierarchy's root of every cgroup that is there now (and in a scope, where there are any), by kernfs id."""
+    found: dict[int, bytes] = {}
+    for top in scopes or [hierarchy.mount]:
+        for folder, _, _ in os.walk(top):
+            with contextlib.suppress(OSError):
+                found[key(Path(folder))] = path_in(hierarchy, Path(folder)).encode()
+    return found

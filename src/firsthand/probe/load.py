@@ -1,39 +1,47 @@
-"""Bring programs and maps into the kernel, attach what this kernel offers, pin the maps, and take it all out again."""
+"""Bring programs and maps into the kernel, attach what this kernel offers, or take over what is attached already."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import fcntl
+import hashlib
+import json
 import os
+import socket
 import struct
-import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from firsthand.errors import BusyError, NotSupportedError, ProbeError, SchemaError
-from firsthand.probe import libbpf
+from firsthand.errors import NotSupportedError, ProbeError, SchemaError
+from firsthand.probe import libbpf, pins
 from firsthand.probe.hierarchy import Hierarchy
+from firsthand.probe.pins import Control, MapInfo
 from firsthand.probe.spec import EXISTING, HOOKS, SHARED, Hook
 from firsthand.schema import btf
 from firsthand.schema.layout import Layout, objects
 
 #: Records that one read of an iterator may send: 64 of at most 28 KiB fit into a quarter of the default ring.
 PORTION = 64
-BPFFS = Path("/sys/fs/bpf")
+#: Rings by number, and the maps that carry them (enum ring_number of kernel/include/maps.h).
+RINGS = ("ring", "urgent")
 _SETTINGS = ".rodata.settings"
-_BPFFS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
+#: Descriptors in one message (SCM_MAX_FD of include/net/scm.h is 253) and its text.
+_MOST_FDS, _MOST_TEXT = 250, 1 << 17
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What the kernel side is told before it is loaded; `ring_bytes` a power of two, at least a page."""
+    """What the kernel side is told before it is loaded; sizes in bytes, powers of two, at least a page; `patience` in seconds."""
 
     layout: Layout
     hierarchy: Hierarchy
     scopes: Sequence[int] = ()
     instance: str = "default"
     ring_bytes: int = 8 << 20
+    urgent_bytes: int = 1 << 20
+    patience: float = 600.0
     read_args: bool = True
     read_env: bool = True
 
@@ -49,10 +57,23 @@ class LoadOptions:
             "read_env": int(self.read_env),
         }
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sizes of the rings by map."""
+        return {"ring": self.ring_bytes, "urgent": self.urgent_bytes}
+
+    @property
+    def build(self) -> int:
+        """Of programs and settings: what is pinned with the same one need not be loaded again."""
+        digest = hashlib.sha256(json.dumps([self.settings, sorted(self.scopes)]).encode())
+        for path in objects():
+            digest.update(path.read_bytes())
+        return int.from_bytes(digest.digest()[:8], "little")
+
 
 @dataclass
 class Program:
-    """One attached program: its hook, name, descriptor and link (0 for an iterator)."""
+    """One attached program: its hook, name, the descriptor of what is attached, and its link's."""
 
     hook: Hook
     name: str
@@ -62,15 +83,30 @@ class Program:
 
 @dataclass
 class Loaded:
-    """What is in the kernel now. `missing` maps hooks to the reason why this kernel refused them."""
+    """What is in the kernel now. `missing` maps hooks to the reason why this kernel refused them.
+
+    `taken_over`: the rings were there before, with what they hold. `previous` is what had to be replaced, detached: its rings
+    are to be emptied.
+    """
 
     folder: Path
     lock: int
     maps: dict[str, int] = field(default_factory=dict)
-    handles: list[int] = field(default_factory=list)
     programs: list[Program] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    taken_over: bool = False
+    unattended: bool = False
+    previous: Loaded | None = None
+
+    @property
+    def control(self) -> Control:
+        """As it is in the kernel now."""
+        return Control.read(self.maps["control"])
+
+    def size(self, ring: str) -> int:
+        """Bytes of a ring's data."""
+        return pins.info(self.maps[ring]).max_entries
 
     def hooks(self) -> dict[str, str]:
         """Each hook and `present` (with the program, where there was a choice) or `missing: why`."""
@@ -82,39 +118,56 @@ class Loaded:
         return [hook.blind_spot for hook in (*HOOKS, *EXISTING) if hook.name in self.missing]
 
     def detach(self) -> None:
-        """Detach every program; the rings keep what they hold."""
+        """Detach every program; the rings keep what they hold. Who may not unpin has this done by who may, before."""
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            pins.unpin(self.folder, "link_")
+        self._let_go()
+
+    def _let_go(self) -> None:
         for program in self.programs:
-            if program.link:
-                libbpf.library().bpf_link__destroy(program.link)
-                program.link = 0
+            if program.link >= 0:
+                os.close(program.link)
+                program.link = -1
+
+    def forget(self) -> None:
+        """Close the descriptors; what is pinned goes on. May be called twice."""
+        self._let_go()
+        for fd in (*self.maps.values(), *(program.fd for program in self.programs), self.lock):
+            if fd >= 0:
+                os.close(fd)
+        self.maps, self.programs, self.lock = {}, [], -1
 
     def close(self) -> None:
         """Detach, unpin and forget everything. May be called twice."""
+        if self.lock < 0:
+            return
         self.detach()
-        for handle in self.handles:
-            libbpf.library().bpf_object__close(handle)
-        self.handles, self.programs = [], []
-        if self.lock >= 0:
-            _unpin(self.folder)
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            pins.unpin(self.folder)
             self.folder.rmdir()
-            os.close(self.lock)
-            self.lock = -1
+        self.forget()
 
 
 def bring_in(options: LoadOptions) -> Loaded:
-    """Load and attach every hook that this kernel takes.
+    """Load and attach every hook that this kernel takes, or take over what a reader before left attached.
 
     NotSupportedError without root or BTF, BusyError where another observer holds the instance, ProbeError where not even
     one hook could be attached.
     """
     check_machine()
-    notes = mount_bpffs()
-    folder, lock = _claim(options.instance)
+    notes = pins.mount_bpffs()
+    folder, lock = pins.claim(options.instance)
     loaded = Loaded(folder, lock, notes=notes)
     try:
-        for hook in (*HOOKS, *EXISTING):
-            _bring_hook(loaded, hook, options)
+        _adopt_maps(loaded, options)
+        same = loaded.taken_over and loaded.control.build == options.build
+        for hook in HOOKS:
+            _bring_hook(loaded, hook, options, anew=not same)
+        for hook in EXISTING:
+            _bring_hook(loaded, hook, options, anew=not same)
         _require(loaded)
+        _scope(loaded, options)
+        _take_control(loaded, options)
     except BaseException:
         loaded.close()
         raise
@@ -131,59 +184,75 @@ def check_machine() -> None:
         raise NotSupportedError(f"kernel {os.uname().release}: 5.17 or later is needed (bpf_loop)")
 
 
-def mount_bpffs() -> list[str]:
-    """Mount the BPF filesystem where it is not; says so in the list that it returns."""
-    if _filesystem(BPFFS) == _BPFFS_MAGIC:
-        return []
-    try:
-        subprocess.run(["mount", "-t", "bpf", "bpf", str(BPFFS)], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        detail = getattr(error, "stderr", b"") or str(error).encode()
-        raise NotSupportedError(f"cannot mount bpffs on {BPFFS}: {detail.decode().strip()}") from error
-    return [f"mounted the BPF filesystem on {BPFFS}"]
+def _adopt_maps(loaded: Loaded, options: LoadOptions) -> None:
+    """Take over the pinned maps, where there are all and of the same shape; else what is there becomes `previous`."""
+    found = {word: fd for word in SHARED if (fd := pins.open_pin(loaded.folder / word)) is not None}
+    if not found:
+        pins.unpin(loaded.folder)  # an interrupted beginning or end
+        return
+    loaded.maps = found
+    wanted = _shapes(options)
+    if set(found) == set(SHARED) and all(pins.info(found[word]) == wanted[word] for word in SHARED):
+        control = loaded.control
+        loaded.taken_over = bool(control.incarnation)
+        loaded.unattended = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - control.heartbeat > control.patience
+    else:
+        _replace(loaded, found)
 
 
-def _filesystem(path: Path) -> int:
-    """f_type of statfs(2): os.statvfs lacks it, so it is taken from `stat -f`."""
-    result = subprocess.run(["stat", "-f", "-c", "%t", str(path)], capture_output=True, text=True, check=False)
-    return int(result.stdout or "0", 16)
+def _replace(loaded: Loaded, found: dict[str, int]) -> None:
+    """Another version's maps: detach its programs and keep its rings open until they are read."""
+    old = Loaded(loaded.folder, -1, found)
+    pins.unpin(loaded.folder, "link_")
+    for hook in HOOKS:
+        for name in hook.programs:
+            fd = pins.open_pin(loaded.folder / f"spine_{name}")
+            if fd is not None:
+                old.programs.append(Program(hook, name, fd, -1))
+    pins.unpin(loaded.folder)
+    loaded.maps = {}
+    if {"ring", "produced", "failures", "control"} <= set(found):
+        loaded.previous = old
+        loaded.notes.append("the rings of another version were replaced: what they held is taken in first")
+    else:
+        old.forget()
 
 
-def _claim(instance: str) -> tuple[Path, int]:
-    """The instance's pin folder, locked. Pins that a dead observer left are removed."""
-    folder = BPFFS / f"firsthand-{instance}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise BusyError(
-            f"another observer runs as instance {instance!r} ({folder} is locked); stop it, or choose another --instance"
-        ) from error
-    _unpin(folder)
-    return folder, lock
+def _shapes(options: LoadOptions) -> dict[str, MapInfo]:
+    """What this version's shared maps are, from the objects."""
+    found: dict[str, MapInfo] = {}
+    for path in objects():
+        handle = libbpf.pointer("bpf_object__open_file", str(path).encode(), None)
+        for one in libbpf.each("bpf_object__next_map", handle):
+            lib = libbpf.library()
+            word = lib.bpf_map__name(one).decode()
+            most = options.sizes.get(word, lib.bpf_map__max_entries(one))
+            sizes = (lib.bpf_map__key_size(one), lib.bpf_map__value_size(one))
+            found[word] = MapInfo(lib.bpf_map__type(one), *sizes, most)
+        libbpf.library().bpf_object__close(handle)
+    return found
 
 
-def _unpin(folder: Path) -> None:
-    for pin in folder.iterdir():
-        pin.unlink()
+def _take_control(loaded: Loaded, options: LoadOptions) -> None:
+    """Say who reads from now on; the programs count for nobody but write."""
+    now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    incarnation = loaded.control.incarnation or now
+    Control(incarnation, now, round(options.patience * 1_000_000_000), options.build).write(loaded.maps["control"])
 
 
 def _require(loaded: Loaded) -> None:
-    attached = [program for program in loaded.programs if program.link]
-    if attached:
+    if any(program.hook in HOOKS for program in loaded.programs):
         return
     reasons = "; ".join(sorted(set(loaded.missing.values())))
     raise ProbeError(f"no hook could be attached: {reasons}. Is the kernel locked down, or a capability missing?")
 
 
-def _bring_hook(loaded: Loaded, hook: Hook, options: LoadOptions) -> None:
+def _bring_hook(loaded: Loaded, hook: Hook, options: LoadOptions, *, anew: bool) -> None:
     reasons = []
     for name in hook.programs:
         libbpf.messages.lines.clear()
         try:
-            _bring_program(loaded, hook, name, options)
+            loaded.programs.append(_bring_program(loaded, hook, name, options, anew=anew))
             return
         except OSError as error:
             verdict = libbpf.messages.verdict()
@@ -191,7 +260,10 @@ def _bring_hook(loaded: Loaded, hook: Hook, options: LoadOptions) -> None:
     loaded.missing[hook.name] = "; ".join(reasons)
 
 
-def _bring_program(loaded: Loaded, hook: Hook, name: str, options: LoadOptions) -> None:
+def _bring_program(loaded: Loaded, hook: Hook, name: str, options: LoadOptions, *, anew: bool) -> Program:
+    attached = _attached(loaded, hook, name)
+    if attached is not None and not anew:
+        return attached
     path = next(path for path in objects() if path.name == f"{hook.object}.bpf.o")
     handle = libbpf.pointer("bpf_object__open_file", str(path).encode(), None)
     try:
@@ -199,12 +271,74 @@ def _bring_program(loaded: Loaded, hook: Hook, name: str, options: LoadOptions) 
         libbpf.call("bpf_object__load", handle)
         program = libbpf.pointer("bpf_object__find_program_by_name", handle, name.encode())
         _share_maps(loaded, handle, options)
-        link = libbpf.pointer("bpf_program__attach", program)
-    except BaseException:
+        if hook in EXISTING:
+            fd, link = _attach(program)
+            pins.pin(link, loaded.folder / f"iterator_{name}")
+            os.close(fd)
+            return Program(hook, name, -1, link)
+        if attached is not None:
+            _enter(loaded, name, program)
+            return attached
+        return _spine(loaded, hook, name, program)
+    finally:
         libbpf.library().bpf_object__close(handle)
-        raise
-    loaded.handles.append(handle)
-    loaded.programs.append(Program(hook, name, libbpf.call("bpf_program__fd", program), link))
+
+
+def _attached(loaded: Loaded, hook: Hook, name: str) -> Program | None:
+    """What is attached for a program already, by its pins."""
+    if hook in EXISTING:
+        iterator = pins.open_pin(loaded.folder / f"iterator_{name}")
+        return None if iterator is None else Program(hook, name, -1, iterator)
+    link = pins.open_pin(loaded.folder / f"link_{name}")
+    if link is None:
+        return None
+    fd = pins.open_pin(loaded.folder / f"spine_{name}")
+    if fd is not None and (loaded.folder / f"entry_{name}").exists():
+        return Program(hook, name, fd, link)
+    os.close(link)
+    return None
+
+
+def _spine(loaded: Loaded, hook: Hook, name: str, program: int) -> Program:
+    """Attach the program that calls this one, and pin it; its array is filled first, so that no event finds it empty."""
+    path = next(path for path in objects() if path.name == "spine.bpf.o")
+    handle = libbpf.pointer("bpf_object__open_file", str(path).encode(), None)
+    try:
+        lib = libbpf.library()
+        for found in libbpf.each("bpf_object__next_program", handle):
+            lib.bpf_program__set_autoload(found, lib.bpf_program__name(found).decode() == f"spine_{name}")
+        for found in libbpf.each("bpf_object__next_map", handle):
+            libbpf.call("bpf_map__set_autocreate", found, lib.bpf_map__name(found).decode() == f"entry_{name}")
+        libbpf.call("bpf_object__load", handle)
+        entry = libbpf.pointer("bpf_object__find_map_by_name", handle, f"entry_{name}".encode())
+        pins.pin(libbpf.call("bpf_map__fd", entry), loaded.folder / f"entry_{name}")
+        _enter(loaded, name, program)
+        found = libbpf.pointer("bpf_object__find_program_by_name", handle, f"spine_{name}".encode())
+        fd, link = _attach(found)
+    finally:
+        libbpf.library().bpf_object__close(handle)
+    pins.pin(fd, loaded.folder / f"spine_{name}")
+    pins.pin(link, loaded.folder / f"link_{name}")
+    return Program(hook, name, fd, link)
+
+
+def _enter(loaded: Loaded, name: str, program: int) -> None:
+    """Put a program into the array that the attached one calls through, in the place of what is there."""
+    entry = pins.open_pin(loaded.folder / f"entry_{name}")
+    assert entry is not None
+    try:
+        update(entry, struct.pack("<I", 0), struct.pack("<I", libbpf.call("bpf_program__fd", program)))
+    finally:
+        os.close(entry)
+
+
+def _attach(program: int) -> tuple[int, int]:
+    """Descriptors of our own of a program and of its new link."""
+    link = libbpf.pointer("bpf_program__attach", program)
+    try:
+        return os.dup(libbpf.call("bpf_program__fd", program)), os.dup(libbpf.call("bpf_link__fd", link))
+    finally:
+        libbpf.library().bpf_link__destroy(link)
 
 
 def _prepare(loaded: Loaded, handle: int, path: Path, name: str, options: LoadOptions) -> None:
@@ -215,8 +349,8 @@ def _prepare(loaded: Loaded, handle: int, path: Path, name: str, options: LoadOp
         word = lib.bpf_map__name(found).decode()
         if word in loaded.maps:
             libbpf.call("bpf_map__reuse_fd", found, loaded.maps[word])
-        elif word == "ring":
-            libbpf.call("bpf_map__set_max_entries", found, options.ring_bytes)
+        elif word in options.sizes:
+            libbpf.call("bpf_map__set_max_entries", found, options.sizes[word])
         elif word == _SETTINGS:
             _write_settings(found, path, options.settings)
 
@@ -247,10 +381,28 @@ def _share_maps(loaded: Loaded, handle: int, options: LoadOptions) -> None:
         if word not in SHARED or word in loaded.maps:
             continue
         loaded.maps[word] = os.dup(libbpf.call("bpf_map__fd", found))
-        libbpf.call("bpf_obj_pin", loaded.maps[word], str(loaded.folder / word).encode())
-        if word == "scopes":
-            for scope in options.scopes:
-                update(loaded.maps[word], struct.pack("<Q", scope), struct.pack("<I", 1))
+        pins.pin(loaded.maps[word], loaded.folder / word)
+
+
+def _scope(loaded: Loaded, options: LoadOptions) -> None:
+    """The map `scopes` holds what is asked for now, and nothing of a reader before."""
+    fd = loaded.maps["scopes"]
+    wanted = {struct.pack("<Q", scope) for scope in options.scopes}
+    for key in wanted:
+        update(fd, key, struct.pack("<I", 1))
+    for key in set(keys(fd, 8)) - wanted:
+        libbpf.call("bpf_map_delete_elem", fd, key)
+
+
+def keys(fd: int, size: int) -> list[bytes]:
+    """Every key of a hash map; `size` in bytes."""
+    found: list[bytes] = []
+    following = ctypes.create_string_buffer(size)
+    with contextlib.suppress(FileNotFoundError):
+        while True:
+            libbpf.call("bpf_map_get_next_key", fd, found[-1] if found else None, following)
+            found.append(following.raw)
+    return found
 
 
 def update(fd: int, key: bytes, value: bytes) -> None:
@@ -265,7 +417,69 @@ def read_existing(loaded: Loaded) -> Iterator[None]:
     """
     for program in loaded.programs:
         if program.hook in EXISTING:
-            iterator = libbpf.call("bpf_iter_create", libbpf.library().bpf_link__fd(program.link))
-            with os.fdopen(iterator, "rb", buffering=0) as stream:
+            with os.fdopen(_iterator(program), "rb", buffering=0) as stream:
                 while stream.read(PORTION):
                     yield
+
+
+def _iterator(program: Program) -> int:
+    """A run of an iterator; what a loader hands over is one already, and runs once."""
+    try:
+        return libbpf.call("bpf_iter_create", program.link)
+    except OSError:
+        return os.dup(program.link)
+
+
+def hand_over(loaded: Loaded, to: socket.socket) -> None:
+    """Send everything to the reader, which needs no capability for it: descriptors, and what they are."""
+    fds: list[int] = []
+    text = json.dumps(_described(loaded, fds)).encode()
+    socket.send_fds(to, [text], fds)
+
+
+def _described(loaded: Loaded, fds: list[int]) -> dict[str, object]:
+    def place(fd: int) -> int:
+        fds.append(fd)
+        return len(fds) - 1
+
+    programs = []
+    for program in loaded.programs:
+        if program.hook in EXISTING:  # only a loader may begin an iterator, anyone may read it
+            programs.append((program.hook.name, program.name, -1, place(_iterator(program))))
+        else:
+            programs.append((program.hook.name, program.name, place(program.fd), place(program.link)))
+    return {
+        "folder": str(loaded.folder),
+        "lock": place(loaded.lock) if loaded.lock >= 0 else -1,
+        "maps": {word: place(fd) for word, fd in loaded.maps.items()},
+        "programs": programs,
+        "missing": loaded.missing,
+        "notes": loaded.notes,
+        "taken_over": loaded.taken_over,
+        "unattended": loaded.unattended,
+        "previous": _described(loaded.previous, fds) if loaded.previous else None,
+    }
+
+
+def receive(source: socket.socket) -> Loaded:
+    """What a loader handed over. ProbeError with its words where it failed."""
+    text, fds, _, _ = socket.recv_fds(source, _MOST_TEXT, _MOST_FDS)
+    if not text:
+        raise ProbeError("the loader ended without handing anything over; see its message above")
+    return _restored(json.loads(text), fds)
+
+
+def _restored(raw: dict[str, object], fds: list[int]) -> Loaded:
+    hooks = {hook.name: hook for hook in (*HOOKS, *EXISTING)}
+
+    def at(number: int) -> int:
+        return fds[number] if number >= 0 else -1
+
+    found = Loaded(Path(str(raw["folder"])), at(raw["lock"]))  # type: ignore[arg-type]
+    found.maps = {word: at(number) for word, number in raw["maps"].items()}  # type: ignore[attr-defined]
+    found.programs = [Program(hooks[hook], name, at(fd), at(link)) for hook, name, fd, link in raw["programs"]]  # type: ignore[attr-defined]
+    found.missing, found.notes = raw["missing"], raw["notes"]  # type: ignore[assignment]
+    found.taken_over, found.unattended = bool(raw["taken_over"]), bool(raw["unattended"])
+    previous = raw["previous"]
+    found.previous = _restored(previous, fds) if previous else None  # type: ignore[arg-type]
+    return found

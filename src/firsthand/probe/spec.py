@@ -39,4 +39,16 @@ EXISTING: tuple[Hook, ...] = (
 )
 
 #: Maps that all objects share, pinned under these names.
-SHARED = ("ring", "produced", "failures", "records", "paths", "host", "processes", "cgroups", "scopes")
+SHARED = (
+    "ring",
+    "urgent",
+    "control",
+    "produced",
+    "failures",
+    "records",
+    "paths",
+    "host",
+    "processes",
+    "cgroups",
+    "scopes",
+)

@@ -44,7 +44,7 @@ def failures(loaded: Loaded, names: dict[str, int]) -> dict[str, int]:
 
 def programs(loaded: Loaded) -> list[ProgramStats]:
     """Statistics of each attached program; offsets are those of struct bpf_prog_info (Linux 5.12 and later)."""
-    return [_program(program.name, program.fd) for program in loaded.programs]
+    return [_program(program.name, program.fd) for program in loaded.programs if program.fd >= 0]
 
 
 def _program(name: str, fd: int) -> ProgramStats:

@@ -65,6 +65,19 @@ class Layout:
         return int(self.hash[:8], 16)
 
 
+def parse(text: str) -> Layout:
+    """The layout whose `text` was saved. SchemaError where it is none."""
+    try:
+        raw = json.loads(text)
+        found = Layout(enums=raw["enums"])
+        for record in raw["records"]:
+            fields = tuple(Field(**one) for one in record.pop("fields"))
+            found.records[record["kind"]] = Record(fields=fields, **record)
+    except (ValueError, KeyError, TypeError) as error:
+        raise SchemaError(f"not a record layout ({error}): restore schema/ from a backup of the history") from error
+    return found
+
+
 def objects() -> list[Path]:
     """The compiled BPF objects of this installation. SchemaError where they were not built."""
     folder = Path(str(resources.files("firsthand.probe") / "objects"))

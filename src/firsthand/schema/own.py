@@ -139,7 +139,7 @@ OWN: dict[str, tuple[Column, ...]] = {
         Column(
             "event",
             "text",
-            "start, ready, alive or stop; runtime: a container runtime is followed, lost or found again",
+            "start, or resume after a crash; ready, alive, stop; runtime: a container runtime is followed, lost or found again",
         ),
         Column("instance", "text", "name of the pin folder"),
         Column("version", "text", "version of Firsthand"),
@@ -151,6 +151,11 @@ OWN: dict[str, tuple[Column, ...]] = {
         Column("layout", "text", "hash of the record layout; its description is under schema/"),
         Column("recorded", "int64", "records read from the rings so far"),
         Column("lost", "int64", "records counted as lost so far"),
+        Column(
+            "measures",
+            "text",
+            "JSON: what the writer measures of itself, numbers by name; a bound is NAME beside NAME_limit",
+        ),
     ),
 }
 

@@ -233,7 +233,8 @@ class Decoder:
 
 def _places(records: list[Record]) -> list[Place]:
     names = {f.name: f for record in records for f in record.fields if columns_of(f)}
-    return [_place(f, records) for f in names.values()]
+    known = TABLES[records[0].table].names  # a newer version's record may have more
+    return [_place(f, records) for f in names.values() if columns_of(f)[0].name in known]
 
 
 def _place(wanted: Field, records: list[Record]) -> Place:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 WINDOW = 1.0
+#: Gaps that may be open at once; beyond, the oldest are reported before their time.
+MOST_OPEN = 4096
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,27 @@ class Sequences:
     repeated: int = 0
     _next: dict[int, int] = field(default_factory=dict)
     _open: dict[int, list[Gap]] = field(default_factory=dict)
+    _anywhere: bool = False
+
+    @classmethod
+    def restored(cls, state: dict[str, Any] | None, now: float) -> Sequences:
+        """As `state` told; gaps that were open then are seen missing `now`."""
+        found = cls()
+        if state:
+            found.recorded = state["recorded"]
+            found._next = {int(cpu): number for cpu, number in state["next"].items()}
+            for cpu, first, last in state["open"]:
+                found._add(Gap(cpu, first, last, now))
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """What a later reader needs to go on: plain numbers."""
+        gaps = [(gap.cpu, gap.first, gap.last) for gaps in self._open.values() for gap in gaps]
+        return {"recorded": self.recorded, "next": dict(self._next), "open": gaps}
+
+    def begin_anywhere(self) -> None:
+        """The first number of a CPU need not be 0: others have read before."""
+        self._anywhere = True
 
     def take(self, cpus: NDArray[np.integer], numbers: NDArray[np.int64], now: float) -> None:
         """The records of a batch, in ring order."""
@@ -46,7 +70,7 @@ class Sequences:
             self._take(cpu, np.sort(numbers[cpus == cpu]), now)
 
     def _take(self, cpu: int, numbers: NDArray[np.int64], now: float) -> None:
-        expected = self._next.get(cpu, 0)
+        expected = self._next.get(cpu, int(numbers[0]) if self._anywhere else 0)
         late = numbers[numbers < expected]
         for number in late.tolist():
             self._fill(cpu, number)
@@ -75,14 +99,18 @@ class Sequences:
     def produced(self, counters: Sequence[int], now: float) -> None:
         """Numbers taken so far by CPU, read before the ring was drained: what is missing below them is a gap."""
         for cpu, count in enumerate(counters):
-            expected = self._next.get(cpu, 0)
+            expected = self._next.get(cpu, count if self._anywhere else 0)
+            if self._anywhere:
+                self._next.setdefault(cpu, count)
             if count > expected:
                 self._add(Gap(cpu, expected, count - 1, now))
                 self._next[cpu] = count
 
     def closed(self, now: float) -> list[Gap]:
         """Gaps that stayed open past the window; they are reported once."""
-        ripe = [gap for gaps in self._open.values() for gap in gaps if now - gap.since >= self.window]
+        every = [gap for gaps in self._open.values() for gap in gaps]
+        over = sorted(every, key=lambda gap: gap.since)[: max(0, len(every) - MOST_OPEN)]
+        ripe = [gap for gap in every if now - gap.since >= self.window or gap in over]
         for gap in ripe:
             self._open[gap.cpu].remove(gap)
         return ripe

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What is attached, and stays attached while user space restarts or is upgraded: each program does nothing but call the
+ * one that stands in its own pinned array. An upgrade swaps that entry; attaching anew would lose or double events.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+
+char _license[] SEC("license") = "GPL";
+
+#define SPINE(program, where)                                                                                          \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_PROG_ARRAY);                                                                 \
+		__uint(max_entries, 1);                                                                                \
+		__type(key, __u32);                                                                                    \
+		__type(value, __u32);                                                                                  \
+	} entry_##program SEC(".maps");                                                                                \
+	SEC(where) int spine_##program(__u64 *ctx)                                                                     \
+	{                                                                                                              \
+		bpf_tail_call(ctx, &entry_##program, 0);                                                               \
+		return 0;                                                                                              \
+	}
+
+SPINE(cgroup_create, "tp_btf/cgroup_mkdir")
+SPINE(cgroup_remove, "tp_btf/cgroup_rmdir")
+SPINE(cgroup_move, "tp_btf/cgroup_attach_task")
+SPINE(process_exit, "tp_btf/sched_process_exit")
+SPINE(process_fork, "tp_btf/sched_process_fork")
+SPINE(process_prepare, "tp_btf/sched_prepare_exec")
+SPINE(process_prepare_fentry, "fentry/security_bprm_creds_for_exec")
+SPINE(process_exec, "tp_btf/sched_process_exec")

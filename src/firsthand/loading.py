@@ -1,0 +1,34 @@
+"""The loader: the one process with great capabilities, and a short-lived one (`python -m firsthand.loading OPTIONS SOCKET`).
+
+It mounts the BPF filesystem, loads, attaches, pins or takes over, hands descriptors to the observer through the socket, and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+
+from firsthand.errors import FirsthandError
+from firsthand.options import ObserverOptions, tuples
+from firsthand.probe import load
+
+
+def main(arguments: list[str]) -> int:
+    """0 after handing over; 1 with one JSON line on standard output where it could not."""
+    options = ObserverOptions(**tuples(json.loads(arguments[0])))
+    try:
+        load.check_machine()
+        loaded = load.bring_in(options.load_options())
+        try:
+            load.hand_over(loaded, socket.socket(fileno=int(arguments[1])))
+        finally:
+            loaded.forget()
+    except (FirsthandError, OSError) as error:
+        print(json.dumps({"event": "failed", "kind": type(error).__name__, "error": str(error)}), flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

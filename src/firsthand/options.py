@@ -1,0 +1,67 @@
+"""What the observer and its loader are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from firsthand.probe import hierarchy as _hierarchy
+from firsthand.probe.load import LoadOptions
+from firsthand.schema import layout as _layout
+
+
+@dataclass(frozen=True)
+class ObserverOptions:
+    """All that the observer is told. Times in milliseconds, `patience` in seconds; ring sizes powers of two; `redaction` mask,
+    hash or drop; `canary` the cgroup's path below which the supervisor's canaries live, empty for none."""
+
+    history: str
+    scopes: tuple[str, ...] = ()
+    instance: str = "default"
+    hierarchy: str = "auto"
+    ring_bytes: int = 8 << 20
+    urgent_bytes: int = 1 << 20
+    patience: float = 600.0
+    poll: int = 50
+    commit: int = 250
+    redaction: str = "mask"
+    redaction_key: str = ""
+    redaction_scopes: tuple[tuple[str, str], ...] = ()
+    patterns: tuple[tuple[str, str], ...] = ()
+    environment: tuple[str, ...] = ()
+    canary: str = ""
+
+    @property
+    def left_out(self) -> dict[str, object]:
+        """Settings that leave something out of the record, for the observer table."""
+        names = [name for name, _ in self.patterns]
+        return {"redaction": self.redaction, "redaction_scopes": dict(self.redaction_scopes), "patterns": names}
+
+    @property
+    def read_args(self) -> bool:
+        """Whether any row keeps something of its arguments; else the kernel side does not read them."""
+        return any(mode != "drop" for mode in (self.redaction, *dict(self.redaction_scopes).values()))
+
+    def load_options(self) -> LoadOptions:
+        """What the loader is told."""
+        scopes = [Path(scope) for scope in self.scopes]
+        observed = [*scopes, *([Path(self.canary)] if self.canary and scopes else [])]
+        return LoadOptions(
+            _layout.installed(),
+            _hierarchy.choose(scopes, self.hierarchy),
+            [_hierarchy.key(scope) for scope in observed],
+            self.instance,
+            self.ring_bytes,
+            self.urgent_bytes,
+            self.patience,
+            read_args=self.read_args,
+        )
+
+
+def tuples(raw: dict[str, Any]) -> dict[str, Any]:
+    """Options from JSON, whose lists were tuples."""
+    found = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+    for name in ("patterns", "redaction_scopes"):
+        found[name] = tuple(tuple(pair) for pair in raw.get(name, ()))
+    return found
