@@ -11,12 +11,15 @@ import contextlib
 import os
 import secrets
 import signal
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from firsthand.probe.hierarchy import Hierarchy, path_in
 from firsthand.wire.batch import Batch, Fixed, Text
@@ -24,6 +27,8 @@ from firsthand.wire.decode import Decoder
 
 #: Seconds within which every hook must have answered, and between two rounds.
 PATIENCE, EVERY = 5.0, 60.0
+#: Rounds whose answers are kept.
+MOST_ROUNDS = 4
 #: Hooks that answer to a round, by table and event; process_prepare answers by what the exec knows of before.
 _ANSWERS = {
     ("container", b"create"): "cgroup_create",
@@ -79,60 +84,74 @@ def _child(folder: Path) -> None:
 
 @dataclass
 class Canaries:
-    """The observer's side: which hooks answered to the round that is under way. `parent` empty: there are no rounds."""
+    """The observer's side: which hooks answered to each round. `parent` empty: there are no rounds.
+
+    A round's rows may come before the supervisor's word of it: answers are kept for the last few cgroups there.
+    """
 
     hierarchy: Hierarchy
     parent: str
     proven: set[str] = field(default_factory=set)
     dumb: set[str] = field(default_factory=set)
-    _name: bytes = b""
-    _cgroup: int = -1
-    _open: set[str] = field(default_factory=set)
-    _until: float = 0.0
+    _answers: OrderedDict[int, tuple[bytes, set[str]]] = field(default_factory=OrderedDict)
+    _expected: dict[bytes, float] = field(default_factory=dict)
+
+    @cached_property
+    def _prefix(self) -> bytes:
+        return f"{path_in(self.hierarchy, Path(self.parent))}/".encode() if self.parent else b""
 
     def expect(self, token: str, now: float) -> None:
         """A round with this name begins."""
-        self._name = f"{path_in(self.hierarchy, Path(self.parent))}/{token}".encode()
-        self._cgroup, self._open, self._until = -1, set(HOOKS), now + PATIENCE
+        self._expected[token.encode()] = now + PATIENCE
 
     def look(self, batch: Batch, decoder: Decoder) -> None:
         """Take the answers that a batch holds."""
-        if not self._open:
+        if not self._prefix:
             return
         columns = cast("dict[str, Any]", batch.columns)
+        ids = columns["cgroup_id"].values
         if batch.table == "container":
-            self._find(columns["cgroup_path"], columns["cgroup_id"])
-        if self._cgroup < 0:
+            self._find(columns["cgroup_path"], ids)
+        if not self._answers:
             return
         event: Text = columns["event"]
-        for row in np.flatnonzero(columns["cgroup_id"].values == self._cgroup).tolist():
-            self._answered(_ANSWERS.get((batch.table, event.row(row))))
-            if batch.table == "process" and event.row(row) == b"exec":
-                unsure = decoder.layout.enums["process_flag"]["GAIN_UNSURE"]
-                if not int(columns["flags"].values[row]) & unsure:
-                    self._answered("process_prepare")
+        for row in np.flatnonzero(np.isin(ids, list(self._answers))).tolist():
+            found = self._answers[int(ids[row])][1]
+            found.add(_ANSWERS.get((batch.table, event.row(row)), ""))
+            if batch.table == "process" and event.row(row) == b"exec" and not _unsure(columns["flags"], row, decoder):
+                found.add("process_prepare")
+            self.proven |= found - {""}
 
-    def _find(self, paths: Text, ids: Fixed) -> None:
+    def _find(self, paths: Text, ids: NDArray[Any]) -> None:
         for row in range(len(paths)):
-            if paths.row(row) == self._name:
-                self._cgroup = int(ids.values[row])
+            path = paths.row(row)
+            if path.startswith(self._prefix):
+                self._answers.setdefault(int(ids[row]), (path.removeprefix(self._prefix), set()))
+        while len(self._answers) > MOST_ROUNDS:
+            self._answers.popitem(last=False)
 
-    def _answered(self, hook: str | None) -> None:
-        if hook:
-            self._open.discard(hook)
-            self.proven.add(hook)
-            self.dumb.discard(hook)
+    def all_proven(self, attached: Iterable[str]) -> bool:
+        """Whether every attached hook that can answer has answered since the start; True where there are no rounds."""
+        return not self._prefix or set(HOOKS) & set(attached) <= self.proven
 
     def silent(self, now: float, attached: Iterable[str]) -> list[str]:
         """Hooks that are attached and did not answer in time; told once for each round."""
-        if not self._open or now < self._until:
-            return []
-        found = sorted(self._open & set(attached))
-        self._open = set()
-        self.dumb |= set(found)
-        return found
+        found: set[str] = set()
+        for token, until in list(self._expected.items()):
+            answered = {hook for name, hooks in self._answers.values() if name == token for hook in hooks}
+            self.dumb -= answered
+            late = set(HOOKS) & set(attached) - answered
+            if not late or now >= until:
+                del self._expected[token]
+                found |= late
+        self.dumb |= found
+        return sorted(found)
 
     def verdicts(self, attached: Iterable[str]) -> dict[str, str]:
         """What is to be said of attached hooks that no canary has proven."""
         found = dict.fromkeys(set(attached) & set(HOOKS) - self.proven, "attached: not proven yet")
         return found | dict.fromkeys(self.dumb, "missing: its canary does not answer")
+
+
+def _unsure(flags: Fixed, row: int, decoder: Decoder) -> bool:
+    return bool(int(flags.values[row]) & decoder.layout.enums["process_flag"]["GAIN_UNSURE"])

@@ -47,6 +47,8 @@ ALIVE = 10.0
 SECOND = 1.0
 #: An urgent record is made durable at once, but not more often than this, in seconds.
 URGENT = 0.02
+#: Seconds for which `ready` waits for the first canary.
+PROOF = 2.0
 
 
 @dataclass
@@ -132,6 +134,13 @@ class Observer:
             self.loaded.missing["existing_processes"] = str(error)
         self.commit()
         self.source.learning = False
+
+    def prove(self) -> None:
+        """Go on until the first canary has come back by every hook, or is late; then say that observing is ready."""
+        until = time.monotonic() + PROOF
+        while not self.canaries.all_proven(self._attached()) and time.monotonic() < until:
+            select.select([self.loaded.maps["urgent"]], [], [], self.options.poll / 1000)
+            self.commit()
         self._say("ready")
 
     def run(self, watched: Sequence[int]) -> str:
@@ -261,13 +270,16 @@ class Observer:
         produced = self.source.produced()
         self.commit()
         self._write_losses(self.source.missing(produced))
-        silent = self.canaries.silent(now, self.loaded.hooks())
+        silent = self.canaries.silent(now, self._attached())
         if silent:
             self._write_losses(
                 [Lost("canary_silent", 0, now - SECOND, now, f"hook {name} did not answer") for name in silent]
             )
         if self.clock.resample():
             self._write("clock", [asdict(self.clock.sample)])
+
+    def _attached(self) -> set[str]:
+        return {program.hook.name for program in self.loaded.programs}
 
     def _write_losses(self, losses: Sequence[Lost]) -> None:
         now = time.monotonic()
@@ -295,8 +307,8 @@ class Observer:
             "version": __version__,
             "kernel": f"{os.uname().release} {os.uname().machine}",
             "scope": "\n".join(_hierarchy.path_in(self.hierarchy, scope) for scope in self.scopes) or None,
-            "hooks": json.dumps(self.loaded.hooks() | self.canaries.verdicts(self.loaded.hooks())),
-            "blind_spots": json.dumps(self.loaded.blind_spots()),
+            "hooks": json.dumps(self.loaded.hooks() | self.canaries.verdicts(self._attached())),
+            "blind_spots": json.dumps(self.loaded.blind_spots(self.canaries.dumb)),
             "settings": json.dumps(self.options.left_out),
             "layout": self.layout.hash,
             "recorded": self.source.recorded,
@@ -429,6 +441,7 @@ def _observe(options: ObserverOptions, source: socket.socket, watched: Sequence[
         source.close()
         _tell(observer.report("reading"))
         observer.read_existing()
+        observer.prove()
         gc.freeze()
         _tell(observer.report("ready"))
         word = observer.run(watched)

@@ -134,6 +134,7 @@ class Session:
         place.create(history)
         wall.prepare(history)
         self._lock = place.lock(history / "run.lock", "supervisor")
+        os.fchown(self._lock, -1, wall.identity("keeper", history).readers)
         self._prepare_canary()
         self._children["observer"] = Child("observer", self._observer)
         self._children["keeper"] = Child("keeper", self._keeper)

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -113,9 +113,9 @@ class Loaded:
         present = {p.hook.name: f"present: {p.name}" if len(p.hook.programs) > 1 else "present" for p in self.programs}
         return present | {name: f"missing: {why}" for name, why in self.missing.items()}
 
-    def blind_spots(self) -> list[str]:
-        """What the missing hooks would have seen."""
-        return [hook.blind_spot for hook in (*HOOKS, *EXISTING) if hook.name in self.missing]
+    def blind_spots(self, dumb: Collection[str] = ()) -> list[str]:
+        """What the missing hooks, and those that do not answer, would have seen."""
+        return [hook.blind_spot for hook in (*HOOKS, *EXISTING) if hook.name in self.missing or hook.name in dumb]
 
     def detach(self) -> None:
         """Detach every program; the rings keep what they hold. Who may not unpin has this done by who may, before."""
