@@ -1,8 +1,9 @@
 """Canaries (law 6): events that Firsthand causes itself and that must come back through the rings, by each hook.
 
-The supervisor makes a cgroup below one of its own, moves a child there, which forks a grandchild that executes a program, and
-removes the cgroup again; before, it tells the observer the cgroup's name. A hook that did not answer in time is a blind spot. The
-rows are kept as any other: nothing that happens is left out of the record by a name.
+The supervisor tells the observer a name, makes a cgroup of that name below one of its own, moves a child there, which forks a
+grandchild that executes a program, and removes the cgroup again. A hook that did not answer in time is a blind spot. A round's own
+rows are left out of the record, and only they: of a cgroup that was announced, each event as often as a round causes it, and an
+exec only with the name among its arguments. Whatever else happens there is recorded.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import secrets
 import signal
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firsthand.probe.hierarchy import Hierarchy, path_in
-from firsthand.wire.batch import Batch, Fixed, Text
+from firsthand.wire.batch import Batch, Text
 from firsthand.wire.decode import Decoder
 
 #: Seconds within which every hook must have answered, and between two rounds.
@@ -39,6 +40,9 @@ _ANSWERS = {
     ("process", b"exit"): "process_exit",
 }
 HOOKS = (*_ANSWERS.values(), "process_prepare")
+_EXEC = ("process", b"exec")
+#: How often a round causes each event.
+_OWN = {**dict.fromkeys(_ANSWERS, 1), ("process", b"exit"): 2, ("container", b"seen"): 1}
 
 
 def folder_of(mount: Path, instance: str) -> Path:
@@ -83,52 +87,84 @@ def _child(folder: Path) -> None:
 
 
 @dataclass
+class Round:
+    """What came back of one round, and what of its own rows is still to come."""
+
+    token: bytes
+    answered: set[str] = field(default_factory=set)
+    due: dict[tuple[str, bytes], int] = field(default_factory=lambda: dict(_OWN))
+
+
+@dataclass
 class Canaries:
     """The observer's side: which hooks answered to each round. `parent` empty: there are no rounds.
 
-    A round's rows may come before the supervisor's word of it: answers are kept for the last few cgroups there.
+    `hear` takes in what the supervisor said meanwhile: it announces a round before it causes it.
     """
 
     hierarchy: Hierarchy
     parent: str
+    hear: Callable[[], None]
     proven: set[str] = field(default_factory=set)
     dumb: set[str] = field(default_factory=set)
-    _answers: OrderedDict[int, tuple[bytes, set[str]]] = field(default_factory=OrderedDict)
-    _expected: dict[bytes, float] = field(default_factory=dict)
+    dropped: int = 0
+    _rounds: OrderedDict[int, Round] = field(default_factory=OrderedDict)
+    _announced: dict[bytes, float] = field(default_factory=dict)
 
     @cached_property
     def _prefix(self) -> bytes:
         return f"{path_in(self.hierarchy, Path(self.parent))}/".encode() if self.parent else b""
 
-    def expect(self, token: str, now: float) -> None:
+    def announce(self, token: str, now: float) -> None:
         """A round with this name begins."""
-        self._expected[token.encode()] = now + PATIENCE
+        self._announced[token.encode()] = now + PATIENCE
 
-    def look(self, batch: Batch, decoder: Decoder) -> None:
-        """Take the answers that a batch holds."""
+    def take(self, batch: Batch, decoder: Decoder) -> Batch:
+        """Take the answers that a batch holds; the batch without them."""
         if not self._prefix:
-            return
+            return batch
         columns = cast("dict[str, Any]", batch.columns)
         ids = columns["cgroup_id"].values
         if batch.table == "container":
             self._find(columns["cgroup_path"], ids)
-        if not self._answers:
-            return
-        event: Text = columns["event"]
-        for row in np.flatnonzero(np.isin(ids, list(self._answers))).tolist():
-            found = self._answers[int(ids[row])][1]
-            found.add(_ANSWERS.get((batch.table, event.row(row)), ""))
-            if batch.table == "process" and event.row(row) == b"exec" and not _unsure(columns["flags"], row, decoder):
-                found.add("process_prepare")
-            self.proven |= found - {""}
+        if not self._rounds:
+            return batch
+        mine = np.isin(ids, list(self._rounds))
+        for row in np.flatnonzero(mine).tolist():
+            mine[row] = self._answer(self._rounds[int(ids[row])], batch, row, decoder)
+        self.dropped += int(mine.sum())
+        return batch.kept(~mine) if mine.any() else batch
+
+    def _answer(self, one: Round, batch: Batch, row: int, decoder: Decoder) -> bool:
+        """Whether a row is a round's own."""
+        columns = cast("dict[str, Any]", batch.columns)
+        kind = (batch.table, columns["event"].row(row))
+        if not one.due.get(kind) or (kind == _EXEC and not _ours(columns, row, one.token)):
+            return False
+        one.due[kind] -= 1
+        one.answered.add(_ANSWERS.get(kind, ""))
+        if (
+            kind == _EXEC
+            and not int(columns["flags"].values[row]) & decoder.layout.enums["process_flag"]["GAIN_UNSURE"]
+        ):
+            one.answered.add("process_prepare")
+        self.proven |= one.answered - {""}
+        return True
 
     def _find(self, paths: Text, ids: NDArray[Any]) -> None:
         for row in range(len(paths)):
             path = paths.row(row)
-            if path.startswith(self._prefix):
-                self._answers.setdefault(int(ids[row]), (path.removeprefix(self._prefix), set()))
-        while len(self._answers) > MOST_ROUNDS:
-            self._answers.popitem(last=False)
+            if path.startswith(self._prefix) and int(ids[row]) not in self._rounds:
+                self._begin(int(ids[row]), path.removeprefix(self._prefix))
+
+    def _begin(self, cgroup: int, token: bytes) -> None:
+        if token not in self._announced:
+            self.hear()
+        if token not in self._announced or any(one.token == token for one in self._rounds.values()):
+            return  # nobody of ours
+        self._rounds[cgroup] = Round(token)
+        while len(self._rounds) > MOST_ROUNDS:
+            self._rounds.popitem(last=False)
 
     def all_proven(self, attached: Iterable[str]) -> bool:
         """Whether every attached hook that can answer has answered since the start; True where there are no rounds."""
@@ -137,13 +173,12 @@ class Canaries:
     def silent(self, now: float, attached: Iterable[str]) -> list[str]:
         """Hooks that are attached and did not answer in time; told once for each round."""
         found: set[str] = set()
-        for token, until in list(self._expected.items()):
-            answered = {hook for name, hooks in self._answers.values() if name == token for hook in hooks}
+        for token, until in list(self._announced.items()):
+            answered = {hook for one in self._rounds.values() if one.token == token for hook in one.answered}
             self.dumb -= answered
-            late = set(HOOKS) & set(attached) - answered
-            if not late or now >= until:
-                del self._expected[token]
-                found |= late
+            if now >= until:
+                del self._announced[token]
+                found |= set(HOOKS) & set(attached) - answered
         self.dumb |= found
         return sorted(found)
 
@@ -153,5 +188,8 @@ class Canaries:
         return found | dict.fromkeys(self.dumb, "missing: its canary does not answer")
 
 
-def _unsure(flags: Fixed, row: int, decoder: Decoder) -> bool:
-    return bool(int(flags.values[row]) & decoder.layout.enums["process_flag"]["GAIN_UNSURE"])
+def _ours(columns: dict[str, Any], row: int, token: bytes) -> bool:
+    """Whether an exec names the round; where arguments are not read at all, whether it is the program of a round."""
+    if columns["args"].valid is not None and not columns["args"].valid[row]:
+        return bool(columns["exe"].row(row).endswith(b"/true"))
+    return token in columns["args"].row(row)

@@ -87,7 +87,8 @@ class Observer:
         self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self.scopes = [Path(scope) for scope in options.scopes]
         self.hierarchy = _hierarchy.choose(self.scopes, options.hierarchy)
-        self.canaries = Canaries(self.hierarchy, options.canary)
+        self.canaries = Canaries(self.hierarchy, options.canary, self._hear)
+        self.word = ""
         self.marks = Marks()
         self.waiting: Pending | None = None
 
@@ -143,29 +144,30 @@ class Observer:
             self.commit()
         self._say("ready")
 
-    def run(self, watched: Sequence[int]) -> str:
-        """Drain until one of the descriptors has something to say: the word, `stop` or `keep`."""
+    def run(self, stop: int) -> str:
+        """Drain until the descriptor `stop` or the supervisor says how to end: `stop` or `keep`."""
         poller = select.epoll()
-        for descriptor in watched:
+        for descriptor in (stop, 0):
             poller.register(descriptor, select.EPOLLIN)
-        urgent = self.loaded.maps["urgent"]
-        poller.register(urgent, select.EPOLLIN | select.EPOLLET)
-        while True:
+        poller.register(self.loaded.maps["urgent"], select.EPOLLIN | select.EPOLLET)
+        while not self.word:
             ready = {descriptor for descriptor, _ in poller.poll(self.options.poll / 1000)}
-            for descriptor in ready & set(watched):
-                word = os.read(descriptor, 4096).decode(errors="replace")
-                for line in word.splitlines() or ["keep"]:
-                    if not self._told(line.strip()):
-                        poller.close()
-                        return line.strip()
+            if stop in ready:
+                self.word = "stop"
+            self._hear()
             self.tick()
+        poller.close()
+        return self.word
 
-    def _told(self, line: str) -> bool:
-        """Take a word of the supervisor; False where it ends the run."""
-        if line.startswith("canary "):
-            self.canaries.expect(line.partition(" ")[2], time.monotonic())
-            return True
-        return False
+    def _hear(self) -> None:
+        """Take in what the supervisor said; its end is as the word `keep`."""
+        while not self.word and select.select([0], [], [], 0)[0]:
+            said = os.read(0, 4096).decode(errors="replace")
+            for line in said.splitlines() or ["keep"]:
+                if line.startswith("canary "):
+                    self.canaries.announce(line.partition(" ")[2], time.monotonic())
+                else:
+                    self.word = line.strip()
 
     def tick(self) -> None:
         """One turn: commit where it is due or a ring is over a quarter full."""
@@ -241,6 +243,7 @@ class Observer:
         return [batch for batch in found if batch.length]
 
     def _completed(self, batch: Batch) -> Batch:
+        batch = self.canaries.take(batch, self.decoder)
         columns: dict[str, Any] = batch.columns
         columns["time"] = Fixed(self.clock.times(columns["ktime"].values))
         columns["pid"] = columns["exec_tgid"]
@@ -250,7 +253,6 @@ class Observer:
             self.resolver.binaries(batch)
             _only_containers_are_entered(columns, self.decoder)
             _redact(columns, self.redactor, self._modes(columns))
-        self.canaries.look(batch, self.decoder)
         return batch
 
     def _modes(self, columns: dict[str, Any]) -> NDArray[np.int8] | None:
@@ -311,7 +313,7 @@ class Observer:
             "blind_spots": json.dumps(self.loaded.blind_spots(self.canaries.dumb)),
             "settings": json.dumps(self.options.left_out),
             "layout": self.layout.hash,
-            "recorded": self.source.recorded,
+            "recorded": self.source.recorded - self.canaries.dropped,
             "lost": self.source.lost,
             "measures": json.dumps(self._measures(now)),
         }
@@ -383,7 +385,7 @@ class Observer:
         """What the parent process is told."""
         return {
             "event": event,
-            "recorded": self.source.recorded,
+            "recorded": self.source.recorded - self.canaries.dropped,
             "lost": self.source.lost,
             "notes": self.loaded.notes,
             "missing": self.loaded.missing,
@@ -427,15 +429,14 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: os.write(writing, b"stop\n"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        return _observe(options, source, [reading, 0])
+        return _observe(options, source, reading)
     except (FirsthandError, OSError) as error:
         _tell({"event": "failed", "kind": type(error).__name__, "error": str(error)})
         return 1
 
 
-def _observe(options: ObserverOptions, source: socket.socket, watched: Sequence[int]) -> int:
+def _observe(options: ObserverOptions, source: socket.socket, stop: int) -> int:
     observer = Observer(options)
-    word = "keep"
     try:
         observer.open(load.receive(source))
         source.close()
@@ -444,7 +445,7 @@ def _observe(options: ObserverOptions, source: socket.socket, watched: Sequence[
         observer.prove()
         gc.freeze()
         _tell(observer.report("ready"))
-        word = observer.run(watched)
+        word = observer.run(stop)
         observer.close(word)
         _tell(observer.report("stopped"))
     finally:

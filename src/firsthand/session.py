@@ -58,10 +58,11 @@ class Summary:
 class Child:
     """One role's process, started again when it died: `begin` starts it."""
 
-    def __init__(self, role: str, begin: Callable[[], subprocess.Popen[bytes]]) -> None:
+    def __init__(self, role: str, begin: Callable[[], subprocess.Popen[bytes]], most: float = AGAIN_MOST) -> None:
         self.role = role
         self._begin = begin
-        self._wait = AGAIN
+        self._most = most
+        self._wait = min(AGAIN, most)
         self._due = 0.0
         self.start()
 
@@ -80,14 +81,14 @@ class Child:
         if not self.dead():
             return False
         if not self._due:
-            self._wait = AGAIN if now - self._began > WELL else self._wait
+            self._wait = min(AGAIN, self._most) if now - self._began > WELL else self._wait
             self._due = now + self._wait
             print(
                 f"firsthand: the {self.role} {self._end()}; started again in {self._wait:g} s",
                 file=sys.stderr,
                 flush=True,
             )
-            self._wait = min(2 * self._wait, AGAIN_MOST)
+            self._wait = min(2 * self._wait, self._most)
         if now < self._due:
             return False
         self.start()
@@ -114,17 +115,23 @@ class Session:
     """`start`, `wait_ready`, then `turn` now and then, then `stop`. FirsthandError where observing cannot begin."""
 
     def __init__(
-        self, options: ObserverOptions, following: FollowerOptions | None = None, *, keep_attached: bool = False
+        self,
+        options: ObserverOptions,
+        following: FollowerOptions | None = None,
+        *,
+        keep_attached: bool = False,
+        again_most: float = AGAIN_MOST,
     ) -> None:
         self.options = options
         self.following = following
         self.keep_attached = keep_attached
+        self._again_most = again_most
         self.summary = Summary()
         self._children: dict[str, Child] = {}
         self._lines = Lines()
         self._lock = -1
         self._round = 0.0
-        self._reading = False
+        self._reading = self._observed = False
         self._began = time.monotonic()
 
     def start(self) -> None:
@@ -136,10 +143,10 @@ class Session:
         self._lock = place.lock(history / "run.lock", "supervisor")
         os.fchown(self._lock, -1, wall.identity("keeper", history).readers)
         self._prepare_canary()
-        self._children["observer"] = Child("observer", self._observer)
-        self._children["keeper"] = Child("keeper", self._keeper)
+        self._children["observer"] = Child("observer", self._observer, self._again_most)
+        self._children["keeper"] = Child("keeper", self._keeper, self._again_most)
         if self.following is not None:
-            self._children["follower"] = Child("follower", self._follower)
+            self._children["follower"] = Child("follower", self._follower, self._again_most)
 
     def _prepare_canary(self) -> None:
         mount = self.options.load_options().hierarchy.mount
@@ -230,9 +237,10 @@ class Session:
     def stop(self) -> Summary:
         """Drain, detach, unpin; hand everything over; return what it came to. With `keep_attached` the kernel side goes on."""
         observer = self._children.get("observer")
-        if observer is not None and self._reading:
+        if observer is not None and self._observed:
             if observer.dead():
                 observer.start()
+            if not self._reading:  # it died a moment ago: what the rings hold is to be taken in first
                 self.wait_ready()
             self._end_observer(observer)
         for child in self._children.values():
@@ -259,7 +267,7 @@ class Session:
         if self.options.canary:
             with contextlib.suppress(OSError):
                 Path(self.options.canary).rmdir()
-        orderly = observer is not None and (observer.process.returncode == 0 or not self._reading)
+        orderly = observer is not None and (observer.process.returncode == 0 or not self._observed)
         if orderly and not self.keep_attached:
             with contextlib.suppress(FirsthandError, OSError):
                 _, lock = pins.claim(self.options.instance)
@@ -285,7 +293,7 @@ class Session:
             self.summary.missing = line["missing"]
             self.summary.notes = list(dict.fromkeys([*self.summary.notes, *line["notes"]]))
         if event == "reading":
-            self._reading = True
+            self._reading = self._observed = True
             self._canary()
 
 

@@ -26,6 +26,7 @@ class Settings:
     ring_bytes: int
     urgent_bytes: int
     patience_seconds: int
+    restart_most_seconds: int
     poll_ms: int
     commit_ms: int
     fold: int
@@ -95,7 +96,15 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
             raise UsageError(f"{path}: {key} must be {kind.__name__}, found {type(value).__name__} {value!r}")
         return value
 
-    for key in ("ring_bytes", "urgent_bytes", "patience_seconds", "poll_ms", "commit_ms", "fold"):
+    for key in (
+        "ring_bytes",
+        "urgent_bytes",
+        "patience_seconds",
+        "restart_most_seconds",
+        "poll_ms",
+        "commit_ms",
+        "fold",
+    ):
         if want(key, int, raw[key]) < 1:
             raise UsageError(f"{path}: {key} must be at least 1, found {raw[key]}")
     for key in ("ring_bytes", "urgent_bytes"):
@@ -115,6 +124,7 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
         ring_bytes=raw["ring_bytes"],
         urgent_bytes=raw["urgent_bytes"],
         patience_seconds=raw["patience_seconds"],
+        restart_most_seconds=raw["restart_most_seconds"],
         poll_ms=raw["poll_ms"],
         commit_ms=raw["commit_ms"],
         fold=raw["fold"],

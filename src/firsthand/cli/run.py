@@ -104,7 +104,12 @@ def command(
     choice = Choice(words, container, wanted, namespace, pod)
     following = _following(found, place, sockets, bool(scopes))
     live = None if quiet else Live(place, choice, output, found.fold, found.ordinary_capabilities)
-    _observe(Session(chosen, following, keep_attached=keep_attached), live, until, place)
+    _observe(
+        Session(chosen, following, keep_attached=keep_attached, again_most=found.restart_most_seconds),
+        live,
+        until,
+        place,
+    )
 
 
 def _following(found: Settings, place: Path, sockets: tuple[str, ...], scoped: bool) -> FollowerOptions | None:

@@ -74,6 +74,11 @@ class Batch:
     length: int
     columns: dict[str, Vector] = field(default_factory=dict)
 
+    def kept(self, mask: NDArray[np.bool_]) -> Batch:
+        """The rows where `mask` is true."""
+        rows = np.flatnonzero(mask)
+        return Batch(self.table, len(rows), {name: _rows_of(column, rows) for name, column in self.columns.items()})
+
     @classmethod
     def from_rows(cls, table: str, rows: Sequence[Mapping[str, object]]) -> Batch:
         """A batch from Python rows, for the small tables made in user space.
@@ -87,6 +92,26 @@ class Batch:
             raise SchemaError(f"table {table} has no column {', '.join(sorted(unknown))}")
         columns = [column for column in TABLES[table].columns if column.name in names]
         return cls(table, len(rows), {c.name: vector(c, [row.get(c.name) for row in rows]) for c in columns})
+
+
+def _rows_of(column: Vector, rows: NDArray[np.intp]) -> Vector:
+    valid = None if column.valid is None else column.valid[rows]
+    if isinstance(column, Fixed):
+        return Fixed(column.values[rows], valid)
+    offsets, items = _spans(column.offsets, rows)
+    if isinstance(column, Text):
+        return Text(offsets, column.data[items], valid)
+    chosen = _rows_of(column.items, items)
+    assert isinstance(chosen, Text)
+    return Lists(offsets, chosen, valid)
+
+
+def _spans(offsets: NDArray[np.int32], rows: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """Offsets of the chosen rows, and the places of what they hold."""
+    lengths = offsets[rows + 1] - offsets[rows]
+    found = np.zeros(len(rows) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=found[1:])
+    return found, np.repeat(offsets[rows] - found[:-1], lengths).astype(np.intp) + np.arange(found[-1])
 
 
 def vector(column: Column, values: Sequence[object]) -> Vector:

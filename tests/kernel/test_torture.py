@@ -1,0 +1,210 @@
+"""The record through the deaths of those who write it: nothing lost, nothing doubled, readable meanwhile.
+
+FIRSTHAND_KILLS gives the number of kills (`make torture`: 1,000).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import struct
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cgroups import TestCgroup
+from tests.kernel import roles
+from tests.kernel.observed import Observed, compiled
+
+KILLS = int(os.environ.get("FIRSTHAND_KILLS", "200"))
+SEED = int(os.environ.get("FIRSTHAND_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
+_COUNTED = """SELECT count(*) FILTER (event = 'fork') AS forks, count(*) FILTER (event = 'exec' AND args = ['counted']) AS execs,
+    count(*) FILTER (event = 'exit') AS exits, count(DISTINCT (ring, cpu, seq)) AS numbers, count(*) AS rows
+    FROM process WHERE comm IN ('count', 'exe', 'counted') OR exe LIKE '%/count'"""
+
+
+@pytest.fixture
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What dies is started again at once."""
+    config = tmp_path / "config.toml"
+    config.write_text("restart_most_seconds = 1\n")
+    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+
+
+class Truth:
+    """A workload that counts for itself, in a cgroup."""
+
+    def __init__(self, cgroup: TestCgroup, folder: Path, *options: str) -> None:
+        self.path = folder / "truth"
+        self.program = compiled("count", folder)
+        self.process = cgroup.run([str(self.program), str(self.path), *options], stdin=subprocess.PIPE)
+
+    def counted(self) -> tuple[int, int, int]:
+        """Forks, execs and exits so far."""
+        forks, execs, exits = struct.unpack("lll", self.path.read_bytes()) if self.path.exists() else (0, 0, 0)
+        return forks, execs, exits
+
+    def past(self, number: int) -> None:
+        """Wait until it has forked so often."""
+        while self.counted()[0] < number:
+            assert self.process.poll() is None
+            os.sched_yield()
+
+    def end(self) -> tuple[int, int, int]:
+        """Have it end; what it counted in all."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        assert self.process.wait() == 0
+        return self.counted()
+
+
+def _recorded(observed: Observed) -> dict[str, int]:
+    row: dict[str, int] = observed.rows(_COUNTED)[0]
+    return row
+
+
+def _agree(observed: Observed, truth: tuple[int, int, int]) -> None:
+    """Every event of the workload stands in the history once; its own start and end aside."""
+    found = _recorded(observed)
+    assert found["numbers"] == found["rows"], "a record stands there twice"
+    assert observed.lost() == 0
+    assert (found["forks"], found["execs"]) == (truth[0], truth[1])
+    assert found["exits"] == truth[2] + 1
+
+
+def _drain(observed: Observed) -> threading.Thread:
+    """Read its messages, so that it never waits for us."""
+    assert observed.process.stderr is not None
+    reader = threading.Thread(target=lambda: observed.errors.extend(iter(observed.process.stderr.readline, "")))
+    reader.start()
+    return reader
+
+
+def test_nothing_is_lost_or_doubled_by_kills(cgroup: TestCgroup, history: Path, tmp_path: Path, quick: None) -> None:
+    """Each role in turn dies at random moments, under load; the history is readable after each."""
+    chance = random.Random(SEED)
+    print(f"FIRSTHAND_SEED={SEED}")
+    observed = Observed(history, [cgroup.path])
+    observed.start()
+    reader = _drain(observed)
+    work = Truth(cgroup, tmp_path, "500")
+    work.past(1)
+    killed = 0
+    seen = 0
+    while killed < KILLS:
+        role = ("observer", "keeper")[killed % 2]
+        pid = roles.pids(observed.process.pid).get(role)
+        if pid is None:
+            continue
+        work.past(work.counted()[0] + chance.randrange(200))
+        os.kill(pid, signal.SIGKILL)
+        killed += 1
+        if killed % 20 == 0:
+            now = _recorded(observed)
+            assert now["numbers"] == now["rows"] >= seen
+            seen = now["rows"]
+    truth = work.end()
+    observed.process.send_signal(signal.SIGINT)
+    assert observed.process.wait() == 0
+    reader.join()
+    _agree(observed, truth)
+
+
+def test_what_is_kept_attached_records_without_anybody(cgroup: TestCgroup, history: Path, tmp_path: Path) -> None:
+    """Between two runs nobody reads; the second one takes over what happened, and the time counts as observed."""
+    observed = Observed(history, [cgroup.path], "--keep-attached")
+    observed.start()
+    work = Truth(cgroup, tmp_path, "2000")
+    work.past(20)
+    assert observed.stop() == 0
+    work.past(work.counted()[0] + 200)
+    observed.command.remove("--keep-attached")
+    observed.start()
+    truth = work.end()
+    assert observed.stop() == 0
+    _agree(observed, truth)
+    events = [row["event"] for row in observed.rows("SELECT event FROM observer ORDER BY time, recorded")]
+    assert [event for event in events if event != "alive"] == ["start", "ready", "resume", "ready", "stop"]
+    assert not _pins(observed)
+
+
+def test_a_ring_too_small_loses_nothing_uncounted(
+    cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """produced = recorded + counted lost, exactly, where the reader is stopped and killed under a flood."""
+    config = tmp_path / "config.toml"
+    config.write_text("ring_bytes = 65536\nurgent_bytes = 65536\nrestart_most_seconds = 1\n")
+    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    observed = Observed(history, [cgroup.path])
+    observed.start()
+    reader = _drain(observed)
+    work = Truth(cgroup, tmp_path)
+    for round_ in range(6):
+        pid = roles.pids(observed.process.pid)["observer"]
+        os.kill(pid, signal.SIGSTOP if round_ % 2 else signal.SIGKILL)
+        work.past(work.counted()[0] + 500)
+        if round_ % 2:
+            os.kill(pid, signal.SIGCONT)
+        else:
+            while roles.pids(observed.process.pid).get("observer", pid) == pid:
+                os.sched_yield()
+    truth = work.end()
+    observed.process.send_signal(signal.SIGINT)
+    assert observed.process.wait() == 0
+    reader.join()
+    found = _recorded(observed)
+    lost = observed.rows(
+        "SELECT coalesce(sum(events), 0) AS n FROM loss WHERE cause IN ('sequence_gap', 'recursion_miss')"
+    )
+    assert lost[0]["n"] > 0, "the ring was never full"
+    # besides: the workload's own exec and exit, and the first telling of its cgroup
+    others = observed.rows(
+        "SELECT (SELECT count(*) FROM process) + (SELECT count(*) FROM container WHERE event = 'seen') AS n"
+    )
+    assert found["numbers"] == found["rows"]
+    assert sum(truth) + _own(observed) == others[0]["n"] + lost[0]["n"]
+
+
+def _own(observed: Observed) -> int:
+    """Records that come with the workload and are not of its children."""
+    query = """SELECT (SELECT count(*) FROM container WHERE event = 'seen') + (SELECT count(*) FROM process
+        WHERE exec_tgid = (SELECT parent_tgid FROM process WHERE event = 'fork' LIMIT 1)) AS n"""
+    return int(observed.rows(query)[0]["n"])
+
+
+def _pins(observed: Observed) -> bool:
+    instance = observed.command[observed.command.index("--instance") + 1]
+    return Path(f"/sys/fs/bpf/firsthand-{instance}").exists()
+
+
+def test_nobody_for_long_means_counting_only(
+    cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the patience without a heartbeat the kernel side only counts; the next reader says how many and why."""
+    config = tmp_path / "config.toml"
+    config.write_text("patience_seconds = 1\n")
+    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    observed = Observed(history, [cgroup.path], "--keep-attached")
+    observed.start()
+    work = Truth(cgroup, tmp_path, "2000")
+    work.past(20)
+    assert observed.stop() == 0
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        work.past(work.counted()[0] + 50)
+    observed.command.remove("--keep-attached")
+    observed.start()
+    truth = work.end()
+    assert observed.stop() == 0
+    loss = observed.rows(
+        "SELECT sum(events) AS n, string_agg(DISTINCT detail, '; ') AS why FROM loss WHERE cause = 'sequence_gap'"
+    )
+    assert "unattended failed" in loss[0]["why"]
+    found = observed.rows(
+        "SELECT count(*) AS n FROM process WHERE event <> 'seen' AND exec_tgid <> ?".replace("?", str(work.process.pid))
+    )
+    assert found[0]["n"] + loss[0]["n"] >= sum(truth)
