@@ -510,32 +510,3 @@ def test_more_than_the_ring_holds_may_run_before(
     os.close(reading)
     assert observed.rows("SELECT count(*) AS n FROM process WHERE event = 'seen'")[0]["n"] == 1001
     assert observed.lost() == 0
-
-
-def test_a_full_disk_ends_observing_in_order(cgroup: TestCgroup, tmp_path: Path) -> None:
-    """What was recorded stays readable, the reason is said, and nothing stays in the kernel."""
-    place = tmp_path / "small"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], check=True)
-    try:
-        observed = Observed(place / "history", [cgroup.path])
-        observed.start()
-        cgroup.run(["/bin/true", "recorded"]).wait()
-        while not observed.rows("SELECT 1 FROM process WHERE args = ['/bin/true', 'recorded']"):
-            assert observed.process.poll() is None
-        (place / "fill").write_bytes(bytes(_free(place)))
-        cgroup.run(["/bin/sh", "-c", "i=0; while [ $i -lt 300 ]; do /bin/true $i; i=$((i+1)); done"]).wait()
-        assert observed.process.wait(60) == 1
-        assert observed.process.stderr is not None
-        assert "disk is full; free space there" in observed.process.stderr.read()
-        instance = observed.command[observed.command.index("--instance") + 1]
-        assert not Path(f"/sys/fs/bpf/firsthand-{instance}").exists()
-        (place / "fill").unlink()
-        assert observed.rows("SELECT 1 FROM process WHERE args = ['/bin/true', 'recorded']")
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
-def _free(place: Path) -> int:
-    found = os.statvfs(place)
-    return found.f_bavail * found.f_frsize

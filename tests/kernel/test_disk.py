@@ -1,0 +1,127 @@
+"""The observer where its history cannot be written: it goes on, says so once, and resumes by itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cgroups import TestCgroup
+from tests.kernel.observed import Observed
+
+_PATIENCE = 60.0
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of the test's own, 12 MB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+class Heard:
+    """Lines of standard error, taken in while it runs."""
+
+    def __init__(self, observed: Observed) -> None:
+        self.lines: list[str] = []
+        self._stream = observed.process.stderr
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._stream is not None
+        self.lines.extend(iter(self._stream.readline, ""))
+
+    def wait(self, text: str) -> None:
+        """Until a line holds a text."""
+        until = time.monotonic() + _PATIENCE
+        while not self.said(text):
+            assert time.monotonic() < until, "".join(self.lines)
+            os.sched_yield()
+
+    def said(self, text: str) -> int:
+        """How many lines hold a text."""
+        return sum(text in line for line in self.lines)
+
+    def join(self) -> None:
+        """All of it."""
+        self._thread.join()
+
+
+def _run(cgroup: TestCgroup, words: range) -> None:
+    script = f"i={words.start}; while [ $i -lt {words.stop} ]; do /bin/true $i; i=$((i+1)); done"
+    assert cgroup.run(["/bin/sh", "-c", script]).wait() == 0
+
+
+def _wait(observed: Observed, query: str) -> None:
+    until = time.monotonic() + _PATIENCE
+    while not observed.rows(query):
+        assert observed.process.poll() is None
+        assert time.monotonic() < until
+
+
+def _all(observed: Observed, words: range) -> bool:
+    rows = observed.rows("SELECT DISTINCT args[2] AS word FROM process WHERE event = 'exec' AND args[1] = '/bin/true'")
+    return {row["word"] for row in rows} >= {str(word) for word in words}
+
+
+def test_a_full_disk_is_waited_for(cgroup: TestCgroup, small: Path) -> None:
+    """What happens meanwhile stays in the ring and is recorded once there is room; the message comes once."""
+    observed = Observed(small / "history", [cgroup.path])
+    observed.start()
+    heard = Heard(observed)
+    _run(cgroup, range(10))
+    _wait(observed, "SELECT 1 FROM process WHERE args = ['/bin/true', '9']")
+    with (small / "fill").open("wb") as fill:
+        found = os.statvfs(small)
+        fill.write(bytes(found.f_bavail * found.f_frsize))
+    _run(cgroup, range(10, 200))
+    heard.wait("the disk is full; free space there")
+    (small / "fill").unlink()
+    heard.wait("the history is written again")
+    _run(cgroup, range(200, 210))
+    assert observed.process.poll() is None
+    observed.process.send_signal(2)
+    assert observed.process.wait() == 0
+    heard.join()
+    assert _all(observed, range(210))
+    assert observed.lost() == 0
+    assert heard.said("the disk is full") == 1
+
+
+def test_a_full_disk_for_longer_than_the_ring_is_a_loss_row(
+    cgroup: TestCgroup, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the ring could not hold is counted, with the reason."""
+    config = tmp_path / "config.toml"
+    config.write_text("ring_bytes = 65536\n")
+    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    observed = Observed(small / "history", [cgroup.path])
+    observed.start()
+    heard = Heard(observed)
+    with (small / "fill").open("wb") as fill:
+        found = os.statvfs(small)
+        fill.write(bytes(found.f_bavail * found.f_frsize))
+    _run(cgroup, range(400))
+    heard.wait("the disk is full")
+    (small / "fill").unlink()
+    heard.wait("the history is written again")
+    observed.process.send_signal(2)
+    assert observed.process.wait() == 0
+    heard.join()
+    rows = observed.rows("SELECT sum(events) AS n, min(detail) AS why FROM loss WHERE cause = 'sequence_gap'")
+    assert rows[0]["n"] > 0
+    assert "the history could not be written" in rows[0]["why"]
+    held = observed.rows("SELECT count(*) AS n FROM process")[0]["n"]
+    assert (
+        held + rows[0]["n"] + observed.rows("SELECT count(*) AS n FROM container WHERE event = 'seen'")[0]["n"]
+        == 3 * 400 + 3
+    )
