@@ -29,7 +29,7 @@ from firsthand.wire.decode import Decoder
 #: Seconds within which every hook must have answered, and between two rounds.
 PATIENCE, EVERY = 5.0, 60.0
 #: Rounds whose answers are kept.
-MOST_ROUNDS = 4
+MOST_ROUNDS = 16
 #: Hooks that answer to a round, by table and event; process_prepare answers by what the exec knows of before.
 _ANSWERS = {
     ("container", b"create"): "cgroup_create",
@@ -176,9 +176,10 @@ class Canaries:
         for token, until in list(self._announced.items()):
             answered = {hook for one in self._rounds.values() if one.token == token for hook in one.answered}
             self.dumb -= answered
-            if now >= until:
+            late = set(HOOKS) & set(attached) - answered
+            if not late or now >= until:
                 del self._announced[token]
-                found |= set(HOOKS) & set(attached) - answered
+                found |= late
         self.dumb |= found
         return sorted(found)
 

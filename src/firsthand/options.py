@@ -14,7 +14,7 @@ from firsthand.schema import layout as _layout
 @dataclass(frozen=True)
 class ObserverOptions:
     """All that the observer is told. Times in milliseconds, `patience` in seconds; ring sizes powers of two; `redaction` mask,
-    hash or drop; `canary` the cgroup's path below which the supervisor's canaries live, empty for none."""
+    hash or drop; `canary` the cgroup's path below which the supervisor's canaries live, empty for none; `canary_every` in seconds."""
 
     history: str
     scopes: tuple[str, ...] = ()
@@ -31,6 +31,7 @@ class ObserverOptions:
     patterns: tuple[tuple[str, str], ...] = ()
     environment: tuple[str, ...] = ()
     canary: str = ""
+    canary_every: float = 60.0
 
     @property
     def left_out(self) -> dict[str, object]:

@@ -218,7 +218,7 @@ class Session:
                 self._take(line, again=True)
         for child in self._children.values():
             child.watch()
-        if self._reading and time.monotonic() - self._round >= canary.EVERY:
+        if self._reading and time.monotonic() - self._round >= self.options.canary_every:
             self._canary()
 
     def _canary(self) -> None:

@@ -27,6 +27,7 @@ class Settings:
     urgent_bytes: int
     patience_seconds: int
     restart_most_seconds: int
+    canary_seconds: int
     poll_ms: int
     commit_ms: int
     fold: int
@@ -101,6 +102,7 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
         "urgent_bytes",
         "patience_seconds",
         "restart_most_seconds",
+        "canary_seconds",
         "poll_ms",
         "commit_ms",
         "fold",
@@ -125,6 +127,7 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
         urgent_bytes=raw["urgent_bytes"],
         patience_seconds=raw["patience_seconds"],
         restart_most_seconds=raw["restart_most_seconds"],
+        canary_seconds=raw["canary_seconds"],
         poll_ms=raw["poll_ms"],
         commit_ms=raw["commit_ms"],
         fold=raw["fold"],

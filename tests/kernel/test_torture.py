@@ -76,6 +76,18 @@ def _agree(observed: Observed, truth: tuple[int, int, int]) -> None:
     assert found["exits"] == truth[2] + 1
 
 
+def _size(history: Path) -> int:
+    """What was ever appended to the log, as far as its files tell."""
+    return sum(int(path.stem) << 40 | path.stat().st_size for path in sorted((history / "log").glob("*.log"))[-1:])
+
+
+def _grown(history: Path, before: int, observed: Observed) -> None:
+    """Until the observer has made something durable."""
+    while _size(history) <= before:
+        assert observed.process.poll() is None
+        os.sched_yield()
+
+
 def _drain(observed: Observed) -> threading.Thread:
     """Read its messages, so that it never waits for us."""
     assert observed.process.stderr is not None
@@ -93,16 +105,18 @@ def test_nothing_is_lost_or_doubled_by_kills(cgroup: TestCgroup, history: Path, 
     reader = _drain(observed)
     work = Truth(cgroup, tmp_path, "500")
     work.past(1)
-    killed = 0
-    seen = 0
+    killed = seen = position = 0
     while killed < KILLS:
         role = ("observer", "keeper")[killed % 2]
         pid = roles.pids(observed.process.pid).get(role)
         if pid is None:
             continue
         work.past(work.counted()[0] + chance.randrange(200))
+        if killed % 8:  # else at any moment, its beginning as well
+            _grown(history, position, observed)
         os.kill(pid, signal.SIGKILL)
         killed += 1
+        position = _size(history)
         if killed % 20 == 0:
             now = _recorded(observed)
             assert now["numbers"] == now["rows"] >= seen

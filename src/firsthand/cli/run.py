@@ -92,6 +92,7 @@ def command(
         ring_bytes=found.ring_bytes,
         urgent_bytes=found.urgent_bytes,
         patience=found.patience_seconds,
+        canary_every=found.canary_seconds,
         poll=found.poll_ms,
         commit=found.commit_ms,
         redaction=found.redaction_mode,

@@ -1,0 +1,166 @@
+"""Law 9, as /proc shows it: what each process of ours may do, and that it cannot do more."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from firsthand import wall
+from firsthand.schema import capability
+from tests import require
+from tests.cgroups import TestCgroup
+from tests.kernel import roles
+from tests.kernel.observed import Observed
+
+_ROLES = ("observer", "keeper", "follower")
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder that every user can reach, as /var/lib is."""
+    require.root()
+    place = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:8]}"
+    place.mkdir(mode=0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+def _status(task: Path) -> dict[str, str]:
+    lines = (task / "status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_each_role_has_its_own_user_no_capability_and_a_filter(cgroup: TestCgroup, open_place: Path) -> None:
+    """Every thread of each: user, all five sets, no_new_privs, seccomp; no two write as one user."""
+    history = open_place / "history"
+    with Observed(history, [cgroup.path], "--runtime", str(open_place / "nobody.sock")) as observed:
+        found = roles.pids(observed.process.pid)
+        assert set(_ROLES) <= set(found)
+        for role in _ROLES:
+            own = wall.identity(role, history)
+            for task in Path(f"/proc/{found[role]}/task").iterdir():
+                status = _status(task)
+                assert status["Uid"].split() == [str(own.uid)] * 4, role
+                assert status["Gid"].split() == [str(own.readers)] * 4, role
+                for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+                    assert int(status[name], 16) == 0, f"{role} {name} {capability.names(int(status[name], 16))}"
+                assert status["NoNewPrivs"] == "1", role
+                assert status["Seccomp"] == "2", role
+        assert wall.identity("observer", history).uid != wall.identity("keeper", history).uid != 0
+        assert "loader" not in found, "the loader has ended"
+    assert observed.rows("SELECT event FROM observer WHERE event = 'stop'")
+
+
+_TRIES = {
+    "observer": {
+        "execve": "os.execv('/bin/true', ['true'])",
+        "socket": "socket.socket(socket.AF_UNIX)",
+        "network": "socket.socket(socket.AF_INET)",
+        "ptrace": "check(libc.ptrace(16, os.getppid(), 0, 0))",
+        "mount": "check(libc.mount(b'x', b'/tmp', b'tmpfs', 0, None))",
+        "unshare": "check(libc.unshare(0x10000000))",
+        "setuid": "os.setuid(0)",
+        "program": "check(libc.syscall(321, 5, 0, 0))",
+        "clock": "time.clock_settime(time.CLOCK_REALTIME, time.time())",
+        "outside": "open('/etc/firsthand-test', 'w')",
+    },
+    "keeper": {
+        "execve": "os.execv('/bin/true', ['true'])",
+        "network": "socket.socket(socket.AF_INET)",
+        "netlink": "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
+        "bpf": "check(libc.syscall(321, 1, 0, 0))",
+        "mount": "check(libc.mount(b'x', b'/tmp', b'tmpfs', 0, None))",
+        "setuid": "os.setuid(0)",
+        "log": "open('log/0000000000000001.log', 'r+b')",
+        "outside": "open('/etc/firsthand-test', 'w')",
+    },
+    "follower": {
+        "execve": "os.execv('/bin/true', ['true'])",
+        "network": "socket.socket(socket.AF_INET6)",
+        "bpf": "check(libc.syscall(321, 1, 0, 0))",
+        "log": "open('log/0000000000000001.log', 'r+b')",
+        "chown": "os.chown('.', 1, 1)",
+    },
+}
+
+
+@pytest.mark.parametrize("role", _TRIES)
+def test_what_a_role_must_not_do_fails(role: str, open_place: Path) -> None:
+    """Behind the wall, each attempt is refused; a thread that is started there has no more."""
+    history = open_place / "history"
+    wall.prepare(history)
+    log = history / "log/0000000000000001.log"
+    log.touch(mode=0o640)
+    own = wall.identity("observer", history)
+    os.chown(log, own.uid, own.readers)
+    attempts = "\n".join(f"attempt({name!r}, {code!r})" for name, code in _TRIES[role].items())
+    (open_place / "attempts.py").write_text(f"""
+import ctypes, os, socket, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+def check(result):
+    if result < 0:
+        raise OSError(ctypes.get_errno(), 'refused')
+def attempt(name, code):
+    try:
+        exec(code)
+    except OSError as error:
+        assert error.errno in (1, 13), (name, error)
+    else:
+        print('DID', name)
+def all_of_them():
+{os.linesep.join("    " + line for line in attempts.splitlines())}
+    print('tried')
+all_of_them()
+thread = threading.Thread(target=all_of_them)
+thread.start()
+thread.join()
+""")
+    environment = {**os.environ, "PYTHONPATH": str(open_place)}
+    command = [sys.executable, "-m", "firsthand.wall", role, str(history), "attempts"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.stdout.split() == ["tried", "tried"], result.stdout + result.stderr
+
+
+def test_a_place_that_others_cannot_reach_keeps_root_without_capabilities(cgroup: TestCgroup, tmp_path: Path) -> None:
+    """A history below a closed folder is written by root's user, which has no capability then."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with Observed(closed / "history", [cgroup.path]) as observed:
+        status = _status(Path(f"/proc/{roles.pids(observed.process.pid)['observer']}"))
+        assert status["Uid"].split()[0] == "0"
+        assert int(status["CapEff"], 16) == 0
+        assert status["Seccomp"] == "2"
+
+
+def test_a_reader_of_the_group_reads_and_cannot_write(cgroup: TestCgroup, open_place: Path) -> None:
+    """The readers' group may answer questions; it cannot change the record, and others cannot even read."""
+    history = open_place / "history"
+    with Observed(history, [cgroup.path]):
+        cgroup.run(["/bin/true", "seen"]).wait()
+    readers = wall.identity("keeper", history).readers
+    program = "import os, sys; os.setgroups([{0}]); os.setgid({1}); os.setuid(65534); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    question = ["-m", "firsthand", "sql", "--history", str(history), "SELECT count(*) AS n FROM process", "-o", "csv"]
+    mine = subprocess.run(
+        [sys.executable, "-c", program.format(readers, 65534), *question], capture_output=True, text=True, check=False
+    )
+    assert int(mine.stdout.split()[1]) > 0, mine.stderr
+    other = subprocess.run(
+        [sys.executable, "-c", program.format(65534, 65534), *question], capture_output=True, text=True, check=False
+    )
+    assert other.returncode in (1, 2)
+    assert not other.stdout
+    assert str(history) in other.stderr
+    for path in (history / "log/x", history / "x", history / "generations/x", history / "names/x"):
+        tried = subprocess.run(
+            [sys.executable, "-c", program.format(readers, 65534), "-c", f"open({str(path)!r}, 'w')"],
+            capture_output=True,
+            check=False,
+        )
+        assert b"PermissionError" in tried.stderr, path
