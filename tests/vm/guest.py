@@ -43,15 +43,17 @@ def _run() -> None:
     scope.mkdir()
     chosen = hierarchy.choose([scope])
     options = load.LoadOptions(installed(), chosen, [hierarchy.key(scope)], "vm", RING)
+    load.bring_in(options).forget()  # as a crash leaves it: pinned and attached
     loaded = load.bring_in(options)
     say(
         kind="kernel",
         release=os.uname().release,
         hierarchy=chosen.controller or "v2",
         hooks=loaded.hooks(),
+        taken_over=loaded.taken_over,
         log=libbpf.messages.lines[-60:],
     )
-    ring = Ring(loaded.maps["ring"], RING)
+    rings = [Ring(loaded.maps[name], loaded.size(name)) for name in load.RINGS]
     early = _early(scope)
     _running(early)
     for _ in load.read_existing(loaded):
@@ -60,10 +62,12 @@ def _run() -> None:
     os.kill(early, signal.SIGKILL)
     os.waitpid(early, 0)
     loaded.detach()
-    _tell(ring, loaded)
+    _tell(rings)
     say(kind="truth", scope=scope.stat().st_ino, early=early, parent=os.getpid(), **truth)
     say(
-        kind="stats", produced=sum(stats.produced(loaded)), failures=stats.failures(loaded, load.enumerators("failure"))
+        kind="stats",
+        produced=sum(sum(stats.produced(loaded, ring)) for ring in range(len(rings))),
+        failures=stats.failures(loaded, load.enumerators("failure")),
     )
 
 
@@ -135,15 +139,18 @@ def _namespaced(scope: Path) -> int:
     return child
 
 
-def _tell(ring: Ring, loaded: load.Loaded) -> None:
+def _tell(rings: list[Ring]) -> None:
     decoder = Decoder(installed())
-    end = _drain.position(ring.producer_page)
-    _, offsets, kinds, malformed = _drain.scan(ring.data, 0, end, RING, 65536, decoder.sizes)
-    for table, rows in decoder.split(ring.data, offsets, kinds).items():
-        batch = decoder.decode(table, rows)
-        for row in range(batch.length):
-            say(kind="row", table=table, **{name: _value(c, row) for name, c in batch.columns.items()})
-    say(kind="decoded", malformed=malformed + decoder.malformed)
+    bad = 0
+    for ring in rings:
+        end = _drain.position(ring.producer_page)
+        _, offsets, kinds, malformed = _drain.scan(ring.data, 0, end, ring.size, 65536, decoder.sizes)
+        bad += malformed
+        for table, rows in decoder.split(ring.data, offsets, kinds).items():
+            batch = decoder.decode(table, rows)
+            for row in range(batch.length):
+                say(kind="row", table=table, **{name: _value(c, row) for name, c in batch.columns.items()})
+    say(kind="decoded", malformed=bad + decoder.malformed)
 
 
 def _value(column: Any, row: int) -> Any:

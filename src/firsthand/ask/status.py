@@ -2,26 +2,98 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from firsthand.ask import completeness
 from firsthand.ask.completeness import ALIVE_WITHIN, iso
+from firsthand.history import place
+from firsthand.history.holders import holders
 
 #: Containers without a name are counted over this.
 RECENT = timedelta(days=1)
 
 
-def status(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[str, Any]:
-    """`observers` by node (observing, since, recorded, lost), `runtimes` by socket, `containers` (named, unnamed) of the last day."""
-    return {
+#: Losses are shown over this, and make a machine unhealthy for this long.
+LOSSES, UNHEALTHY = timedelta(days=1), timedelta(minutes=5)
+#: Seconds between an event and its durable row beyond which something is wrong, and the least part of the disk to be free.
+LAG, FREE = 5.0, 0.05
+
+
+def status(connection: duckdb.DuckDBPyConnection, now: datetime, directory: Path) -> dict[str, Any]:
+    """What `firsthand status --json` shows; see docs/status.md. `healthy` where `reasons` is empty."""
+    found = {
+        "processes": [
+            {"pid": one.pid, "role": one.role, "since": iso(_moment(one.since))} for one in holders(directory)
+        ],
         "observers": _observers(connection, now),
+        "losses": _losses(connection, now),
+        "disk": disk(directory),
         "runtimes": _runtimes(connection),
         "containers": _containers(connection, now),
     }
+    reasons = _reasons(found, connection, now)
+    return {"healthy": not reasons, "reasons": reasons, **found}
+
+
+def _moment(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
+
+
+def disk(directory: Path) -> dict[str, int]:
+    """Bytes that each part of a history takes, and what its filesystem has free and in all."""
+    parts = {"log": place.LOG, "names": place.NAMES, "segments": place.GENERATIONS}
+    found = os.statvfs(directory)
+    sizes = {name: _size(directory / folder) for name, folder in parts.items()}
+    return {**sizes, "free": found.f_bavail * found.f_frsize, "total": found.f_blocks * found.f_frsize}
+
+
+def _size(folder: Path) -> int:
+    """Bytes below a folder; a file with several names counts once."""
+    sizes: dict[int, int] = {}
+    for root, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                found = (Path(root) / name).stat()
+                sizes[found.st_ino] = found.st_size
+    return sum(sizes.values())
+
+
+def _losses(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[dict[str, Any]]:
+    query = "SELECT cause, sum(events), max(until) FROM loss WHERE until >= ? GROUP BY cause ORDER BY cause"
+    rows = connection.execute(query, [(now - LOSSES).replace(tzinfo=None)]).fetchall()
+    return [
+        {"cause": cause, "events": int(events or 0), "last": iso(last.replace(tzinfo=UTC))}
+        for cause, events, last in rows
+    ]
+
+
+def _reasons(found: dict[str, Any], connection: duckdb.DuckDBPyConnection, now: datetime) -> list[str]:
+    """Why somebody should look, in words."""
+    reasons = []
+    if not any(one["observing"] for one in found["observers"]):
+        reasons.append("nothing is being observed")
+    roles = {one["role"] for one in found["processes"]}
+    if roles:
+        reasons += [f"the {role} does not run" for role in ("observer", "keeper") if role not in roles]
+    for one in found["observers"]:
+        reasons += [f"{one['node']}: hook {name} is missing" for name in one["missing"] if one["observing"]]
+        lag = one["measures"].get("lag_seconds", 0)
+        if one["observing"] and lag > LAG:
+            reasons.append(f"{one['node']}: the last rows became durable {lag:g} s late")
+    since = (now - UNHEALTHY).replace(tzinfo=None)
+    row = connection.execute("SELECT sum(events) FROM loss WHERE until >= ?", [since]).fetchone()
+    if row and row[0]:
+        reasons.append(f"{int(row[0]):,} events or values were lost in the last five minutes")
+    if found["disk"]["free"] < FREE * found["disk"]["total"]:
+        reasons.append(f"the history's disk has {found['disk']['free'] >> 20:,} MB left")
+    return reasons
 
 
 def _observers(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[dict[str, Any]]:
@@ -29,9 +101,9 @@ def _observers(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[dic
     for span in completeness.spans(connection, now):
         newest[span.node] = span
     rows = connection.execute(
-        "SELECT node, arg_max(recorded, time), arg_max(lost, time) FROM observer WHERE event <> 'runtime' GROUP BY node"
+        "SELECT node, arg_max(recorded, time), arg_max(lost, time), arg_max(measures, time) FROM observer WHERE event <> 'runtime' GROUP BY node"
     ).fetchall()
-    counted = {node: (recorded, lost) for node, recorded, lost in rows}
+    counted = {node: (recorded, lost, json.loads(measures or "{}")) for node, recorded, lost, measures in rows}
     return [
         {
             "node": span.node,
@@ -40,6 +112,8 @@ def _observers(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[dic
             "until": iso(span.end),
             "recorded": counted[span.node][0],
             "lost": counted[span.node][1],
+            "uptime": round((span.end - span.begin).total_seconds(), 1),
+            "measures": counted[span.node][2],
             "scope": (span.scope or "").split("\n") if span.scope else [],
             "missing": sorted(name for name, state in span.hooks.items() if state.startswith("missing")),
         }

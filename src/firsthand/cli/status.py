@@ -15,25 +15,30 @@ from firsthand.cli import options
 @click.command()
 @options.history_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def command(history: Path | None, as_json: bool) -> None:
-    """Show what is observed and followed now, by what the history says of it."""
+@click.option("--check", is_flag=True, help="Exit with 1 where something is wrong.")
+def command(history: Path | None, as_json: bool, check: bool) -> int:
+    """Show what is observed and followed now, by what the history says of it, and whether all is well."""
     from firsthand.ask import status
     from firsthand.history.connection import History
 
     place = options.place(history)
     with History(place).connection() as connection:
-        found: dict[str, Any] = {"history": str(place), **status.status(connection, datetime.now(UTC))}
+        found: dict[str, Any] = {"history": str(place), **status.status(connection, datetime.now(UTC), place)}
     if as_json:
         click.echo(json.dumps(found, indent=1))
-        return
-    for line in _lines(found):
-        click.echo(line)
+    else:
+        for line in _lines(found):
+            click.echo(line)
+    return 1 if check and not found["healthy"] else 0
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
     from firsthand.ask.show import printable
 
-    lines = [f"history     {printable(found['history'])}"]
+    lines = [f"history     {printable(found['history'])}", f"health      {'good' if found['healthy'] else 'BAD'}"]
+    lines += [printable(f"            {reason}") for reason in found["reasons"]]
+    if found["processes"]:
+        lines.append("processes   " + ", ".join(f"{one['role']} {one['pid']}" for one in found["processes"]))
     for one in found["observers"]:
         state = (
             f"observing since {one['since']}"
@@ -43,7 +48,12 @@ def _lines(found: dict[str, Any]) -> list[str]:
         scope = f", in {', '.join(one['scope'])} alone" if one["scope"] else ""
         lines.append(printable(f"observer    {one['node']}: {state}{scope}"))
         lines.append(f"            {one['recorded'] or 0:,} events recorded, {one['lost'] or 0:,} lost")
+        lines += _measured(one["measures"]) if one["observing"] else []
         lines += [printable(f"            blind spot: hook {name} is missing") for name in one["missing"]]
+    disk = found["disk"]
+    parts = ", ".join(f"{name} {disk[name] / 1e6:,.1f} MB" for name in ("segments", "log", "names"))
+    lines.append(f"disk        {parts}; {disk['free'] / 1e9:,.1f} of {disk['total'] / 1e9:,.1f} GB free")
+    lines += [f"lost        {one['events']:,} by {one['cause']}, last at {one['last']}" for one in found["losses"]]
     for one in found["runtimes"]:
         what = one.get("version") or one.get("why", "")
         lines.append(printable(f"runtime     {one['socket']}: {one['state']} since {one['since']} ({what})"))
@@ -54,3 +64,13 @@ def _lines(found: dict[str, Any]) -> list[str]:
     if counted["unnamed"]:
         lines.append("            firsthand ask unknown lists them")
     return lines
+
+
+def _measured(measures: dict[str, float]) -> list[str]:
+    """The observer's own measures that a person asks for first."""
+    if not measures:
+        return []
+    fill = 100 * measures.get("ring_waiting_bytes", 0) / measures.get("ring_waiting_bytes_limit", 1)
+    line = f"            {measures.get('events_per_second', 0):,.0f} events a second, ring {fill:.0f}% full"
+    covers = f", which holds {measures['ring_seconds']:,.0f} s at this rate" if "ring_seconds" in measures else ""
+    return [f"{line}{covers}, {measures.get('lag_seconds', 0):g} s behind"]

@@ -14,7 +14,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import grp
+import json
 import os
+import time
 from pathlib import Path
 
 from firsthand.errors import HistoryError
@@ -92,7 +94,7 @@ def point_current(directory: Path, number: int) -> None:
 
 
 def lock(path: Path, holder: str) -> int:
-    """Hold `path` alone (flock) and return its descriptor. HistoryError where another process holds it."""
+    """Hold `path` alone (flock), say in it who does, and return its descriptor. HistoryError where another process holds it."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,6 +103,10 @@ def lock(path: Path, holder: str) -> int:
         raise HistoryError(
             f"{path} is held by another {holder}: stop that one, or use another directory with --history"
         ) from error
+    told = {"pid": os.getpid(), "role": holder, "since": time.time_ns() // 1000}
+    with contextlib.suppress(OSError):  # a full disk: who holds it is not told, and it is held
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(told).encode() + b"\n", 0)
     return handle
 
 
