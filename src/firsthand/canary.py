@@ -110,6 +110,7 @@ class Canaries:
     dropped: int = 0
     _rounds: OrderedDict[int, Round] = field(default_factory=OrderedDict)
     _announced: dict[bytes, float] = field(default_factory=dict)
+    _before: set[bytes] = field(default_factory=set)
 
     @cached_property
     def _prefix(self) -> bytes:
@@ -118,6 +119,10 @@ class Canaries:
     def announce(self, token: str, now: float) -> None:
         """A round with this name begins."""
         self._announced[token.encode()] = now + PATIENCE
+
+    def recall(self, tokens: Iterable[str]) -> None:
+        """Rounds that were announced to an observer before this one: their rows are ours, and answers are not waited for."""
+        self._before.update(token.encode() for token in tokens)
 
     def take(self, batch: Batch, decoder: Decoder) -> Batch:
         """Take the answers that a batch holds; the batch without them."""
@@ -160,7 +165,7 @@ class Canaries:
     def _begin(self, cgroup: int, token: bytes) -> None:
         if token not in self._announced:
             self.hear()
-        if token not in self._announced or any(one.token == token for one in self._rounds.values()):
+        if token not in self._before | set(self._announced) or any(one.token == token for one in self._rounds.values()):
             return  # nobody of ours
         self._rounds[cgroup] = Round(token)
         while len(self._rounds) > MOST_ROUNDS:

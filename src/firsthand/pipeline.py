@@ -164,8 +164,11 @@ class Observer:
         while not self.word and select.select([0], [], [], 0)[0]:
             said = os.read(0, 4096).decode(errors="replace")
             for line in said.splitlines() or ["keep"]:
-                if line.startswith("canary "):
-                    self.canaries.announce(line.partition(" ")[2], time.monotonic())
+                kind, _, rest = line.partition(" ")
+                if kind == "canary":
+                    self.canaries.announce(rest, time.monotonic())
+                elif kind == "canaries":
+                    self.canaries.recall(rest.split())
                 else:
                     self.word = line.strip()
 

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -131,6 +132,8 @@ class Session:
         self._lines = Lines()
         self._lock = -1
         self._round = 0.0
+        self._tokens: deque[str] = deque(maxlen=canary.MOST_ROUNDS)
+        self._loaders: list[subprocess.Popen[bytes]] = []
         self._reading = self._observed = False
         self._began = time.monotonic()
 
@@ -168,7 +171,9 @@ class Session:
             observer = self._spawn("observer", "firsthand.pipeline", options, str(its.fileno()), socket=its)
             loader = self._spawn("loader", "firsthand.loading", options, str(mine.fileno()), socket=mine)
         self._lines.writer_gone()
-        self._loaders = [one for one in (*getattr(self, "_loaders", []), loader) if one.poll() is None]
+        assert observer.stdin is not None
+        observer.stdin.write(f"canaries {' '.join(self._tokens)}\n".encode())
+        self._loaders = [one for one in (*self._loaders, loader) if one.poll() is None]
         return observer
 
     def _keeper(self) -> subprocess.Popen[bytes]:
@@ -226,6 +231,7 @@ class Session:
         if not self.options.canary:
             return
         token, observer = canary.new_token(), self._children["observer"].process
+        self._tokens.append(token)
         assert observer.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             observer.stdin.write(f"canary {token}\n".encode())
@@ -262,7 +268,7 @@ class Session:
 
     def _clean(self, observer: Child | None) -> None:
         """Nothing stays behind, but where it is asked for or where the rings hold what could not be written."""
-        for loader in getattr(self, "_loaders", []):
+        for loader in self._loaders:
             loader.wait()
         if self.options.canary:
             with contextlib.suppress(OSError):

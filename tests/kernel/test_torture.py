@@ -114,7 +114,10 @@ def test_nothing_is_lost_or_doubled_by_kills(cgroup: TestCgroup, history: Path, 
         work.past(work.counted()[0] + chance.randrange(200))
         if killed % 8:  # else at any moment, its beginning as well
             _grown(history, position, observed)
-        os.kill(pid, signal.SIGKILL)
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
         killed += 1
         position = _size(history)
         if killed % 20 == 0:

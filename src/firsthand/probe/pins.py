@@ -17,6 +17,7 @@ import fcntl
 import os
 import struct
 import subprocess
+import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from firsthand.probe import libbpf
 
 BPFFS = Path("/sys/fs/bpf")
 _BPFFS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
+#: Seconds for which a lock of somebody who is dying is waited for.
+PATIENCE = 2.0
 _KEY = struct.pack("<I", 0)
 
 
@@ -83,18 +86,30 @@ def _filesystem(path: Path) -> int:
 
 
 def claim(instance: str) -> tuple[Path, int]:
-    """The instance's folder, locked for as long as the descriptor or a copy of it is open. BusyError where another has it."""
+    """The instance's folder, locked for as long as the descriptor or a copy of it is open. BusyError where another has it.
+
+    One that was just killed may still be on its way out: it is waited for a moment.
+    """
     folder = folder_of(instance)
     folder.mkdir(mode=0o700, exist_ok=True)
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise BusyError(
-            f"another observer runs as instance {instance!r} ({folder} is locked); stop it, or choose another --instance"
-        ) from error
+    until = time.monotonic() + PATIENCE
+    while not _locked(lock):
+        if time.monotonic() >= until:
+            os.close(lock)
+            raise BusyError(
+                f"another observer runs as instance {instance!r} ({folder} is locked); stop it, or choose another --instance"
+            )
+        time.sleep(0.02)
     return folder, lock
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def pin(fd: int, path: Path) -> None:
