@@ -16,7 +16,17 @@ DEFAULTS = Path(__file__).with_name("settings.toml")
 _KINDS = ("containerd", "cri", "docker", "podman")
 _MODES = ("mask", "hash", "drop")
 _FREE = ("patterns", "scopes", "namespaces")
-_UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_UNITS = {
+    "": 1,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from firsthand.errors import HistoryError
-from firsthand.history import names, place
+from firsthand.history import names, place, share
 from firsthand.history.chunk import Position
 from firsthand.history.manifest import Segment
 
@@ -54,7 +54,7 @@ def write_one(
     try:
         place.folder(final.parent)
         temporary = place.folder(root.parent / ".new") / final.name
-        size, digest = _write_file(temporary, rows)
+        size, digest = _write_file(temporary, share.noted(table, rows))
         temporary.replace(final)
         place.sync(final.parent)
     except OSError as error:
