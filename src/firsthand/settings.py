@@ -38,7 +38,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Retention:
+class Limits:
     """What the history may hold: whole days, bytes of segments, free bytes of its file system."""
 
     days: int
@@ -67,7 +67,7 @@ class Settings:
     environment_allow: tuple[str, ...]
     runtime_sockets: tuple[str, ...]
     runtime_annotations: tuple[str, ...]
-    retention: Retention
+    retention: Limits
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -176,7 +176,7 @@ def _days(value: object, where: str) -> int:
     return value
 
 
-def _retention(raw: dict[str, Any], path: Path) -> Retention:
+def _retention(raw: dict[str, Any], path: Path) -> Limits:
     """The section, checked: what namespaces are given together must be there to be given."""
     at = f"{path}: retention"
     named = raw["namespaces"]
@@ -188,7 +188,7 @@ def _retention(raw: dict[str, Any], path: Path) -> Retention:
         raise UsageError(f"{at}.namespaces: {given:,} bytes are given in all, and bytes is {total:,}; raise bytes")
     free = size(raw["free"], f"{at}.free")
     days, protected = (_days(raw[key], f"{at}.{key}") for key in ("days", "protected_days"))
-    return Retention(days, total, free, protected, fixed)
+    return Limits(days, total, free, protected, fixed)
 
 
 def _limit(raw: object, where: str) -> Limit:
