@@ -33,8 +33,6 @@ MOST = 64
 #: Acts of one look: sizes are estimates, and files have a foot.
 ACTS = 4
 _BATCH = 65_536
-#: `cause` of the rows that say what was let go; `since` and `until` are the first and last of it, `namespace` as in share.py.
-CAUSE = "retention"
 #: Segments of these rows are of no log.
 LOG = "retention"
 
@@ -54,7 +52,7 @@ class Gone:
     def rows(self, now: int) -> Iterator[tuple[str, pa.Table]]:
         """By node, the rows of `loss` that say so."""
         for (node, table, namespace, reason), (rows, first, last) in sorted(self.counts.items()):
-            values = {"time": now, "node": node, "namespace": namespace, "cause": CAUSE, "table_name": table}
+            values = {"time": now, "node": node, "namespace": namespace, "cause": share.CAUSE, "table_name": table}
             yield node, arrow.row("loss", values | {"events": rows, "since": first, "until": last, "detail": reason})
 
 
@@ -101,7 +99,7 @@ class Retention:
         written = [made for one, mine in taken if (made := self._cut(old, new, one, mine, holds, gone)) is not None]
         written += self._told(new, generation + 1, gone)
         with self.manifest.together():
-            self.manifest.retire(generation + 1, [one.path for one, _ in taken], CAUSE, _micro(self.now()))
+            self.manifest.retire(generation + 1, [one.path for one, _ in taken], share.CAUSE, _micro(self.now()))
             self.manifest.merge(generation + 1, (), written)
         compact.done(self.directory, generation, self.now())
         return generation + 1

@@ -25,6 +25,8 @@ _PROTECTED = ("finding", "privilege")
 #: Processes that gained rights or hid their binary, by process_flag of kernel/include/events.h.
 FLAGS = {"SETUID": 0, "SETGID": 1, "FILECAPS": 2, "MEMFD": 4, "DELETED": 5, "ENTERED": 7, "DETACHED": 9}
 _MASK = sum(1 << bit for bit in FLAGS.values())
+#: `cause` of rows of `loss` that say what retention let go; their `namespace` is a share's, `since` and `until` its ends.
+CAUSE = "retention"
 _KEY = b"firsthand.shares"
 #: What the counts are made of.
 _COLUMNS = ("time", "namespace", "container", "pod_uid", "flags")

@@ -171,10 +171,10 @@ def _a_day(life: Life, *, flood: bool) -> None:
     """Four times: rows of two namespaces and the host; once a day a set-uid program and a loss."""
     life.add(1, "shop", SETUID)
     life.append(samples.loss(at=START + int(life.clock.day * DAY)))
-    for _ in range(4):
+    for _ in range(2):
         for namespace in ("shop", "jobs", None):
             life.add(10, namespace)
         if flood:
-            life.add(3_000, "noisy")
+            life.add(6_000, "noisy")
         life.clock.day += retention.EVERY / 86_400
         life.keep()
