@@ -7,6 +7,7 @@ folder that the next act builds anew, one after it is put right by the keeper's 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -189,15 +190,27 @@ def goal(directory: Path, snapshot: Snapshot, limits: Limits) -> int:
     lack = limits.free - found.f_bavail * found.f_frsize
     if lack <= 0:
         return limits.bytes
-    lack -= _leaving(directory, snapshot.generation)
+    lack -= leaving(directory, snapshot.generation)
     total = sum(one.bytes for one in snapshot.segments)
     return limits.bytes if lack <= 0 else min(limits.bytes, max(total - lack, limits.bytes // PART))
 
 
-def _leaving(directory: Path, generation: int) -> int:
+def leaving(directory: Path, generation: int) -> int:
     """Bytes of generations out of use that are in no other: they come free when their readers' time is over."""
     root = directory / place.GENERATIONS
-    in_force = {path.stat().st_ino for path in (root / str(generation)).rglob("*.parquet")}
-    others = [one for one in root.iterdir() if one.name.isdigit() and int(one.name) < generation]
-    left = {found.st_ino: found.st_size for one in others for path in one.rglob("*.parquet") for found in [path.stat()]}
+    numbers = [int(path.name) for path in root.glob("*") if path.name.isdigit()]
+    in_force = _sizes(root / str(generation))
+    left = {
+        inode: size for number in numbers if number < generation for inode, size in _sizes(root / str(number)).items()
+    }
     return sum(size for inode, size in left.items() if inode not in in_force)
+
+
+def _sizes(root: Path) -> dict[int, int]:
+    """The files below a folder by inode; one that goes meanwhile is left out."""
+    found = {}
+    for path in root.rglob("*.parquet"):
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            found[status.st_ino] = status.st_size
+    return found
