@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,37 @@ from firsthand.errors import UsageError
 DEFAULTS = Path(__file__).with_name("settings.toml")
 _KINDS = ("containerd", "cri", "docker", "podman")
 _MODES = ("mask", "hash", "drop")
+_FREE = ("patterns", "scopes", "namespaces")
+_UNITS = {
+    "": 1,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What one namespace may hold, where that is fixed; None: as all others."""
+
+    days: int | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the history may hold: whole days, bytes of segments, free bytes of its file system."""
+
+    days: int
+    bytes: int
+    free: int
+    protected_days: int
+    namespaces: tuple[tuple[str, Limit], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +71,7 @@ class Settings:
     environment_allow: tuple[str, ...]
     runtime_sockets: tuple[str, ...]
     runtime_annotations: tuple[str, ...]
+    retention: Limits
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -75,7 +108,7 @@ def _merge(defaults: dict[str, Any], given: dict[str, Any], path: Path, prefix: 
     for key, value in given.items():
         if key not in known:
             raise UsageError(f"{path}: unknown setting {prefix}{key}; known are {', '.join(sorted(known))}")
-        if isinstance(defaults.get(key), dict) and isinstance(value, dict) and key not in ("patterns", "scopes"):
+        if isinstance(defaults.get(key), dict) and isinstance(value, dict) and key not in _FREE:
             merged[key] = _merge(defaults[key], value, path, f"{key}.")
         else:
             merged[key] = value
@@ -141,4 +174,43 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
             socket(text, path) for text in want("runtimes.sockets", list, raw["runtimes"]["sockets"])
         ),
         runtime_annotations=tuple(want("runtimes.annotations", list, raw["runtimes"]["annotations"])),
+        retention=_retention(raw["retention"], path),
     )
+
+
+def size(value: object, where: str) -> int:
+    """Bytes: a whole number, or one with a unit such as "20GB" or "1.5 GiB". UsageError for anything else."""
+    if type(value) is int and value >= 0:
+        return value
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", value.strip()) if isinstance(value, str) else None
+    if not found or found[2] not in _UNITS:
+        raise UsageError(f"{where}: expected bytes such as 20000000000, '20GB' or '1.5GiB', found {value!r}")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def _days(value: object, where: str) -> int:
+    if type(value) is not int or value < 1:
+        raise UsageError(f"{where}: expected whole days of at least 1, found {value!r}")
+    return value
+
+
+def _retention(raw: dict[str, Any], path: Path) -> Limits:
+    """The section, checked: what namespaces are given together must be there to be given."""
+    at = f"{path}: retention"
+    named = raw["namespaces"]
+    if not isinstance(named, dict):
+        raise UsageError(f"{at}.namespaces: expected NAMESPACE = {{days = .., bytes = ..}}, found {named!r}")
+    fixed = tuple(sorted((name, _limit(one, f"{at}.namespaces.{name}")) for name, one in named.items()))
+    total = size(raw["bytes"], f"{at}.bytes")
+    if (given := sum(limit.bytes or 0 for _, limit in fixed)) > total:
+        raise UsageError(f"{at}.namespaces: {given:,} bytes are given in all, and bytes is {total:,}; raise bytes")
+    free = size(raw["free"], f"{at}.free")
+    days, protected = (_days(raw[key], f"{at}.{key}") for key in ("days", "protected_days"))
+    return Limits(days, total, free, protected, fixed)
+
+
+def _limit(raw: object, where: str) -> Limit:
+    if not isinstance(raw, dict) or raw.keys() - {"days", "bytes"}:
+        raise UsageError(f"{where}: expected {{days = .., bytes = ..}}, found {raw!r}")
+    days = _days(raw["days"], f"{where}.days") if "days" in raw else None
+    return Limit(days, size(raw["bytes"], f"{where}.bytes") if "bytes" in raw else None)

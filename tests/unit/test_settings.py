@@ -40,6 +40,12 @@ def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
         ("[redaction.scopes]\n'/a' = 'hide'", "found '/a' = 'hide'"),
         ("[redaction.scopes]\na = 'hash'", "/cgroup/path"),
         ("instance = ", "c.toml"),
+        ("[retention]\ndays = 0", "whole days of at least 1, found 0"),
+        ("[retention]\nbytes = '20 XB'", "retention.bytes: expected bytes"),
+        ("[retention]\nfree = -1", "retention.free: expected bytes"),
+        ("[retention]\nnamespaces = 3", "retention.namespaces"),
+        ("[retention.namespaces]\na = {hours = 3}", "retention.namespaces.a"),
+        ("[retention]\nbytes = 5\n[retention.namespaces]\na = {bytes = 6}", "6 bytes are given in all"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -52,3 +58,11 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
     """FIRSTHAND_CONFIG that names nothing is an error and not ignored."""
     with pytest.raises(UsageError, match="no such file"):
         settings.load({"FIRSTHAND_CONFIG": str(tmp_path / "none")})
+
+
+def test_sizes_have_units(tmp_path: Path) -> None:
+    """Bytes are whole numbers or have a decimal or binary unit; a namespace has what it is given and no more."""
+    text = "[retention]\nbytes = '1.5 GiB'\nfree = 7\n[retention.namespaces]\nshop = {bytes = '2kB'}\n'(host)' = {days = 3}\n"
+    found = _load(tmp_path, text).retention
+    assert (found.days, found.bytes, found.free, found.protected_days) == (30, 3 << 29, 7, 365)
+    assert found.namespaces == (("(host)", settings.Limit(days=3)), ("shop", settings.Limit(bytes=2000)))

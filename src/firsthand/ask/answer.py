@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -13,6 +13,11 @@ VERSION = 1
 _NOT_ENDED = """(p.time >= ? OR NOT EXISTS (SELECT 1 FROM process e WHERE e.node = p.node AND e.boot = p.boot
     AND e.exec_tgid = p.exec_tgid AND e.exec_start = p.exec_start AND e.time >= ? AND e.time < ?
     AND (e.event = 'exit' OR e.exec_number > p.exec_number)))"""
+
+
+def iso(moment: datetime) -> str:
+    """UTC with a Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,10 @@ from typing import Any
 
 import duckdb
 
-from firsthand.ask.answer import Window
+from firsthand.ask import retained
+from firsthand.ask.answer import Filters, Window
+from firsthand.ask.answer import iso as iso
+from firsthand.history.share import CAUSE
 
 #: A running observer says that it is alive every ten seconds; one that was silent for longer has ended.
 ALIVE_WITHIN = timedelta(seconds=15)
@@ -61,11 +64,6 @@ class Completeness:
         }
 
 
-def iso(moment: datetime) -> str:
-    """UTC with a Z."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def spans(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Span]:
     """Everything that was ever observed, in order. A span that is open and was alive just now reaches to now."""
     query = """SELECT node, boot, instance, time, event, scope, hooks, blind_spots, settings FROM observer
@@ -110,10 +108,13 @@ def judge(
     node: str | None = None,
     arguments_matter: bool = False,
     names_matter: bool = False,
+    filters: Filters | None = None,
+    reaches: datetime | None = None,
 ) -> Completeness:
     """Whether `window` was observed in whole with all that `tables` need. `hooks_of` gives the table of each hook.
 
     `names_matter`: a container whose name is not known may belong into the answer.
+    `filters`: what retention let go counts only where they concern it. `reaches`: how far before the window the question looks.
     """
     mine = [span for span in found if node is None or span.node == node]
     inside = [span for span in mine if span.end >= window.since and span.begin <= window.until]
@@ -121,6 +122,8 @@ def judge(
     reasons = _gaps(mine, window) + lost[1] + _missing(inside, tables, hooks_of) + _scopes(inside)
     if arguments_matter:
         reasons += _left_out(inside)
+    begin = window.since if reaches is None else min(window.since, reaches)
+    reasons += retained.reasons(connection, begin, window.until, tables, filters or Filters(node=node))
     if names_matter:
         reasons += _unnamed(connection, window)
     scope = sorted({text for span in inside if span.scope for text in span.scope.split("\n")})
@@ -179,9 +182,9 @@ def _merged(pairs: list[tuple[datetime, datetime]]) -> list[tuple[datetime, date
 def _losses(connection: duckdb.DuckDBPyConnection, window: Window, tables: tuple[str, ...]) -> tuple[int, list[str]]:
     """Events lost in the window that the tables could have held, and a sentence for each cause."""
     query = """SELECT cause, detail, sum(events), min(since), max(until) FROM loss
-               WHERE until >= ? AND since <= ? AND (table_name IS NULL OR list_contains(?, table_name))
+               WHERE cause <> ? AND until >= ? AND since <= ? AND (table_name IS NULL OR list_contains(?, table_name))
                GROUP BY cause, detail ORDER BY cause, detail"""
-    bounds = [window.since.replace(tzinfo=None), window.until.replace(tzinfo=None), list(tables)]
+    bounds = [CAUSE, window.since.replace(tzinfo=None), window.until.replace(tzinfo=None), list(tables)]
     total, reasons = 0, []
     for cause, detail, events, since, until in connection.execute(query, bounds).fetchall():
         total += int(events)

@@ -11,7 +11,10 @@ from firsthand.ask.answer import Asked, Found
 
 @dataclass(frozen=True)
 class Question:
-    """A question's words, what its argument is, the tables it needs, and whether it looks at arguments."""
+    """A question's words, what its argument is, the tables it needs, and whether it looks at arguments.
+
+    `running`: it needs what ran at the window's begin, however long before that it was told.
+    """
 
     doc: str
     usage: str
@@ -19,6 +22,7 @@ class Question:
     needs: tuple[str, ...]
     arguments_matter: bool = False
     names_matter: bool = False
+    running: bool = False
 
 
 QUESTIONS: dict[str, Question] = {
@@ -38,6 +42,7 @@ QUESTIONS: dict[str, Question] = {
         privileged.privileged,
         privileged.NEEDS,
         names_matter=True,
+        running=True,
     ),
     "pods": Question("pods over time, with their addresses", "", pods.pods, pods.NEEDS, names_matter=True),
     "containers": Question(

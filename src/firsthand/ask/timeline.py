@@ -18,7 +18,7 @@ _CONTAINER = """SELECT time, ktime, 'container' AS "table", event, pod, containe
 _POD = """SELECT time, ktime, 'pod' AS "table", event, pod, NULL AS container_name, container, NULL AS exec_id,
     array_to_string(addresses, ' ') AS what, concat_ws(' ', runtime, state, workload) AS detail FROM pod WHERE """
 _LOSS = """SELECT time, ktime, 'loss' AS "table", cause AS event, pod, NULL AS container_name, container, NULL AS exec_id, detail AS what,
-    events || ' lost' AS detail FROM loss WHERE """
+    events || if(cause = 'retention', ' no longer held', ' lost') AS detail FROM loss WHERE """
 _OBSERVER = """SELECT time, ktime, 'observer' AS "table", event, pod, NULL AS container_name, container, NULL AS exec_id,
     coalesce(kernel, settings) AS what, coalesce(scope, 'the whole machine') AS detail FROM observer WHERE """
 

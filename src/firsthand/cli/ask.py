@@ -72,6 +72,8 @@ def _answer(name: str, question: Question, arguments: list[str], given: dict[str
             node=given["node"],
             arguments_matter=matter,
             names_matter=question.names_matter or asked.filters.by_name,
+            filters=asked.filters,
+            reaches=asked.session if question.running else None,
         )
     sentence = _sentence(found, judged)
     _print(name, sentence, found, judged, asked.window, "json" if given["as_json"] else given["output"])

@@ -16,6 +16,8 @@ VERBS = {
     "ask": "Answer a question from the history; without one, list the questions.",
     "tail": "Follow what is being recorded, from the history.",
     "status": "Show what is observed and followed now.",
+    "usage": "Show what the history holds, by whom, and how long it lasts.",
+    "hold": "Keep spans of the history from retention.",
     "sql": "Query the history's tables, read-only; a shell without a query.",
     "completion": "Print the completion script of a shell.",
 }

@@ -7,9 +7,10 @@ the keeper's start. Readers of the old generation have ten minutes.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,6 +41,7 @@ def run(
     keep: float = KEEP,
     names: Names | None = None,
     late: Collection[str] = (),
+    now: Callable[[], float] = time.time,
 ) -> int:
     """Merge what is due, remove generations out of use, and return the number of the generation in force.
 
@@ -50,8 +52,8 @@ def run(
     taken = {one.path for group in due for one in group}
     due += [[one] for one in segments if one.path in late and one.path not in taken]
     if due:
-        generation = _next(directory, manifest, generation, due, names or Names())
-    _remove_old(directory, generation, keep)
+        generation = _next(directory, manifest, generation, due, names or Names(), now())
+    _remove_old(directory, generation, keep, now())
     return generation
 
 
@@ -74,26 +76,39 @@ def _bounded(group: list[Segment]) -> list[Segment]:
     return taken
 
 
-def _next(directory: Path, manifest: Manifest, generation: int, due: list[list[Segment]], names: Names) -> int:
-    old, new = segment.generation(directory, generation), segment.generation(directory, generation + 1)
-    if new.exists():
-        shutil.rmtree(new)  # of a run that died before its commit
-    place.folder(new)
+def _next(
+    directory: Path, manifest: Manifest, generation: int, due: list[list[Segment]], names: Names, now: float
+) -> int:
+    old, new = segment.generation(directory, generation), begin(directory, generation + 1)
     gone = [one.path for group in due for one in group]
-    _link(old, new, {one.path for one in manifest.snapshot().segments} - set(gone))
+    link(old, new, {one.path for one in manifest.snapshot().segments} - set(gone))
     merged = [_merge(old, new, group, names) for group in due]
     manifest.merge(generation + 1, gone, merged)
-    place.point_current(directory, generation + 1)
-    _mark(directory, generation).touch()
+    done(directory, generation, now)
     return generation + 1
 
 
-def _link(old: Path, new: Path, paths: set[str]) -> None:
+def begin(directory: Path, number: int) -> Path:
+    """An empty folder for the next generation; one of a run that died before its commit goes."""
+    new = segment.generation(directory, number)
+    if new.exists():
+        shutil.rmtree(new)
+    return place.folder(new)
+
+
+def link(old: Path, new: Path, paths: set[str]) -> None:
+    """Take segments over into the next generation, durably."""
     for path in sorted(paths):
         place.folder((new / path).parent)
         (new / path).hardlink_to(old / path)
     for folder in {(new / path).parent for path in paths}:
         place.sync(folder)
+
+
+def done(directory: Path, generation: int, now: float) -> None:
+    """After the commit of the next generation: point `current` to it, and begin the time of the one before."""
+    place.point_current(directory, generation + 1)
+    _retire(directory, generation, now)
 
 
 def _merge(old: Path, new: Path, group: list[Segment], names: Names) -> Segment:
@@ -115,13 +130,19 @@ def _mark(directory: Path, generation: int) -> Path:
     return directory / place.GENERATIONS / f".retired-{generation}"
 
 
-def _remove_old(directory: Path, generation: int, keep: float) -> None:
+def _retire(directory: Path, generation: int, now: float) -> None:
+    mark = _mark(directory, generation)
+    mark.touch()
+    os.utime(mark, (now, now))
+
+
+def _remove_old(directory: Path, generation: int, keep: float, now: float) -> None:
     for path in segment.generation(directory, generation).parent.iterdir():
         if not path.name.isdigit() or int(path.name) >= generation:
             continue
         mark = _mark(directory, int(path.name))
         if not mark.exists():
-            mark.touch()  # a crash came between the commit and the mark
-        if time.time() - mark.stat().st_mtime >= keep:
+            _retire(directory, int(path.name), now)  # a crash came between the commit and the mark
+        if now - mark.stat().st_mtime >= keep:
             shutil.rmtree(path)
             mark.unlink()

@@ -13,7 +13,7 @@ import select
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,13 +21,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from firsthand import ending
+from firsthand import ending, settings
 from firsthand.errors import DamagedError, FirsthandError, HistoryError
 from firsthand.history import arrow, compact, names, place, segment
 from firsthand.history.chunk import Chunk, Position
 from firsthand.history.log import Cursor, files, path_of
 from firsthand.history.manifest import Manifest, Segment
 from firsthand.history.names import Names
+from firsthand.history.retention import Retention
 
 EVERY = 5.0
 #: One group of segments holds about this much at most; it bounds the keeper's memory.
@@ -74,10 +75,9 @@ class Group:
         for name, stream in chunk.streams():
             self.tables.setdefault(name, []).append(arrow.conform(name, arrow.read(stream)))
 
-    def add_damage(self, at: Position, error: DamagedError) -> None:
-        """Take note of a chunk that is lost: a row of `loss`, of unknown extent."""
+    def add_damage(self, at: Position, error: DamagedError, until: int) -> None:
+        """Take note of a chunk that is lost: a row of `loss`, of unknown extent, found at `until` (microseconds)."""
         self.damage.append((at, str(error)))
-        until = time.time_ns() // 1000
         since = self.written or None
         values = {"time": until, "node": self.node, "cause": "log_damaged", "since": since, "until": until}
         self.tables.setdefault("loss", []).append(arrow.row("loss", values | {"detail": str(error)}))
@@ -94,15 +94,29 @@ class Source:
 
 
 class Keeper:
-    """The one keeper of a history. HistoryError where another runs. `linger` and `grace` in seconds, see LINGER and GRACE."""
+    """The one keeper of a history. HistoryError where another runs. `linger` and `grace` in seconds, see LINGER and GRACE.
+
+    `many` is compact.MANY. Without `limits` nothing is ever let go. `now` gives the time in seconds since 1970.
+    """
 
     def __init__(
-        self, directory: Path, *, linger: float = LINGER, max_rows: int = MAX_ROWS, grace: float = 0.0
+        self,
+        directory: Path,
+        *,
+        linger: float = LINGER,
+        max_rows: int = MAX_ROWS,
+        grace: float = 0.0,
+        many: int = compact.MANY,
+        limits: settings.Limits | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.directory = directory
         self.linger = linger
         self.max_rows = max_rows
         self.grace = grace
+        self.now = now
+        self.many = many
+        self.limits = limits
         self.names = Names()
         self._unnamed: OrderedDict[str, set[str]] = OrderedDict()
         self._late: set[str] = set()
@@ -116,6 +130,7 @@ class Keeper:
 
     def _open(self) -> None:
         self.manifest = Manifest(self.directory)
+        self._retention = Retention(self.directory, self.manifest, self.limits, self.now) if self.limits else None
         now = self.manifest.snapshot()
         self.generation = now.generation
         place.folder(segment.generation(self.directory, self.generation))
@@ -126,7 +141,7 @@ class Keeper:
     def _recall(self, segments: Sequence[Segment]) -> None:
         """Learn the names of the last two days again: the follower tells those that live anew with each day."""
         root = segment.generation(self.directory, self.generation)
-        since = segment.date_of(int(time.time() // 86400) - 1)
+        since = segment.date_of(int(self.now() // 86400) - 1)
         for one in segments:
             if one.log == place.NAMES and one.date >= since and one.table in ("container", "pod"):
                 self.names.learn(one.table, arrow.conform(one.table, pq.read_table(root / one.path, partitioning=None)))
@@ -137,7 +152,7 @@ class Keeper:
         Nothing is lost or doubled if it is killed. Names come first, so that rows find them.
         """
         total = 0
-        before = None if last or not self.grace else time.time_ns() // 1000 - int(self.grace * 1_000_000)
+        before = None if last or not self.grace else int((self.now() - self.grace) * 1_000_000)
         for source in self._sources:
             while (rows := self._group(source, before if source.log == place.LOG else None)) is not None:
                 total += rows
@@ -145,9 +160,21 @@ class Keeper:
         return total
 
     def tidy(self) -> None:
-        """Merge small segments of past days where there are many, and remove generations out of use."""
+        """Merge small segments where there are many, remove generations out of use, let go what is over the limits."""
+        try:
+            self._tidy()
+        except OSError as error:
+            raise HistoryError(f"{self.directory}: the next generation cannot be made ({error}); free space") from error
+        finally:  # an act may have been committed before another failed
+            self.generation = self.manifest.generation()
+
+    def _tidy(self) -> None:
         late, self._late = self._late, set()
-        self.generation = compact.run(self.directory, self.manifest, self.generation, names=self.names, late=late)
+        generation = compact.run(
+            self.directory, self.manifest, self.generation, many=self.many, names=self.names, late=late, now=self.now
+        )
+        if self._retention is not None:
+            self._retention.run(generation)
 
     def close(self) -> None:
         """Let go of the history."""
@@ -207,7 +234,7 @@ class Keeper:
                 chunk = cursor.next()
             except DamagedError as error:
                 self._set_aside(at.file, source.log)
-                group.add_damage(at, error)
+                group.add_damage(at, error, int(self.now() * 1_000_000))
                 group.end = cursor.position
                 continue
             if chunk is None:
@@ -231,7 +258,7 @@ class Keeper:
             return
         for number in files(self.directory, source.log)[:-1]:
             path = path_of(self.directory, number, source.log)
-            if number < source.handed_over.file and time.time() - path.stat().st_mtime >= self.linger:
+            if number < source.handed_over.file and self.now() - path.stat().st_mtime >= self.linger:
                 path.unlink()
 
 
@@ -261,7 +288,9 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     stops = ending.stops()
     try:
-        keeper = Keeper(options.history or place.default_directory(), linger=options.linger, grace=options.grace)
+        limits = settings.load().retention
+        history = options.history or place.default_directory()
+        keeper = Keeper(history, linger=options.linger, grace=options.grace, limits=limits)
         run(keeper, min(options.every, 10.0), stops)
         keeper.close()
     except FirsthandError as error:

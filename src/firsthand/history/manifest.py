@@ -105,6 +105,11 @@ class Manifest:
         with _explained(self.path):
             return _snapshot(self._db)
 
+    def generation(self) -> int:
+        """The generation in force."""
+        with _explained(self.path):
+            return int(self._db.execute("SELECT generation FROM state").fetchone()[0])
+
     def hand_over(
         self,
         segments: Iterable[Segment],
@@ -127,6 +132,18 @@ class Manifest:
             self._put(merged)
             self._db.execute("UPDATE state SET generation = ?", (generation,))
 
+    def retire(self, generation: int, gone: Iterable[str], reason: str, now: int) -> None:
+        """Commit: another generation, in which the `gone` are no longer held, for a `reason`, at `now` (microseconds)."""
+        with _explained(self.path), self._transaction():
+            self._db.executemany("DELETE FROM segments WHERE path = ?", [(path,) for path in gone])
+            self._db.execute("UPDATE state SET generation = ?", (generation,))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make the changes within it one commit, all or none."""
+        with _explained(self.path), self._transaction():
+            yield
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
@@ -138,6 +155,9 @@ class Manifest:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self._db.in_transaction:  # of `together`, which ends it
+            yield
+            return
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield

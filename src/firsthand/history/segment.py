@@ -15,12 +15,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from firsthand.errors import HistoryError
-from firsthand.history import names, place
+from firsthand.history import names, place, share
 from firsthand.history.chunk import Position
 from firsthand.history.manifest import Segment
 
 #: Columns that nearly always rise: delta coding, and so no dictionary.
-RISING = ("time", "ktime", "seq", "exec_start")
+RISING = ("time", "ktime", "seq")
+#: The same number in the few rows of one process, near each other, and hardly elsewhere: zstd finds it, a dictionary is as long as
+#: the column (docs/performance.md).
+OWN = ("exec_tgid", "exec_start", "parent_tgid", "parent_start", "pid", "tid", "namespace_pid", "duration")
 ROW_GROUP = 131_072
 _DAY = 86_400_000_000
 _STRANGE = re.compile(r"[^A-Za-z0-9.-]")
@@ -54,7 +57,7 @@ def write_one(
     try:
         place.folder(final.parent)
         temporary = place.folder(root.parent / ".new") / final.name
-        size, digest = _write_file(temporary, rows)
+        size, digest = _write_file(temporary, share.noted(table, rows))
         temporary.replace(final)
         place.sync(final.parent)
     except OSError as error:
@@ -72,7 +75,7 @@ def _write_file(path: Path, rows: pa.Table) -> tuple[int, str]:
         rows,
         path,
         compression="zstd",
-        use_dictionary=[leaf for field in rows.schema for leaf in _leaves(field) if leaf not in rising],
+        use_dictionary=[leaf for field in rows.schema for leaf in _leaves(field) if leaf not in (*rising, *OWN)],
         column_encoding=dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
         row_group_size=ROW_GROUP,
         coerce_timestamps="us",

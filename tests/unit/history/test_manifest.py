@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from firsthand.history import manifest, place
 from firsthand.history.chunk import Position
@@ -28,3 +31,24 @@ def test_a_reader_reads_on_where_the_keeper_died_in_a_commit(tmp_path: Path) -> 
     assert f"{place.MANIFEST}-journal" in held
     assert manifest.load(broken) == before and before.handed_over == Position(3, 77)
     assert {path.name: path.read_bytes() for path in broken.iterdir()} == held
+
+
+def test_changes_together_are_one(tmp_path: Path) -> None:
+    """Law: of a retirement and what is written in its place a reader sees both or neither; what fails leaves neither."""
+    db = manifest.Manifest(tmp_path)
+    old = manifest.Segment(
+        "process/date=2026-03-01/a.parquet", "process", "2026-03-01", "n", 1, 1, 0, 0, 1, 0, 1, 9, "x"
+    )
+    new = replace(old, path="process/date=2026-03-01/b.parquet")
+    db.hand_over([old], Position(1, 9))
+    with pytest.raises(KeyboardInterrupt), db.together():
+        db.retire(2, [old.path], "retention", 5)
+        assert manifest.load(tmp_path).segments == (old,)
+        raise KeyboardInterrupt
+    assert (manifest.load(tmp_path).segments, manifest.load(tmp_path).generation) == ((old,), 1)
+    with db.together():
+        db.retire(2, [old.path], "retention", 5)
+        db.merge(2, (), [new])
+    assert manifest.load(tmp_path).segments == (new,)
+    assert manifest.load(tmp_path).generation == db.generation() == 2
+    db.close()

@@ -1,0 +1,69 @@
+"""history/inventory.py: pieces are what the files say, read once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from firsthand.errors import HistoryError
+from firsthand.history import manifest, segment
+from firsthand.history.hold import Hold
+from firsthand.history.inventory import Inventory
+from firsthand.history.keeper import Keeper
+from firsthand.history.log import LogWriter
+from tests import samples
+
+HOLD = Hold(1, "r", "me", 0, until=samples.START + 150 * samples.STEP, namespace="shop")
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """Three hundred rows of four namespaces in one segment."""
+    with LogWriter(tmp_path, "n", "b") as writer:
+        writer.append([samples.process_lives(100)], [])
+    keeper = Keeper(tmp_path)
+    keeper.pass_once()
+    keeper.close()
+    return tmp_path
+
+
+def test_pieces_are_the_segment(history: Path) -> None:
+    """Law: rows of the pieces are those of the segment, bytes up to one each; held rows are counted one by one, part of a piece too."""
+    (one,) = manifest.load(history).segments
+    root = segment.generation(history, 1)
+    pieces = Inventory().pieces(root, [one], [])
+    assert sum(each.share.rows for each in pieces) == one.rows == 300
+    assert one.bytes - len(pieces) <= sum(each.bytes for each in pieces) <= one.bytes
+    held = {each.share.namespace: each.held for each in Inventory().pieces(root, [one], [HOLD]) if each.held}
+    wanted = [i for i in range(100) for step in range(3) if i % 4 == 1 and (i * 3 + step) <= 150]
+    assert held == {"shop": len(wanted)}
+    (whole,) = (
+        each for each in Inventory().pieces(root, [one], [Hold(1, "r", "me", 0, namespace="shop")]) if each.held
+    )
+    assert whole.held == whole.share.rows and whole.free == 0
+
+
+def test_files_are_read_once(history: Path) -> None:
+    """Law: what was read is remembered while the segment is there, and read again when holds change."""
+    segments = manifest.load(history).segments
+    root = segment.generation(history, 1)
+    inventory = Inventory()
+    known = inventory.pieces(root, segments, [HOLD])
+    path = root / segments[0].path
+    path.rename(history / "elsewhere")
+    assert inventory.pieces(root, segments, [HOLD]) == known
+    with pytest.raises(HistoryError, match="cannot be read"):
+        inventory.pieces(root, segments, [Hold(2, "r", "me", 0, since=samples.START + 5, pod="x")])
+    assert inventory.pieces(root, [], []) == []
+    with pytest.raises(HistoryError, match="cannot be read"):
+        inventory.pieces(root, segments, [])
+
+
+def test_a_damaged_segment(history: Path) -> None:
+    """Law: one that is no Parquet is an error with its path, and not empty."""
+    segments = manifest.load(history).segments
+    root = segment.generation(history, 1)
+    (root / segments[0].path).write_bytes(b"PAR1" * 9)
+    with pytest.raises(HistoryError, match=r"process/date=.*cannot be read"):
+        Inventory().pieces(root, segments, [])
