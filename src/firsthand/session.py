@@ -29,6 +29,7 @@ from firsthand.following import FollowerOptions
 from firsthand.history import place
 from firsthand.options import ObserverOptions
 from firsthand.probe import load, pins
+from firsthand.settings import Limits
 
 #: glibc (mallopt(3)): a batch's columns come from memory that is in use already and not from fresh pages, each of which costs
 #: a fault. Variables that are set already are kept.
@@ -122,11 +123,15 @@ class Session:
         *,
         keep_attached: bool = False,
         again_most: float = AGAIN_MOST,
+        limits: Limits | None = None,
+        heads: str = "",
     ) -> None:
         self.options = options
         self.following = following
         self.keep_attached = keep_attached
         self._again_most = again_most
+        self._heads = heads
+        self._limits = limits
         self.summary = Summary()
         self._children: dict[str, Child] = {}
         self._lines = Lines()
@@ -145,6 +150,8 @@ class Session:
         wall.prepare(history)
         self._lock = place.lock(history / "run.lock", "supervisor")
         os.fchown(self._lock, -1, wall.identity("keeper", history).readers)
+        if self._heads:
+            wall.prepare_file(Path(self._heads), "keeper", history)
         self._prepare_canary()
         self._children["observer"] = Child("observer", self._observer, self._again_most)
         self._children["keeper"] = Child("keeper", self._keeper, self._again_most)
@@ -177,7 +184,9 @@ class Session:
         return observer
 
     def _keeper(self) -> subprocess.Popen[bytes]:
-        return self._spawn("keeper", "firsthand.history.keeper", "--history", ".")
+        told = ["--heads", self._heads] if self._heads else []
+        told += ["--limits", self._limits.text] if self._limits else []
+        return self._spawn("keeper", "firsthand.history.keeper", "--history", ".", *told)
 
     def _follower(self) -> subprocess.Popen[bytes]:
         assert self.following is not None

@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,18 @@ class Limits:
     protected_days: int
     namespaces: tuple[tuple[str, Limit], ...] = ()
 
+    @property
+    def text(self) -> str:
+        """As JSON, for a process that reads no settings of its own."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def parse(cls, text: str) -> Limits:
+        """What `text` gave."""
+        raw = json.loads(text)
+        raw["namespaces"] = tuple((name, Limit(**limit)) for name, limit in raw["namespaces"])
+        return cls(**raw)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -72,6 +84,7 @@ class Settings:
     runtime_sockets: tuple[str, ...]
     runtime_annotations: tuple[str, ...]
     retention: Limits
+    heads: str
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -175,6 +188,7 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
         ),
         runtime_annotations=tuple(want("runtimes.annotations", list, raw["runtimes"]["annotations"])),
         retention=_retention(raw["retention"], path),
+        heads=_heads(raw["integrity"]["heads"], path),
     )
 
 
@@ -191,6 +205,12 @@ def size(value: object, where: str) -> int:
 def _days(value: object, where: str) -> int:
     if type(value) is not int or value < 1:
         raise UsageError(f"{where}: expected whole days of at least 1, found {value!r}")
+    return value
+
+
+def _heads(value: object, path: Path) -> str:
+    if not isinstance(value, str) or (value and not value.startswith("/")):
+        raise UsageError(f'{path}: integrity.heads: expected an absolute path or "", found {value!r}')
     return value
 
 

@@ -109,6 +109,15 @@ def prepare(directory: Path) -> None:
             _give(path, keeper.uid, keeper.readers)
 
 
+def prepare_file(path: Path, role: str, directory: Path) -> None:
+    """A file outside of the history that a role appends to, and its folder; the role itself says what it cannot do."""
+    own = identity(role, directory)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.touch(mode=0o640)
+        _give(path, own.uid, own.readers)
+
+
 def _below(folder: Path) -> Iterable[Path]:
     for root, folders, files in os.walk(folder):
         for name in (*folders, *files):

@@ -45,7 +45,8 @@ class Truth:
 
     def counted(self) -> tuple[int, int, int]:
         """Forks, execs and exits so far."""
-        forks, execs, exits = struct.unpack("lll", self.path.read_bytes()) if self.path.exists() else (0, 0, 0)
+        found = self.path.read_bytes() if self.path.exists() else b""
+        forks, execs, exits = struct.unpack("lll", found) if len(found) == 24 else (0, 0, 0)  # not yet there, or empty
         return forks, execs, exits
 
     def past(self, number: int) -> None:
@@ -71,7 +72,9 @@ def _agree(observed: Observed, truth: tuple[int, int, int]) -> None:
     """Every event of the workload stands in the history once; its own start and end aside."""
     found = _recorded(observed)
     assert found["numbers"] == found["rows"], "a record stands there twice"
-    assert observed.lost() == 0
+    assert not observed.rows(
+        "SELECT * FROM loss WHERE cause <> 'helper_failed'"
+    )  # a value that could not be read is no row
     assert (found["forks"], found["execs"]) == (truth[0], truth[1])
     assert found["exits"] == truth[2] + 1
 

@@ -18,6 +18,7 @@ VERBS = {
     "status": "Show what is observed and followed now.",
     "usage": "Show what the history holds, by whom, and how long it lasts.",
     "hold": "Keep spans of the history from retention.",
+    "verify": "Find what was changed, removed, re-ordered or cut in the history.",
     "sql": "Query the history's tables, read-only; a shell without a query.",
     "completion": "Print the completion script of a shell.",
 }

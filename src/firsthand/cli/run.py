@@ -106,7 +106,14 @@ def command(
     following = _following(found, place, sockets, bool(scopes))
     live = None if quiet else Live(place, choice, output, found.fold, found.ordinary_capabilities)
     _observe(
-        Session(chosen, following, keep_attached=keep_attached, again_most=found.restart_most_seconds),
+        Session(
+            chosen,
+            following,
+            keep_attached=keep_attached,
+            again_most=found.restart_most_seconds,
+            limits=found.retention,
+            heads=found.heads,
+        ),
         live,
         until,
         place,

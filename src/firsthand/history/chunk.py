@@ -63,12 +63,13 @@ class Header:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk that passed its checksum, where it stands, and where the next one begins."""
+    """A chunk that passed its checksum (CRC-32 of header and payload), where it stands, and where the next one begins."""
 
     header: Header
     position: Position
     next: Position
     payload: memoryview
+    checksum: int = 0
 
     def tables(self) -> dict[str, bytes]:
         """Each table's Arrow IPC stream; a table that stands twice has its last stream only (see `streams`)."""
@@ -162,7 +163,7 @@ class File:
         except (ValueError, KeyError, TypeError) as error:
             raise self.damaged(offset, f"its header is unreadable ({error})") from error
         here, after = Position(self.number, offset), Position(self.number, offset + FIXED.size + len(rest))
-        return Chunk(header, here, after, memoryview(rest)[length:])
+        return Chunk(header, here, after, memoryview(rest)[length:], checksum)
 
     def skip(self, offset: int) -> int | None:
         """Where the chunk at an offset ends, by its fixed header alone; None where the file ends before."""

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import os
 import select
+import shutil
 import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +27,7 @@ import pyarrow.parquet as pq
 from firsthand import ending, settings
 from firsthand.errors import DamagedError, FirsthandError, HistoryError
 from firsthand.history import arrow, compact, names, place, segment
+from firsthand.history.chain import Publisher
 from firsthand.history.chunk import Chunk, Position
 from firsthand.history.log import Cursor, files, path_of
 from firsthand.history.manifest import Manifest, Segment
@@ -54,6 +58,7 @@ class Group:
     written: int = 0
     tables: dict[str, list[pa.Table]] = field(default_factory=dict)
     damage: list[tuple[Position, str]] = field(default_factory=list)
+    digest: Any = field(default_factory=hashlib.sha256)
 
     def takes(self, chunk: Chunk, max_rows: int) -> bool:
         """Whether the chunk still belongs in here."""
@@ -70,6 +75,7 @@ class Group:
         self.node = chunk.header.node
         self.rows += chunk.rows
         self.bytes += chunk.payload.nbytes
+        self.digest.update(f"{chunk.position.file}:{chunk.position.offset}:{chunk.checksum}\n".encode())
         self.written = chunk.header.written
         self.end = chunk.next
         for name, stream in chunk.streams():
@@ -109,6 +115,7 @@ class Keeper:
         many: int = compact.MANY,
         limits: settings.Limits | None = None,
         now: Callable[[], float] = time.time,
+        heads: Path | None = None,
     ) -> None:
         self.directory = directory
         self.linger = linger
@@ -117,6 +124,7 @@ class Keeper:
         self.now = now
         self.many = many
         self.limits = limits
+        self._publisher = Publisher(heads)
         self.names = Names()
         self._unnamed: OrderedDict[str, set[str]] = OrderedDict()
         self._late: set[str] = set()
@@ -157,6 +165,7 @@ class Keeper:
             while (rows := self._group(source, before if source.log == place.LOG else None)) is not None:
                 total += rows
             self._delete_logs(source)
+        self._publisher.publish(self.manifest.head(), now=last)
         return total
 
     def tidy(self) -> None:
@@ -189,7 +198,8 @@ class Keeper:
         if group.end == group.start and not group.rows:
             return None
         try:
-            self.manifest.hand_over(self._write(source, group), group.end, group.damage, source.log)
+            made = self._write(source, group)
+            self.manifest.hand_over(made, group.end, group.damage, source.log, group.digest.hexdigest())
         except BaseException:
             source.cursor.back(group.start)
             raise
@@ -250,13 +260,19 @@ class Keeper:
         folder = place.folder(self.directory / place.DAMAGED)
         name = f"{number:016d}.log" if log == place.LOG else f"{log}-{number:016d}.log"
         with contextlib.suppress(FileExistsError, FileNotFoundError):
-            (folder / name).hardlink_to(path_of(self.directory, number, log))
+            try:
+                (folder / name).hardlink_to(path_of(self.directory, number, log))
+            except PermissionError:  # another user's file (fs.protected_hardlinks)
+                shutil.copyfile(path_of(self.directory, number, log), folder / name)
 
     def _delete_logs(self, source: Source) -> None:
         """Delete log files that are wholly handed over, have a newer one behind them and have lingered."""
         if source.handed_over is None:
             return
-        for number in files(self.directory, source.log)[:-1]:
+        numbers = files(self.directory, source.log)
+        while numbers and not path_of(self.directory, numbers[-1], source.log).stat().st_size:
+            numbers.pop()  # a writer has begun it and may die before its first chunk: what it goes on from stands before
+        for number in numbers[:-1]:
             path = path_of(self.directory, number, source.log)
             if number < source.handed_over.file and self.now() - path.stat().st_mtime >= self.linger:
                 path.unlink()
@@ -285,12 +301,14 @@ def main(arguments: list[str]) -> int:
         "--linger", type=float, default=LINGER, help="seconds that a log file stays after its hand-over"
     )
     parser.add_argument("--grace", type=float, default=GRACE, help="seconds that rows wait in the log for their names")
+    parser.add_argument("--heads", type=Path, help="a file outside the history to which the chain's head is appended")
+    parser.add_argument("--limits", help="settings.Limits as JSON; the settings file's by default")
     options = parser.parse_args(arguments)
     stops = ending.stops()
     try:
-        limits = settings.load().retention
+        limits = settings.Limits.parse(options.limits) if options.limits else settings.load().retention
         history = options.history or place.default_directory()
-        keeper = Keeper(history, linger=options.linger, grace=options.grace, limits=limits)
+        keeper = Keeper(history, linger=options.linger, grace=options.grace, limits=limits, heads=options.heads)
         run(keeper, min(options.every, 10.0), stops)
         keeper.close()
     except FirsthandError as error:

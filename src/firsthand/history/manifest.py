@@ -9,13 +9,16 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from firsthand.errors import HistoryError
-from firsthand.history import place
+from firsthand.history import chain, place
+from firsthand.history.chain import Entry, Head
 from firsthand.history.chunk import Position
 
 _BUSY = 20.0  # seconds
@@ -30,6 +33,9 @@ CREATE TABLE IF NOT EXISTS handed_over (
 CREATE TABLE IF NOT EXISTS names_handed_over (
     one INTEGER PRIMARY KEY CHECK (one = 1), file INTEGER NOT NULL, position INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS state (generation INTEGER NOT NULL, retired_at INTEGER);
+CREATE TABLE IF NOT EXISTS chain (
+    sequence INTEGER PRIMARY KEY, kind TEXT NOT NULL, time INTEGER NOT NULL, body TEXT NOT NULL, previous TEXT NOT NULL,
+    hash TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS damage (file INTEGER, position INTEGER, message TEXT, PRIMARY KEY (file, position));
 """
 
@@ -97,6 +103,8 @@ class Manifest:
                 self._db.execute(f"ALTER TABLE segments ADD COLUMN {_ADDED[column]}")
             if not self._db.execute("SELECT count(*) FROM state").fetchone()[0]:
                 self._db.execute("INSERT INTO state VALUES (1, NULL)")
+            if self._last() is None:
+                self._begin_chain()
         self.path.chmod(0o640)
         place.give(self.path)
 
@@ -116,10 +124,17 @@ class Manifest:
         to: Position,
         damage: Sequence[tuple[Position, str]] = (),
         log: str = place.LOG,
+        digest: str = "",
     ) -> None:
-        """Commit: the log before `to` is in the segments, these among them. One of the same path is replaced."""
+        """Commit: the log before `to` is in the segments, these among them. One of the same path is replaced.
+
+        `digest` is the SHA-256 over the places and checksums of the chunks that were handed over.
+        """
         table = "names_handed_over" if log == place.NAMES else "handed_over"
+        segments = list(segments)
+        body = {"log": log, "to": to, "chunks": digest, "segments": chain.rows_of(segments), "damage": damage}
         with _explained(self.path), self._transaction():
+            self._append("hand_over", body)
             self._put(segments)
             self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES (1, ?, ?)", (to.file, to.offset))  # noqa: S608
             rows = [(*position, message) for position, message in damage]
@@ -127,16 +142,48 @@ class Manifest:
 
     def merge(self, generation: int, gone: Iterable[str], merged: Iterable[Segment]) -> None:
         """Commit a compaction: another generation, where the `gone` are replaced by the merged ones."""
+        gone, merged = list(gone), list(merged)
         with _explained(self.path), self._transaction():
+            body = {"generation": generation, "gone": self._told(gone), "segments": chain.rows_of(merged)}
+            self._append("merge", body)
             self._db.executemany("DELETE FROM segments WHERE path = ?", [(path,) for path in gone])
             self._put(merged)
             self._db.execute("UPDATE state SET generation = ?", (generation,))
 
     def retire(self, generation: int, gone: Iterable[str], reason: str, now: int) -> None:
         """Commit: another generation, in which the `gone` are no longer held, for a `reason`, at `now` (microseconds)."""
+        gone = list(gone)
         with _explained(self.path), self._transaction():
+            self._append("retire", {"generation": generation, "gone": self._told(gone), "reason": reason}, now)
             self._db.executemany("DELETE FROM segments WHERE path = ?", [(path,) for path in gone])
             self._db.execute("UPDATE state SET generation = ?", (generation,))
+
+    def head(self) -> Head | None:
+        """The newest entry of the chain."""
+        with _explained(self.path):
+            last = self._last()
+        return Head(last.sequence, last.hash) if last else None
+
+    def _begin_chain(self) -> None:
+        """A manifest that has none yet, new or of a version before: what it holds now is where its chain begins."""
+        now = _snapshot(self._db)
+        with self._transaction():
+            positions = {"handed_over": now.handed_over, "names_handed_over": now.names_handed_over}
+            self._append("genesis", {**positions, "segments": chain.rows_of(now.segments)})
+
+    def _append(self, kind: str, body: Mapping[str, Any], moment: int | None = None) -> None:
+        """One more entry, within a transaction."""
+        entry = chain.following(self._last(), kind, time.time_ns() // 1000 if moment is None else moment, body)
+        self._db.execute("INSERT INTO chain VALUES (?, ?, ?, ?, ?, ?)", astuple(entry))
+
+    def _last(self) -> Entry | None:
+        row = self._db.execute("SELECT * FROM chain ORDER BY sequence DESC LIMIT 1").fetchone()
+        return Entry(*row) if row else None
+
+    def _told(self, paths: Iterable[str]) -> list[list[Any]]:
+        """[path, sha256, rows, first and last time] of segments that are listed."""
+        sql = "SELECT path, sha256, rows, time_min, time_max FROM segments WHERE path = ?"
+        return sorted(list(row) for path in paths for row in self._db.execute(sql, (path,)))
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -181,6 +228,22 @@ def load(directory: Path) -> Snapshot:
             return _rolled_back(path)
 
 
+def chained(directory: Path) -> tuple[list[Entry], Snapshot]:
+    """The chain's entries and what the manifest holds, of one moment. HistoryError where it cannot be read."""
+    path = directory / place.MANIFEST
+    if not path.exists():
+        return [], EMPTY
+    with _explained(path):
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY, isolation_level=None)
+        try:
+            db.execute("BEGIN")
+            known = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'chain'").fetchone()[0]
+            rows = db.execute("SELECT * FROM chain ORDER BY sequence").fetchall() if known else []
+            return [Entry(*row) for row in rows], _held(db)
+        finally:
+            db.close()
+
+
 def _read(path: Path, mode: str) -> Snapshot:
     db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_BUSY, isolation_level=None)
     try:
@@ -210,15 +273,20 @@ def _rolled_back(path: Path) -> Snapshot:
 def _snapshot(db: sqlite3.Connection) -> Snapshot:
     db.execute("BEGIN")
     try:
-        state = db.execute("SELECT generation FROM state").fetchone()
-        handed = _position(db, "handed_over")
-        names = _position(db, "names_handed_over")
-        known = _columns(db)
-        held = [column if column in known else _ABSENT[column] for column in _NAMES.split(", ")]
-        sql = f"SELECT {', '.join(held)} FROM segments ORDER BY path"  # noqa: S608 - names of Segment
-        segments = tuple(Segment(*row) for row in db.execute(sql))
+        return _held(db)
     finally:
         db.execute("COMMIT")
+
+
+def _held(db: sqlite3.Connection) -> Snapshot:
+    """Everything, within a transaction."""
+    state = db.execute("SELECT generation FROM state").fetchone()
+    handed = _position(db, "handed_over")
+    names = _position(db, "names_handed_over")
+    known = _columns(db)
+    held = [column if column in known else _ABSENT[column] for column in _NAMES.split(", ")]
+    sql = f"SELECT {', '.join(held)} FROM segments ORDER BY path"  # noqa: S608 - names of Segment
+    segments = tuple(Segment(*row) for row in db.execute(sql))
     return Snapshot(state[0] if state else 1, handed, segments, names)
 
 

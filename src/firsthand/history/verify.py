@@ -1,0 +1,167 @@
+"""Whether a history is what its chain says: what was changed, removed, re-ordered or cut."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from firsthand.errors import DamagedError, HistoryError
+from firsthand.history import chain, manifest, place, schema_store, segment
+from firsthand.history.chain import Entry, Head
+from firsthand.history.chunk import Position
+from firsthand.history.log import LogReader, files
+from firsthand.history.manifest import Segment
+
+_Held = dict[str, tuple[str, int]]
+
+
+@dataclass
+class Verdict:
+    """What verifying found. `damage` empty: whole. `proven` is the entry up to which a head proves it, 0 without one."""
+
+    entries: int = 0
+    segments: int = 0
+    rows: int = 0
+    chunks: int = 0
+    head: Head | None = None
+    proven: int = 0
+    damage: list[str] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        return not self.damage
+
+
+def verify(directory: Path, known: Sequence[Head] = ()) -> Verdict:
+    """Read everything once. `known` are heads that were published. HistoryError where there is no history."""
+    if not (directory / place.MANIFEST).exists() and not files(directory):
+        raise HistoryError(f"{directory}: there is no history here; name one with --history")
+    found = Verdict()
+    try:
+        entries, snapshot = manifest.chained(directory)
+    except (HistoryError, sqlite3.Error) as error:
+        found.damage.append(f"manifest.db cannot be read: {error}")
+        return found
+    held = _replay(entries, found)
+    _heads(entries, known, found)
+    _manifest(snapshot, held, found)
+    _segments(directory, snapshot, found)
+    _schemas(directory, found)
+    for log in (place.LOG, place.NAMES):
+        _log(directory, log, snapshot.of(log), found)
+    return found
+
+
+def _replay(entries: Sequence[Entry], found: Verdict) -> _Held:
+    """The chain from its beginning; what it says is held."""
+    held: _Held = {}
+    previous: Entry | None = None
+    for entry in entries:
+        where = f"entry {entry.sequence} ({entry.kind})"
+        if entry.sequence != (previous.sequence + 1 if previous else 1):
+            found.damage.append(f"{where}: entries before it are missing or out of order")
+        if entry.previous != (previous.hash if previous else chain.NOTHING):
+            found.damage.append(f"{where}: it does not follow on the entry before it")
+        if chain.digest(entry.sequence, entry.kind, entry.time, entry.body, entry.previous) != entry.hash:
+            found.damage.append(f"{where}: it was changed: its hash is another one's")
+        _apply(entry, previous, held, found, where)
+        previous = entry
+    found.entries = len(entries)
+    found.head = Head(previous.sequence, previous.hash) if previous else None
+    if not entries:
+        found.damage.append(
+            "manifest.db has no chain: it was removed, or no keeper has opened this history since it is kept"
+        )
+    return held
+
+
+def _apply(entry: Entry, before: Entry | None, held: _Held, found: Verdict, where: str) -> None:
+    try:
+        body = entry.content
+        gone = {path: (sha, rows) for path, sha, rows, *_ in body.get("gone", [])}
+        new = {path: (sha, rows) for path, sha, rows in body.get("segments", [])}
+    except (ValueError, TypeError, AttributeError):
+        found.damage.append(f"{where}: its body is unreadable")
+        return
+    for path, told in gone.items():
+        if held.pop(path, None) != told:
+            found.damage.append(f"{where}: {path} is not what the chain held")
+    if entry.kind == "merge":
+        in_, out = sum(rows for _, rows in gone.values()), sum(rows for _, rows in new.values())
+        if gone and in_ != out:
+            found.damage.append(f"{where}: {in_} rows went in and {out} came out")
+        if not gone and new and (before is None or before.kind != "retire"):
+            found.damage.append(f"{where}: segments without inputs")
+    held.update(new)
+
+
+def _heads(entries: Sequence[Entry], known: Sequence[Head], found: Verdict) -> None:
+    by_number = {entry.sequence: entry.hash for entry in entries}
+    for head in known:
+        if by_number.get(head.sequence) == head.hash:
+            found.proven = max(found.proven, head.sequence)
+        elif head.sequence not in by_number:
+            found.damage.append(f"the chain is cut: published head {head.sequence} lies behind its last entry")
+        else:
+            found.damage.append(f"the chain was rewritten: entry {head.sequence} is not the one that was published")
+
+
+def _manifest(snapshot: manifest.Snapshot, held: _Held, found: Verdict) -> None:
+    told = {one.path: (one.sha256, one.rows) for one in snapshot.segments}
+    for path in sorted(set(told) | set(held)):
+        if path not in held:
+            found.damage.append(f"{path}: the manifest lists a segment that the chain does not know")
+        elif path not in told:
+            found.damage.append(f"{path}: removed from the manifest without a tombstone")
+        elif told[path] != held[path]:
+            found.damage.append(f"{path}: the manifest's word of it differs from the chain's")
+
+
+def _segments(directory: Path, snapshot: manifest.Snapshot, found: Verdict) -> None:
+    root = segment.generation(directory, snapshot.generation)
+    for one in snapshot.segments:
+        _segment(root / one.path, one, found)
+    listed = {one.path for one in snapshot.segments}
+    for path in sorted(root.rglob("*")) if root.is_dir() else []:
+        name = str(path.relative_to(root))
+        if path.is_file() and name not in listed:
+            found.damage.append(f"{name}: a file that the manifest does not know")
+
+
+def _segment(path: Path, one: Segment, found: Verdict) -> None:
+    try:
+        with path.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        found.damage.append(f"{one.path}: it cannot be read ({error.strerror})")
+        return
+    if actual != one.sha256:
+        found.damage.append(f"{one.path}: it was changed: its SHA-256 is not the recorded one")
+    found.segments += 1
+    found.rows += one.rows
+
+
+def _schemas(directory: Path, found: Verdict) -> None:
+    """A record layout is named by the hash of its text."""
+    for hash_, text in schema_store.saved(directory).items():
+        if hashlib.sha256(text.encode()).hexdigest() != hash_:
+            found.damage.append(f"schema/{hash_}.json: it was changed: its SHA-256 is not its name")
+
+
+def _log(directory: Path, log: str, start: Position | None, found: Verdict) -> None:
+    """What is in no segment yet: every chunk by its checksum, and no file missing."""
+    numbers = [number for number in files(directory, log) if start is None or number >= start.file]
+    if numbers and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        found.damage.append(f"{log}: log files are missing between {numbers[0]:016d} and {numbers[-1]:016d}")
+    if start is not None and (not numbers or numbers[0] != start.file):
+        found.damage.append(
+            f"{log}/{start.file:016d}.log: missing, and its rows behind {start.offset} are in no segment"
+        )
+    for one in LogReader(directory, log).walk(start):
+        if isinstance(one, DamagedError):
+            found.damage.append(f"{log}: {one}")
+        else:
+            found.chunks += 1
