@@ -57,6 +57,17 @@ class Summary:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What the processes are told: the follower's None where no runtime is asked, `heads` empty for none."""
+
+    options: ObserverOptions
+    following: FollowerOptions | None = None
+    limits: Limits | None = None
+    heads: str = ""
+    again_most: float = AGAIN_MOST
+
+
 class Child:
     """One role's process, started again when it died: `begin` starts it."""
 
@@ -116,22 +127,10 @@ class Child:
 class Session:
     """`start`, `wait_ready`, then `turn` now and then, then `stop`. FirsthandError where observing cannot begin."""
 
-    def __init__(
-        self,
-        options: ObserverOptions,
-        following: FollowerOptions | None = None,
-        *,
-        keep_attached: bool = False,
-        again_most: float = AGAIN_MOST,
-        limits: Limits | None = None,
-        heads: str = "",
-    ) -> None:
-        self.options = options
-        self.following = following
+    def __init__(self, plan: Plan, *, keep_attached: bool = False) -> None:
+        self.plan = plan
+        self.options = plan.options
         self.keep_attached = keep_attached
-        self._again_most = again_most
-        self._heads = heads
-        self._limits = limits
         self.summary = Summary()
         self._children: dict[str, Child] = {}
         self._lines = Lines()
@@ -150,13 +149,13 @@ class Session:
         wall.prepare(history)
         self._lock = place.lock(history / "run.lock", "supervisor")
         os.fchown(self._lock, -1, wall.identity("keeper", history).readers)
-        if self._heads:
-            wall.prepare_file(Path(self._heads), "keeper", history)
+        if self.plan.heads:
+            wall.prepare_file(Path(self.plan.heads), "keeper", history)
         self._prepare_canary()
-        self._children["observer"] = Child("observer", self._observer, self._again_most)
-        self._children["keeper"] = Child("keeper", self._keeper, self._again_most)
-        if self.following is not None:
-            self._children["follower"] = Child("follower", self._follower, self._again_most)
+        self._children["observer"] = Child("observer", self._observer, self.plan.again_most)
+        self._children["keeper"] = Child("keeper", self._keeper, self.plan.again_most)
+        if self.plan.following is not None:
+            self._children["follower"] = Child("follower", self._follower, self.plan.again_most)
 
     def _prepare_canary(self) -> None:
         mount = self.options.load_options().hierarchy.mount
@@ -184,13 +183,13 @@ class Session:
         return observer
 
     def _keeper(self) -> subprocess.Popen[bytes]:
-        told = ["--heads", self._heads] if self._heads else []
-        told += ["--limits", self._limits.text] if self._limits else []
+        told = ["--heads", self.plan.heads] if self.plan.heads else []
+        told += ["--limits", self.plan.limits.text] if self.plan.limits else []
         return self._spawn("keeper", "firsthand.history.keeper", "--history", ".", *told)
 
     def _follower(self) -> subprocess.Popen[bytes]:
-        assert self.following is not None
-        options = json.dumps(asdict(replace(self.following, history=".")))
+        assert self.plan.following is not None
+        options = json.dumps(asdict(replace(self.plan.following, history=".")))
         return self._spawn("follower", "firsthand.following", options, allocator=_SMALL)
 
     def _spawn(
@@ -234,6 +233,41 @@ class Session:
             child.watch()
         if self._reading and time.monotonic() - self._round >= self.options.canary_every:
             self._canary()
+
+    def apply(self, plan: Plan) -> list[str]:
+        """Settings have changed: start anew, without a loss, the roles that they concern, and return these.
+
+        The history, the instance and the scope stay as they were.
+        """
+        old, self.plan = self.plan, plan
+        changed = []
+        if replace(plan.options, canary=old.options.canary) != old.options:
+            self.options = replace(plan.options, canary=self.options.canary)
+            changed.append("observer")
+        if (plan.limits, plan.heads) != (old.limits, old.heads):
+            changed.append("keeper")
+        if plan.following != old.following:
+            changed.append("follower")
+        for role in changed:
+            self._anew(role)
+        return changed
+
+    def _anew(self, role: str) -> None:
+        child = self._children.get(role)
+        if role == "follower" and self.plan.following is None:
+            if child is not None:
+                child.end()
+                del self._children[role]
+        elif child is None:
+            self._children[role] = Child(role, self._follower, self.plan.again_most)
+        elif role == "observer":
+            child.end(b"keep\n")
+            child.process.wait()
+            child.start()
+            self.wait_ready()
+        else:
+            child.end()
+            child.start()
 
     def _canary(self) -> None:
         self._round = time.monotonic()

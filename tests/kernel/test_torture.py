@@ -68,7 +68,7 @@ def _recorded(observed: Observed) -> dict[str, int]:
     return row
 
 
-def _agree(observed: Observed, truth: tuple[int, int, int]) -> None:
+def agree(observed: Observed, truth: tuple[int, int, int]) -> None:
     """Every event of the workload stands in the history once; its own start and end aside."""
     found = _recorded(observed)
     assert found["numbers"] == found["rows"], "a record stands there twice"
@@ -131,7 +131,7 @@ def test_nothing_is_lost_or_doubled_by_kills(cgroup: TestCgroup, history: Path, 
     observed.process.send_signal(signal.SIGINT)
     assert observed.process.wait() == 0
     reader.join()
-    _agree(observed, truth)
+    agree(observed, truth)
 
 
 def test_what_is_kept_attached_records_without_anybody(cgroup: TestCgroup, history: Path, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_what_is_kept_attached_records_without_anybody(cgroup: TestCgroup, histo
     observed.start()
     truth = work.end()
     assert observed.stop() == 0
-    _agree(observed, truth)
+    agree(observed, truth)
     events = [row["event"] for row in observed.rows("SELECT event FROM observer ORDER BY time, recorded")]
     assert [event for event in events if event != "alive"] == ["start", "ready", "resume", "ready", "stop"]
     assert not _pins(observed)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from firsthand.errors import FirsthandError
 if TYPE_CHECKING:
     from firsthand.cli.live import Live
     from firsthand.following import FollowerOptions
-    from firsthand.session import Session
+    from firsthand.session import Plan, Session
     from firsthand.settings import Settings
 
 _QUERY = "SELECT exe, count(*) FROM process GROUP BY ALL ORDER BY 2 DESC LIMIT 9"
@@ -75,15 +76,32 @@ def command(
     """
     from firsthand import settings
     from firsthand.cli.live import Choice, Live
-    from firsthand.options import ObserverOptions
     from firsthand.session import Session
 
     for scope in scopes:
         if not scope.exists():
             raise click.UsageError(f"--scope {scope}: no such folder; name a cgroup's folder below /sys/fs/cgroup")
     until = None if duration is None else options.seconds(duration)
-    found = settings.load()
     place = options.place(history).absolute()
+
+    def planned(found: Settings) -> Plan:
+        return _planned(found, place, scopes, instance, sockets)
+
+    found = settings.load()
+    wanted = frozenset(flags.upper().split(",")) if flags else frozenset()
+    choice = Choice(words, container, wanted, namespace, pod)
+    live = None if quiet else Live(place, choice, output, found.fold, found.ordinary_capabilities)
+    session = Session(planned(found), keep_attached=keep_attached)
+    _observe(session, live, until, place, Reload(session, planned))
+
+
+def _planned(
+    found: Settings, place: Path, scopes: tuple[Path, ...], instance: str | None, sockets: tuple[str, ...]
+) -> Plan:
+    """What settings and the command line tell the processes."""
+    from firsthand.options import ObserverOptions
+    from firsthand.session import Plan
+
     chosen = ObserverOptions(
         history=str(place),
         scopes=tuple(str(scope) for scope in scopes),
@@ -101,23 +119,51 @@ def command(
         patterns=found.redaction_patterns,
         environment=found.environment_allow,
     )
-    wanted = frozenset(flags.upper().split(",")) if flags else frozenset()
-    choice = Choice(words, container, wanted, namespace, pod)
     following = _following(found, place, sockets, bool(scopes))
-    live = None if quiet else Live(place, choice, output, found.fold, found.ordinary_capabilities)
-    _observe(
-        Session(
-            chosen,
-            following,
-            keep_attached=keep_attached,
-            again_most=found.restart_most_seconds,
-            limits=found.retention,
-            heads=found.heads,
-        ),
-        live,
-        until,
-        place,
-    )
+    return Plan(chosen, following, found.retention, found.heads, found.restart_most_seconds)
+
+
+class Reload:
+    """The settings file, looked at each second: what changed in it is applied, and a wrong one is said and left."""
+
+    def __init__(self, session: Session, planned: Callable[[Settings], Plan]) -> None:
+        self._session, self._planned = session, planned
+        self._seen = self._look()
+        self._due = 0.0
+
+    def turn(self) -> None:
+        """Look, where a second has passed."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + 1.0
+        seen = self._look()
+        if seen != self._seen:
+            self._seen = seen
+            self._apply()
+
+    def _look(self) -> tuple[str, int, int] | None:
+        from firsthand import settings
+
+        try:
+            path = settings.where(os.environ)
+            found = path.stat() if path else None
+        except (FirsthandError, OSError):
+            return None
+        return (str(path), found.st_mtime_ns, found.st_ino) if found else None
+
+    def _apply(self) -> None:
+        from firsthand import settings
+
+        try:
+            changed = self._session.apply(self._planned(settings.load()))
+        except FirsthandError as error:
+            print(f"firsthand: the settings in force are kept: {error}", file=sys.stderr, flush=True)
+            return
+        what = (
+            f"the {' and the '.join(changed)} started anew with them" if changed else "nothing that runs is concerned"
+        )
+        print(f"firsthand: the settings have changed: {what}", file=sys.stderr, flush=True)
 
 
 def _following(found: Settings, place: Path, sockets: tuple[str, ...], scoped: bool) -> FollowerOptions | None:
@@ -133,7 +179,7 @@ def _following(found: Settings, place: Path, sockets: tuple[str, ...], scoped: b
     return FollowerOptions(str(place), chosen, found.runtime_annotations, scoped) if chosen else None
 
 
-def _observe(session: Session, live: Live | None, until: float | None, place: Path) -> None:
+def _observe(session: Session, live: Live | None, until: float | None, place: Path, reload: Reload) -> None:
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: stopped.append(received))
@@ -146,6 +192,7 @@ def _observe(session: Session, live: Live | None, until: float | None, place: Pa
         while not stopped and (end is None or time.monotonic() < end):
             _turn(live, end)
             session.turn()
+            reload.turn()
     finally:
         summary = session.stop()
         if live is not None:

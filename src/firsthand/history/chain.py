@@ -113,7 +113,8 @@ class Publisher:
             return
         self._last, self._due = head, time.monotonic() + EVERY
         line = json.dumps({"time": time.time_ns() // 1000, "node": self.node, "head": str(head)})
-        self._try("the journal", lambda: _to_journal(f"firsthand: head {head}"))
+        if os.path.exists(_JOURNAL):  # noqa: PTH110 - there may be none on this machine
+            self._try("the journal", lambda: _to_journal(f"firsthand: head {head}"))
         if self.file is not None:
             self._try(str(self.file), lambda: _append(self.file, line))
 

@@ -439,6 +439,8 @@ def hand_over(loaded: Loaded, to: socket.socket) -> None:
 
 def _described(loaded: Loaded, fds: list[int]) -> dict[str, object]:
     def place(fd: int) -> int:
+        if fd < 0:
+            return -1
         fds.append(fd)
         return len(fds) - 1
 
@@ -450,7 +452,7 @@ def _described(loaded: Loaded, fds: list[int]) -> dict[str, object]:
             programs.append((program.hook.name, program.name, place(program.fd), place(program.link)))
     return {
         "folder": str(loaded.folder),
-        "lock": place(loaded.lock) if loaded.lock >= 0 else -1,
+        "lock": place(loaded.lock),
         "maps": {word: place(fd) for word, fd in loaded.maps.items()},
         "programs": programs,
         "missing": loaded.missing,
