@@ -20,6 +20,7 @@ from firsthand.wire import _drain
 from tests import require
 from tests.bench.machine import machine
 from tests.cgroups import TestCgroup
+from tests.kernel import roles
 from tests.kernel.observed import Observed
 
 pytestmark = pytest.mark.bench
@@ -116,19 +117,10 @@ def _processor_time(pids: list[int]) -> float:
     return total / os.sysconf("SC_CLK_TCK")
 
 
-def children(pid: int) -> dict[str, int]:
-    """Observer and keeper of a `firsthand run`, by the module that each runs."""
-    found = {}
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-        found[next((w.decode().rpartition(".")[2] for w in words if w.startswith(b"firsthand.")), "?")] = int(child)
-    return found
-
-
 def test_processor_time_to_disk(cgroup: TestCgroup, life: Path, tmp_path: Path) -> None:
     """Observer and keeper for each life at about 1,000 lives a second, and idle."""
     with Observed(tmp_path / "history", [cgroup.path]) as observed:
-        pids = children(observed.process.pid)
+        pids = roles.pids(observed.process.pid)
         pause = threading.Event()
         pause.wait(12)
         before, began = _processor_time(list(pids.values())), time.monotonic()

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests import require
-from tests.bench.bench_life import children
 from tests.bench.machine import machine
 from tests.cgroups import TestCgroup
+from tests.kernel import roles
 from tests.kernel.observed import Observed
 
 pytestmark = pytest.mark.bench
@@ -44,7 +44,7 @@ def test_many_processes(tmp_path: Path, when: str) -> None:
             if when != "there before":
                 made = _many(cgroup, program)
             _await(observed, made)
-            for name, pid in children(observed.process.pid).items():
+            for name, pid in roles.pids(observed.process.pid).items():
                 print(f"\n{machine()}\n{made:,} processes {when}: {name} {_memory(pid)}")
         recorded = observed.rows("SELECT count(DISTINCT exec_tgid) AS n FROM process WHERE event IN ('fork', 'seen')")
         print(f"recorded {recorded[0]['n']:,}, lost {observed.lost():,}")
