@@ -72,7 +72,7 @@ def command(
     """Observe this machine, or the cgroups of --scope, until Ctrl-C or for --for.
 
     Prints `ready` on standard error when events are being recorded. Ctrl-C, SIGTERM and the end of --for drain,
-    detach and unpin, and exit 0.
+    detach and unpin, and exit 0; SIGUSR2 ends it as with --keep-attached.
     """
     from firsthand import settings
     from firsthand.cli.live import Choice, Live
@@ -181,7 +181,7 @@ def _following(found: Settings, place: Path, sockets: tuple[str, ...], scoped: b
 
 def _observe(session: Session, live: Live | None, until: float | None, place: Path, reload: Reload) -> None:
     stopped: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, lambda received, _: stopped.append(received))
     try:
         session.start()
@@ -193,6 +193,7 @@ def _observe(session: Session, live: Live | None, until: float | None, place: Pa
             _turn(live, end)
             session.turn()
             reload.turn()
+        session.keep_attached |= signal.SIGUSR2 in stopped
     finally:
         summary = session.stop()
         if live is not None:
@@ -203,9 +204,13 @@ def _observe(session: Session, live: Live | None, until: float | None, place: Pa
 def _turn(live: Live | None, end: float | None) -> None:
     """Show what came, or wait a little."""
     wait = 0.25 if end is None else max(0.0, min(0.25, end - time.monotonic()))
-    if live is not None:
+    if live is None:
+        time.sleep(wait)
+        return
+    try:
         live.show(wait)
-    else:
+    except FirsthandError as error:  # what is shown must not end what is recorded
+        print(f"firsthand: nothing can be shown: {error}", file=sys.stderr, flush=True)
         time.sleep(wait)
 
 
