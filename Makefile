@@ -7,7 +7,7 @@ COMPILED := $(KERNEL_SOURCES) $(wildcard src/firsthand/*/*.pyx) setup.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests run test test-kernel test-pods test-vm bench check docs format wheel clean
+.PHONY: help setup setup-tests run test test-kernel test-pods test-vm bench check docs format wheel install rollback uninstall torture clean
 
 help: ## list these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s '	'
@@ -66,6 +66,18 @@ format: setup ## put the sources into the house's form
 
 wheel: setup ## build the wheel into dist/
 	@$(PYTHON) -m pip wheel -q --no-deps --no-build-isolation -w dist .
+
+install: setup ## install under PREFIX=/opt/firsthand with unit, users and link, or upgrade what is there
+	@deploy/install
+
+rollback: ## go back to the version that was installed before
+	@deploy/install rollback
+
+uninstall: setup ## remove what `make install` made; the history stays; ARGS='--dry-run' shows it, ARGS='--purge' removes all
+	@.venv/bin/firsthand uninstall $(ARGS)
+
+torture: setup .venv/.tests ## 1,000 kills of each role in turn, under load
+	@FIRSTHAND_KILLS=1000 $(PYTHON) -m pytest tests/kernel/test_torture.py -k kills -s $(ARGS)
 
 clean: ## remove what was built; the history stays
 	rm -rf build dist build.log .venv/.built src/firsthand/probe/objects src/firsthand/probe/lib

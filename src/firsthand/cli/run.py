@@ -14,6 +14,7 @@ import click
 
 from firsthand.cli import options
 from firsthand.errors import FirsthandError
+from firsthand.readiness import notify
 
 if TYPE_CHECKING:
     from firsthand.cli.live import Live
@@ -188,11 +189,14 @@ def _observe(session: Session, live: Live | None, until: float | None, place: Pa
         if not session.wait_ready():
             raise FirsthandError("the observer did not get ready within a minute; look at its messages above")
         _say_ready(session, place)
+        notify("READY=1")
         end = None if until is None else time.monotonic() + until
         while not stopped and (end is None or time.monotonic() < end):
             _turn(live, end)
             session.turn()
             reload.turn()
+            notify("WATCHDOG=1")
+        notify("STOPPING=1")
         session.keep_attached |= signal.SIGUSR2 in stopped
     finally:
         summary = session.stop()

@@ -1,0 +1,19 @@
+"""Words to the service manager: readiness and signs of life (sd_notify(3))."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+
+def notify(text: str) -> None:
+    """One datagram to $NOTIFY_SOCKET, a path or an abstract name; nothing where there is none."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager,
+    ):
+        manager.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
