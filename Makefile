@@ -31,7 +31,7 @@ run: setup ## observe in the foreground until Ctrl-C; options by ARGS='--for 30s
 	@.venv/bin/firsthand run $(ARGS)
 
 test: setup .venv/.tests ## every test that this machine can run, the VM tests aside
-	@$(PYTHON) -m pytest tests/unit tests/kernel tests/pods $(ARGS)
+	@$(PYTHON) -m pytest tests/unit tests/kernel tests/install tests/pods $(ARGS)
 
 test-kernel: setup .venv/.tests ## live tests on this kernel (root)
 	@$(PYTHON) -m pytest tests/kernel $(ARGS)

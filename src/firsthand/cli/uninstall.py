@@ -43,7 +43,7 @@ def command(dry_run: bool, purge: bool, force: bool, prefix: Path) -> int:
     """
     if os.geteuid() != 0 and not dry_run:
         raise UsageError("uninstalling needs root; --dry-run does not")
-    steps = [*_unit(prefix), *_pins(force=force, dry_run=dry_run), *_installed(prefix, purge=purge)]
+    steps = [*_unit(prefix), *_pins(force=force), *_installed(prefix, purge=purge)]
     for step in steps:
         click.echo(f"{'would remove' if dry_run else 'removing'} {step.text}")
         if not dry_run:
@@ -81,7 +81,7 @@ def _systemctl(*words: str) -> None:
     subprocess.run(["systemctl", *words], check=True, stdout=sys.stderr)
 
 
-def _pins(*, force: bool, dry_run: bool) -> list[Step]:
+def _pins(*, force: bool) -> list[Step]:
     """Instances in the kernel. One that somebody reads is refused, unless forced or stopped by the unit before."""
     from firsthand.probe import pins
 
