@@ -41,8 +41,8 @@ _SMALL = {
     "MALLOC_ARENA_MAX": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-#: Seconds after which what died is started again, at first and, doubled each time, at most; and after which it counts as well.
-AGAIN, AGAIN_MOST, WELL = 0.1, 30.0, 60.0
+#: What died is started again at once; what dies again within WELL seconds after AGAIN, doubled each time, at most AGAIN_MOST.
+AGAIN, AGAIN_MOST, WELL = 0.1, 30.0, 10.0
 _BY_NAME = {kind.__name__: kind for kind in (BusyError, HistoryError, NotSupportedError, ProbeError, UsageError)}
 
 
@@ -75,7 +75,7 @@ class Child:
         self.role = role
         self._begin = begin
         self._most = most
-        self._wait = min(AGAIN, most)
+        self._wait = 0.0
         self._due = 0.0
         self.start()
 
@@ -94,14 +94,14 @@ class Child:
         if not self.dead():
             return False
         if not self._due:
-            self._wait = min(AGAIN, self._most) if now - self._began > WELL else self._wait
+            self._wait = 0.0 if now - self._began > WELL else self._wait
             self._due = now + self._wait
             print(
-                f"firsthand: the {self.role} {self._end()}; started again in {self._wait:g} s",
+                f"firsthand: the {self.role} {self._end()}; started again {f'in {self._wait:g} s' if self._wait else 'now'}",
                 file=sys.stderr,
                 flush=True,
             )
-            self._wait = min(2 * self._wait, self._most)
+            self._wait = min(2 * self._wait or AGAIN, self._most)
         if now < self._due:
             return False
         self.start()

@@ -15,9 +15,9 @@ import pytest
 from firsthand.history import arrow, place
 from firsthand.history.log import LogReader
 from tests import require
-from tests.bench.bench_life import children
 from tests.bench.machine import machine
 from tests.cgroups import TestCgroup
+from tests.kernel import roles
 from tests.kernel.observed import Observed
 from tests.pods.containerd import Containerd
 from tests.pods.kubelet import Kubelet, Pod
@@ -46,7 +46,7 @@ def test_follower(kubelet: Kubelet, tmp_path: Path) -> None:
     history = tmp_path / "history"
     socket = f"containerd:{kubelet.daemon.folder}/socket"
     with Observed(history, [kubelet.daemon.cgroup.path], "--runtime", socket) as observed:
-        follower = children(observed.process.pid)["following"]
+        follower = roles.pids(observed.process.pid)["follower"]
         while len(_learnt(history)) < PODS * (INSIDE + 1):
             assert observed.process.poll() is None
         memory = _memory(follower)

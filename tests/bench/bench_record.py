@@ -86,19 +86,17 @@ def test_restart(tmp_path: Path) -> None:
     took = []
     with TestCgroup() as cgroup, Observed(tmp_path / "history", [cgroup.path]) as observed:
         work = Truth(cgroup, tmp_path, "1000")
-        for _round in range(10):
+        for _round in range(8):
             work.past(work.counted()[0] + 100)
             os.kill(roles.pids(observed.process.pid)["observer"], signal.SIGKILL)
             began, before = time.monotonic(), _size(tmp_path / "history")
             while _size(tmp_path / "history") <= before:
                 os.sched_yield()
             took.append(time.monotonic() - began)
-            time.sleep(3)  # it counts as well again
+            time.sleep(11)  # it counts as well again
         work.end()
     low, median, high = np.percentile(took, [0, 50, 100])
-    print(
-        f"\n{machine()}\nrestart to first durable event: {median:.2f} s ({low:.2f} to {high:.2f}), 0.1 to 0.8 s of it waiting to begin"
-    )
+    print(f"\n{machine()}\nrestart to first durable event: {median:.2f} s ({low:.2f} to {high:.2f})")
 
 
 def _size(history: Path) -> int:
@@ -118,7 +116,7 @@ def test_everything(tmp_path: Path) -> None:
     ):
         _await(observed, _many(cgroup, program))
         works = [
-            Truth(cgroup, tmp_path / str(number), "700") for number in range(2) if not (tmp_path / str(number)).mkdir()
+            Truth(cgroup, tmp_path / str(number), "300") for number in range(3) if not (tmp_path / str(number)).mkdir()
         ]
         pids = {"supervisor": observed.process.pid, **roles.pids(observed.process.pid)}
         began, before, counted = (
