@@ -15,6 +15,7 @@ VERBS = {
     "run": "Observe in the foreground, until Ctrl-C or for --for.",
     "ask": "Answer a question from the history; without one, list the questions.",
     "tail": "Follow what is being recorded, from the history.",
+    "export": "Stream the record out: to a file, an HTTP receiver or standard output.",
     "status": "Show what is observed and followed now.",
     "sql": "Query the history's tables, read-only; a shell without a query.",
     "completion": "Print the completion script of a shell.",
