@@ -10,6 +10,7 @@ FirsthandError                 exit 1: it failed, and the message says what to d
 |- SchemaError                 a description of the events is missing or contradicts the lock
 |- RedactionError              a redaction pattern cannot be used
 |- RuntimeGoneError            a container runtime's socket does not answer
+|- ExportError                 the record could not be handed on
 `- HistoryError                the record cannot be written or read
    `- DamagedError             a part of the record fails its checksum
 """
@@ -59,6 +60,10 @@ class RedactionError(FirsthandError):
 
 class RuntimeGoneError(FirsthandError):
     """A container runtime's socket does not answer (any more)."""
+
+
+class ExportError(FirsthandError):
+    """The stream out cannot be written, or its receiver refuses it."""
 
 
 class HistoryError(FirsthandError):

@@ -15,6 +15,7 @@ VERBS = {
     "run": "Observe in the foreground, until Ctrl-C or for --for.",
     "ask": "Answer a question from the history; without one, list the questions.",
     "tail": "Follow what is being recorded, from the history.",
+    "export": "Stream the record out: to a file, an HTTP receiver or standard output.",
     "status": "Show what is observed and followed now.",
     "usage": "Show what the history holds, by whom, and how long it lasts.",
     "hold": "Keep spans of the history from retention.",

@@ -79,14 +79,16 @@ class Group:
         self.written = chunk.header.written
         self.end = chunk.next
         for name, stream in chunk.streams():
-            self.tables.setdefault(name, []).append(arrow.conform(name, arrow.read(stream)))
+            rows = arrow.conform(name, arrow.read(stream))
+            self.tables.setdefault(name, []).append(segment.located(rows, chunk.position))
 
     def add_damage(self, at: Position, error: DamagedError, until: int) -> None:
         """Take note of a chunk that is lost: a row of `loss`, of unknown extent, found at `until` (microseconds)."""
         self.damage.append((at, str(error)))
         since = self.written or None
         values = {"time": until, "node": self.node, "cause": "log_damaged", "since": since, "until": until}
-        self.tables.setdefault("loss", []).append(arrow.row("loss", values | {"detail": str(error)}))
+        row = arrow.row("loss", values | {"detail": str(error)})
+        self.tables.setdefault("loss", []).append(segment.located(row, at))
         self.rows += 1
 
 

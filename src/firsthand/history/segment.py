@@ -18,7 +18,11 @@ from firsthand.errors import HistoryError
 from firsthand.history import names, place, share
 from firsthand.history.chunk import Position
 from firsthand.history.manifest import Segment
+from firsthand.schema.column import Column
 
+#: The one column that segments have beyond their table's: an exporter that stopped within a segment's span goes on by it,
+#: also where a compaction has sorted the rows anew. Repeats for all rows of a chunk, and so costs next to nothing.
+LOG_POSITION = Column("log_position", "int64", "the row's chunk in its log: number of the file * 2^32 + offset in it")
 #: Columns that nearly always rise: delta coding, and so no dictionary.
 RISING = ("time", "ktime", "seq")
 #: The same number in the few rows of one process, near each other, and hardly elsewhere: zstd finds it, a dictionary is as long as
@@ -38,6 +42,17 @@ def name_of(node: str, at: Position, log: str = place.LOG) -> str:
     """A segment's file name: the same for the same log position, so that a redo replaces it."""
     word = "" if log == place.LOG else f"-{log}"
     return f"{_STRANGE.sub('_', node) or '_'}{word}-{at.file:016d}-{at.offset}.parquet"
+
+
+def place_of(at: Position) -> int:
+    """A log position as the column LOG_POSITION has it. Ordered as positions are."""
+    return at.file << 32 | at.offset
+
+
+def located(rows: pa.Table, at: Position) -> pa.Table:
+    """Rows of one chunk with the column LOG_POSITION behind the others."""
+    values = pa.repeat(pa.scalar(place_of(at), pa.int64()), rows.num_rows)
+    return rows.append_column(LOG_POSITION.name, values)
 
 
 def write(
