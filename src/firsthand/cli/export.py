@@ -57,7 +57,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 @click.option("--timeout", default="30s", help="How long a post may take to be answered.")
 def command(history: Path | None, follow: bool, output: str, to: str, **given: Any) -> None:
     """Stream the record out, each row once, from where the last run with the same cursor ended."""
-    from firsthand import ending, rights
+    from firsthand import ending, wall
 
     place = options.place(history)
     choice = _choice(given, output, follow)
@@ -68,7 +68,7 @@ def command(history: Path | None, follow: bool, output: str, to: str, **given: A
     if not place.is_dir():
         raise UsageError(f"{place}: there is no history here; name one with --history or FIRSTHAND_HISTORY")
     stop = ending.stops()[:1]  # standard input says nothing: an export stands in pipes
-    rights.keep(())
+    wall.read(place)
     _run(place, to, url, choice, plan, output, given, _waiting(stop))
 
 

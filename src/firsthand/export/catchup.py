@@ -149,6 +149,8 @@ def _cuts(places: list[Any]) -> list[int]:
         return []
     every = pc.sort_indices(joined := pa.chunked_array([chunk for one in places for chunk in one.chunks], pa.int64()))
     ordered = joined.take(every)
+    if not len(ordered):
+        return []
     found = [ordered[row].as_py() for row in range(UNIT_ROWS, len(ordered), UNIT_ROWS)]
     return sorted(set(found) - {ordered[0].as_py()})
 
