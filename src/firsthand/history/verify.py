@@ -12,7 +12,8 @@ from firsthand.errors import DamagedError, HistoryError
 from firsthand.history import chain, manifest, place, schema_store, segment
 from firsthand.history.chain import Entry, Head
 from firsthand.history.chunk import Position
-from firsthand.history.log import LogReader, files
+from firsthand.history.holders import holders
+from firsthand.history.log import LogReader, files, path_of
 from firsthand.history.manifest import Segment
 
 _Held = dict[str, tuple[str, int]]
@@ -160,8 +161,20 @@ def _log(directory: Path, log: str, start: Position | None, found: Verdict) -> N
         found.damage.append(
             f"{log}/{start.file:016d}.log: missing, and its rows behind {start.offset} are in no segment"
         )
+    end = start or Position(0, 0)
     for one in LogReader(directory, log).walk(start):
         if isinstance(one, DamagedError):
             found.damage.append(f"{log}: {one}")
         else:
             found.chunks += 1
+            end = one.next
+    if numbers and not _written(directory, log):
+        rest = path_of(directory, numbers[-1], log).stat().st_size - (end.offset if end.file == numbers[-1] else 0)
+        if rest:
+            found.damage.append(f"{log}: its last {rest:,} bytes are no whole chunk: torn by a crash, or changed")
+
+
+def _written(directory: Path, log: str) -> bool:
+    """Whether somebody writes it now: then its end may be on its way."""
+    writers = {place.LOG: "observer", place.NAMES: "follower"}
+    return any(holder.role == writers[log] for holder in holders(directory))

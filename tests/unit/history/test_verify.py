@@ -1,0 +1,181 @@
+"""history/verify.py: what was changed, removed, re-ordered or cut is found, whoever did it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from firsthand.errors import UsageError
+from firsthand.history import chain, manifest, schema_store
+from firsthand.history.chain import Head
+from firsthand.history.keeper import Keeper
+from firsthand.history.log import LogWriter, files, path_of
+from firsthand.history.verify import verify
+from firsthand.wire.batch import Batch
+from tests.samples import process_lives
+
+_ROWS = 40
+
+
+def _rows() -> Batch:
+    return process_lives(_ROWS)
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """Two hand-overs, a merge, and a tail in the log."""
+    directory = tmp_path / "history"
+    with LogWriter(directory, "node", "boot") as log:
+        schema_store.save_layout(directory, _hash("{}"), "{}")
+        keeper = Keeper(directory, many=2)
+        for _ in range(2):
+            log.append([_rows()], [])
+            keeper.pass_once(last=True)
+        keeper.tidy()
+        keeper.close()
+        log.append([_rows()], [])
+    return directory
+
+
+def _hash(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _head(directory: Path) -> Head:
+    last = manifest.chained(directory)[0][-1]
+    return Head(last.sequence, last.hash)
+
+
+def _segment(directory: Path) -> Path:
+    return next((directory / "current").resolve().rglob("*.parquet"))
+
+
+def _sql(directory: Path, statement: str) -> None:
+    with sqlite3.connect(directory / "manifest.db") as db:
+        db.execute(statement)
+    db.close()
+
+
+def _flip(path: Path, at: int = -1) -> None:
+    data = bytearray(path.read_bytes())
+    data[at if at >= 0 else len(data) // 2] ^= 0x10
+    path.chmod(0o640)
+    path.write_bytes(data)
+
+
+def test_a_whole_history_is_whole(history: Path) -> None:
+    """Every entry kind replays; rows and chunks are counted; only a head proves."""
+    found = verify(history)
+    assert found.whole, found.damage
+    kinds = [entry.kind for entry in manifest.chained(history)[0]]
+    assert kinds == ["genesis", "hand_over", "hand_over", "merge"]
+    assert (found.rows, found.proven) == (6 * _ROWS, 0)
+    assert found.chunks == 1
+    proven = verify(history, [_head(history)])
+    assert (proven.whole, proven.proven) == (True, 4)
+
+
+_DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a bit of a segment": (lambda h: _flip(_segment(h)), "it was changed"),
+    "a segment cut": (lambda h: _segment(h).write_bytes(_segment(h).read_bytes()[:-9]), "it was changed"),
+    "a segment removed": (lambda h: _segment(h).unlink(), "cannot be read"),
+    "a foreign file": (lambda h: (_segment(h).parent / "x.parquet").write_bytes(b"x"), "does not know"),
+    "a bit of a layout": (lambda h: _flip(h / "schema" / f"{_hash('{}')}.json"), "schema/"),
+    "a bit of the log": (lambda h: _flip(path_of(h, files(h)[-1]), 60), "no whole chunk"),
+    "the log cut away": (lambda h: path_of(h, files(h)[-1]).unlink(), "missing"),
+    "an entry changed": (
+        lambda h: _sql(h, "UPDATE chain SET body = replace(body, 'a', 'b') WHERE sequence = 2"),
+        "changed",
+    ),
+    "an entry removed": (lambda h: _sql(h, "DELETE FROM chain WHERE sequence = 2"), "missing or out of order"),
+    "entries swapped": (
+        lambda h: _sql(
+            h,
+            "UPDATE chain SET sequence = CASE sequence WHEN 2 THEN -3 WHEN 3 THEN 2 ELSE sequence END WHERE sequence IN (2, 3)",
+        ),
+        "out of order",
+    ),
+    "the chain removed": (lambda h: _sql(h, "DELETE FROM chain"), "has no chain"),
+    "a row of segments removed": (lambda h: _sql(h, "DELETE FROM segments"), "without a tombstone"),
+    "a hash rewritten": (lambda h: _sql(h, "UPDATE segments SET sha256 = 'x'"), "differs from the chain's"),
+    "the manifest overwritten": (lambda h: (h / "manifest.db").write_bytes(b"no database" * 1000), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("what", _DAMAGE)
+def test_what_was_done_is_found(history: Path, what: str) -> None:
+    """Each is one finding at least, in words, and the rest is looked at all the same."""
+    act, words = _DAMAGE[what]
+    act(history)
+    found = verify(history)
+    assert not found.whole
+    assert any(words in damage for damage in found.damage), found.damage
+
+
+def test_a_history_made_anew_is_unproven_and_a_head_tells(tmp_path: Path, history: Path) -> None:
+    """A chain that was rewritten whole is whole in itself: only a published head shows it; a cut tail as well."""
+    published = _head(history)
+    other = tmp_path / "other"
+    with LogWriter(other, "node", "boot") as log:
+        log.append([_rows()], [])
+        keeper = Keeper(other)
+        keeper.pass_once(last=True)
+        keeper.close()
+    assert verify(other).whole
+    assert any("cut" in damage for damage in verify(other, [published]).damage)
+    assert any("rewritten" in damage for damage in verify(other, [Head(2, published.hash)]).damage)
+
+
+def test_retention_leaves_a_tombstone(history: Path) -> None:
+    """What was let go is told with its hashes, and the history stays whole."""
+    book = manifest.Manifest(history)
+    held = book.snapshot().segments
+    book.retire(2, [one.path for one in held], "retention", 5)
+    book.close()
+    last = manifest.chained(history)[0][-1]
+    assert (last.kind, last.time) == ("retire", 5)
+    assert [row[1] for row in last.content["gone"]] == [one.sha256 for one in held]
+    assert not any("tombstone" in damage for damage in verify(history).damage)
+
+
+def test_a_manifest_of_before_begins_its_chain(history: Path) -> None:
+    """What it held then is its genesis; from there on it is proven."""
+    _sql(history, "DROP TABLE chain")
+    Keeper(history).close()
+    entries = manifest.chained(history)[0]
+    assert [entry.kind for entry in entries] == ["genesis"]
+    assert entries[0].content["segments"] == chain.rows_of(manifest.load(history).segments)
+    assert verify(history).whole
+
+
+def test_heads_are_published_outside(tmp_path: Path, history: Path) -> None:
+    """At the end of a keeper's work its last head stands in the file, and verifies."""
+    heads = tmp_path / "heads.jsonl"
+    keeper = Keeper(history, heads=heads)
+    keeper.pass_once(last=True)
+    keeper.close()
+    assert json.loads(heads.read_text().splitlines()[-1])["head"] == str(_head(history))
+    assert verify(history, chain.heads(heads)).proven == _head(history).sequence
+
+
+def test_a_place_for_heads_that_cannot_be_written_is_said_once(
+    tmp_path: Path, history: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It costs the proof, and not the record."""
+    keeper = Keeper(history, heads=tmp_path / "none" / "heads.jsonl")
+    keeper.pass_once(last=True)
+    keeper.close()
+    assert capsys.readouterr().err.count("cannot be published") == 1
+
+
+@pytest.mark.parametrize("text", ["", "5", "5:abc", "x:" + "0" * 64, "5:" + "g" * 64])
+def test_a_head_that_is_none_is_refused(text: str) -> None:
+    """With what was expected."""
+    with pytest.raises(UsageError, match="SEQUENCE:HASH"):
+        Head.parse(text)
