@@ -87,7 +87,10 @@ _DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a segment removed": (lambda h: _segment(h).unlink(), "cannot be read"),
     "a foreign file": (lambda h: (_segment(h).parent / "x.parquet").write_bytes(b"x"), "does not know"),
     "a bit of a layout": (lambda h: _flip(h / "schema" / f"{_hash('{}')}.json"), "schema/"),
-    "a bit of the log": (lambda h: _flip(path_of(h, files(h)[-1]), 60), "no whole chunk"),
+    "a bit of the log": (
+        lambda h: _flip(path_of(h, files(h)[-1]), path_of(h, files(h)[-1]).stat().st_size - 20),
+        "no whole chunk",
+    ),
     "the log cut away": (lambda h: path_of(h, files(h)[-1]).unlink(), "missing"),
     "an entry changed": (
         lambda h: _sql(h, "UPDATE chain SET body = replace(body, 'a', 'b') WHERE sequence = 2"),
