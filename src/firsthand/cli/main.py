@@ -20,6 +20,7 @@ VERBS = {
     "usage": "Show what the history holds, by whom, and how long it lasts.",
     "hold": "Keep spans of the history from retention.",
     "verify": "Find what was changed, removed, re-ordered or cut in the history.",
+    "metrics": "Serve metrics for Prometheus, and health, on loopback.",
     "sql": "Query the history's tables, read-only; a shell without a query.",
     "uninstall": "Remove what `make install` made, and what a run left in the kernel.",
     "completion": "Print the completion script of a shell.",
