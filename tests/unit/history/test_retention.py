@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -374,3 +375,28 @@ def test_a_disk_that_others_fill(small: Path) -> None:
 def _free(path: Path) -> int:
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
+
+
+def test_the_keeper_obeys_the_settings(tmp_path: Path) -> None:
+    """Law: the process takes its limits from the settings file, and refuses a wrong one with its key."""
+    with LogWriter(tmp_path, "n", "b") as writer:
+        writer.append([samples.process_lives(10)], [])
+    keeper = Keeper(tmp_path, linger=0)
+    keeper.pass_once()
+    keeper.close()
+    assert _keep(tmp_path, "[retention]\ndays = 0\n").wait(20) == 2
+    process = _keep(tmp_path, "[retention]\ndays = 1\nprotected_days = 100000\n")
+    while not manifest.load(tmp_path).generation > 1:
+        assert process.poll() is None
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    with History(tmp_path).connection() as connection:
+        left = connection.execute("SELECT count(*), bool_and(flags & 1 = 1) FROM process").fetchall()
+    assert left == [(2, True)]
+
+
+def _keep(history: Path, text: str) -> subprocess.Popen[bytes]:
+    settings = history / "config.toml"
+    settings.write_text(text)
+    command = [sys.executable, "-m", "firsthand.history.keeper", "--history", str(history), "--every", "0.01"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"FIRSTHAND_CONFIG": str(settings)})
