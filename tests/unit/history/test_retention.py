@@ -247,6 +247,18 @@ def test_holds_that_cannot_be_read_stop_it(life: Life) -> None:
     assert life.ask("SELECT count(*) FROM process") == [(60,)]
 
 
+def test_nothing_goes_while_holds_are_changed(life: Life) -> None:
+    """Law: the keeper neither waits for who changes the holds nor acts meanwhile; it does when they are done."""
+    life.add(20, "shop")
+    life.keep()
+    life.clock.day = 40
+    with hold.locked(life.directory):
+        life.keep()
+        assert life.ask("SELECT count(*) FROM process") == [(60,)]
+    life.keep()
+    assert life.ask("SELECT count(*) FROM process") == [(0,)]
+
+
 @pytest.mark.parametrize(
     ("where", "name"),
     [(segment, "write_one"), (manifest.Manifest, "retire"), (manifest.Manifest, "merge"), (place, "point_current")],
