@@ -182,7 +182,7 @@ def _a_day(life: Life, *, flood: bool) -> None:
         for namespace in ("shop", "jobs", None):
             life.add(10, namespace)
         if flood:
-            life.add(6_000, "noisy")
+            life.add(4_000, "noisy")
         life.clock.day += retention.EVERY / 86_400
         life.keep()
 
