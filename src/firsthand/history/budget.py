@@ -19,9 +19,12 @@ LOW = 0.9
 PART = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Piece:
-    """One share of one segment: what goes together. `bytes` are the segment's by rows, `held` the rows that a hold has."""
+    """One share of one segment: what goes together. `bytes` are the segment's by rows, `held` the rows that a hold has.
+
+    Equal to itself alone: a history has some hundred thousand of them, looked at each minute.
+    """
 
     path: str
     table: str
@@ -33,7 +36,7 @@ class Piece:
     @property
     def free(self) -> int:
         """Bytes that may go."""
-        return self.bytes * (self.share.rows - self.held) // self.share.rows
+        return self.bytes * (self.share.rows - self.held) // self.share.rows if self.held else self.bytes
 
 
 @dataclass(frozen=True)
@@ -48,20 +51,20 @@ def plan(pieces: Sequence[Piece], limits: Limits, now: int, goal: int) -> list[C
     """What is to go at `now` (microseconds) so that no more than `goal` bytes stay."""
     cuts: dict[Piece, str] = {}
     for step in (_aged(limits, now), _capped(limits), _crowded(limits, goal), _orphaned(limits, now)):
-        left = [one for one in pieces if one not in cuts and one.free]
-        kept = [one for one in pieces if one not in cuts]
+        kept = [one for one in pieces if one not in cuts] if cuts else pieces
+        left = [one for one in kept if one.held < one.share.rows]
         cuts |= {cut.piece: cut.reason for cut in step(left, kept)}
     return [Cut(piece, reason) for piece, reason in cuts.items()]
 
 
-_Step = Callable[[list[Piece], list[Piece]], Iterable[Cut]]
+_Step = Callable[[Sequence[Piece], Sequence[Piece]], Iterable[Cut]]
 
 
 def _aged(limits: Limits, now: int) -> _Step:
     """Rows that are older than their days. One without a time does not age."""
     fixed = {name: limit.days for name, limit in limits.namespaces if limit.days is not None}
 
-    def step(left: list[Piece], _: list[Piece]) -> Iterator[Cut]:
+    def step(left: Sequence[Piece], _: Sequence[Piece]) -> Iterator[Cut]:
         for one in left:
             days = fixed.get(one.share.namespace, limits.days)
             if one.share.kind == PROTECTED:
@@ -76,7 +79,7 @@ def _capped(limits: Limits) -> _Step:
     """Namespaces over the bytes that they were given, whatever room there is else."""
     fixed = {name: limit.bytes for name, limit in limits.namespaces if limit.bytes is not None}
 
-    def step(left: list[Piece], _: list[Piece]) -> Iterator[Cut]:
+    def step(left: Sequence[Piece], _: Sequence[Piece]) -> Iterator[Cut]:
         for name, most in fixed.items():
             mine = [one for one in left if one.share.namespace == name and one.share.kind in (BULK, PROTECTED)]
             if _bytes(mine) > most:
@@ -93,7 +96,7 @@ def _crowded(limits: Limits, goal: int) -> _Step:
     """Where all together are over the goal, each over its fair share."""
     reason = "over its namespace's share of the bytes"
 
-    def step(left: list[Piece], kept: list[Piece]) -> Iterator[Cut]:
+    def step(left: Sequence[Piece], kept: Sequence[Piece]) -> Iterator[Cut]:
         if sum(one.bytes for one in kept) <= goal:
             return
         pools = _pools(left, kept, limits, int(goal * LOW))
@@ -103,7 +106,7 @@ def _crowded(limits: Limits, goal: int) -> _Step:
     return step
 
 
-def _pools(left: list[Piece], kept: list[Piece], limits: Limits, goal: int) -> dict[str, int]:
+def _pools(left: Sequence[Piece], kept: Sequence[Piece], limits: Limits, goal: int) -> dict[str, int]:
     """The bytes for each kind that can be cut."""
     names = min(_bytes(left, NAMES), goal // PART)
     fixed = _bytes(left, RECORD) + sum(one.bytes - one.free for one in kept)
@@ -156,7 +159,7 @@ def _orphaned(limits: Limits, now: int) -> _Step:
     """Names and the record of days before anything else that is held: whole days, all tables alike, so that none of them
     speaks of a time of which another has gone."""
 
-    def step(left: list[Piece], kept: list[Piece]) -> Iterator[Cut]:
+    def step(left: Sequence[Piece], kept: Sequence[Piece]) -> Iterator[Cut]:
         begins = [one.share.first for one in kept if one.share.kind in (BULK, PROTECTED) and one.share.first > 0]
         floor = min([*begins, now - limits.days * DAY]) // DAY
         for one in left:

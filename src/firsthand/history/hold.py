@@ -110,15 +110,22 @@ def remove(directory: Path, identity: int) -> Hold:
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Have the holds for oneself; waits for the other. HistoryError where the history may not be written."""
+def locked(directory: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Have the holds for oneself; waits for the other, or yields False without `wait`: the keeper must not stand still.
+
+    HistoryError where the history may not be written.
+    """
     try:
         handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise HistoryError(f"{directory / LOCK}: {error}; holds are made by whoever may write the history") from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            alone = True
+        except BlockingIOError:
+            alone = False
+        yield alone
     finally:
         os.close(handle)
 

@@ -20,41 +20,43 @@ _COLUMNS = ("time", "namespace", "container", "pod", "pod_uid", "flags")
 
 
 class Inventory:
-    """Pieces of segments, remembered by the segment's hash: as long as it is asked for, and no longer."""
+    """Pieces of segments, remembered by path and hash: as long as they are asked for, and no longer."""
 
     def __init__(self) -> None:
-        self._shares: dict[str, tuple[Share, ...]] = {}
-        self._held: dict[str, tuple[tuple[Hold, ...], dict[Share, int]]] = {}
+        self._shares: dict[tuple[str, str], tuple[Share, ...]] = {}
+        self._pieces: dict[tuple[str, str], tuple[tuple[Hold, ...], list[Piece]]] = {}
 
     def pieces(self, root: Path, segments: Sequence[Segment], holds: Sequence[Hold]) -> list[Piece]:
         """All pieces of these segments below a generation's folder. HistoryError where one cannot be read."""
-        alive = {one.sha256 for one in segments}
+        alive = {(one.path, one.sha256) for one in segments}
         self._shares = {key: value for key, value in self._shares.items() if key in alive}
-        self._held = {key: value for key, value in self._held.items() if key in alive}
+        self._pieces = {key: value for key, value in self._pieces.items() if key in alive}
         return [piece for one in segments for piece in self._of(root, one, holds)]
 
     def _of(self, root: Path, one: Segment, holds: Sequence[Hold]) -> list[Piece]:
+        key = (one.path, one.sha256)
         try:
-            if one.sha256 not in self._shares:
-                self._shares[one.sha256] = share.of_file(root / one.path, one.table)
-            shares = self._shares[one.sha256]
-            held = self._holds(root, one, shares, holds)
+            if key not in self._shares:
+                self._shares[key] = share.of_file(root / one.path, one.table)
+            shares = self._shares[key]
+            met = tuple(hold for hold in holds if any(_meets(hold, part) for part in shares))
+            if key not in self._pieces or self._pieces[key][0] != met:
+                self._pieces[key] = (met, _pieces(root, one, shares, met))
         except (OSError, ValueError) as error:
             raise HistoryError(f"{root / one.path}: the segment cannot be read ({error})") from error
-        rows = max(one.rows, 1)
-        return [
-            Piece(one.path, one.table, one.date, part, one.bytes * part.rows // rows, held.get(part, 0))
-            for part in shares
-        ]
+        return self._pieces[key][1]
 
-    def _holds(self, root: Path, one: Segment, shares: Sequence[Share], holds: Sequence[Hold]) -> dict[Share, int]:
-        met = tuple(each for each in holds if any(each.meets(part.namespace, part.first, part.last) for part in shares))
-        if not met:
-            return {}
-        known = self._held.get(one.sha256)
-        if known is None or known[0] != met:
-            self._held[one.sha256] = known = (met, _count(root / one.path, one.table, shares, met))
-        return known[1]
+
+def _meets(hold: Hold, part: Share) -> bool:
+    return hold.meets(part.namespace, part.first, part.last)
+
+
+def _pieces(root: Path, one: Segment, shares: Sequence[Share], holds: Sequence[Hold]) -> list[Piece]:
+    held = _count(root / one.path, one.table, shares, holds)
+    rows = max(one.rows, 1)
+    return [
+        Piece(one.path, one.table, one.date, part, one.bytes * part.rows // rows, held.get(part, 0)) for part in shares
+    ]
 
 
 def _count(path: Path, table: str, shares: Sequence[Share], holds: Sequence[Hold]) -> dict[Share, int]:
@@ -64,7 +66,7 @@ def _count(path: Path, table: str, shares: Sequence[Share], holds: Sequence[Hold
     for part in shares:
         if any(each.covers(part.namespace, part.first, part.last) for each in holds):
             found[part] = part.rows
-        elif any(each.meets(part.namespace, part.first, part.last) for each in holds):
+        elif any(_meets(each, part) for each in holds):
             parts.append(part)
     if parts:
         with pq.ParquetFile(path) as file:

@@ -71,10 +71,13 @@ class Retention:
     def run(self, generation: int) -> int:
         """Let go what is due, once in EVERY seconds, and return the number of the generation in force.
 
+        While somebody changes the holds nothing goes; the next pass looks again.
         HistoryError where it cannot: then what was not committed stays.
         """
         for _ in range(ACTS if self.now() >= self._next else 0):
-            with hold.locked(self.directory):
+            with hold.locked(self.directory, wait=False) as alone:
+                if not alone:
+                    break
                 holds = hold.load(self.directory)
                 snapshot = self.manifest.snapshot()
                 cuts = self._plan(snapshot, holds)

@@ -74,6 +74,28 @@ def test_a_hold_on_what_is_gone_says_so(history: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["processes", "-n", "shop"], True),
+        (["processes", "-n", "other"], False),
+        (["processes", "-n", "shop", "--since", "2026-02-25"], False),
+        (["privileged", "-n", "shop", "--since", "2026-02-25"], True),
+    ],
+)
+def test_answers_say_what_is_no_longer_held(history: Path, words: list[str], said: bool) -> None:
+    """Law: an answer over a time and namespace of which rows were let go says so, others do not; who still runs from before may be
+    concerned as well."""
+    found = json.loads(_firsthand(history, "ask", *words, "--until", "2026-03-01T13:00Z", "--json").stdout)[
+        "completeness"
+    ]
+    assert (
+        any(text.startswith("no longer held: retention removed 75 rows of namespace shop") for text in found["reasons"])
+        is said
+    )
+    assert found["events_lost"] == 0
+
+
+@pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         (["hold", "add", " "], 2, "needs a REASON"),

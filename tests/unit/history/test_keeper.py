@@ -192,9 +192,11 @@ def test_nothing_acknowledged_is_lost_or_doubled(tmp_path: Path) -> None:
 
 def one_round(directory: Path, first: int, chance: random.Random) -> int:
     """A writer and a keeper at work, then SIGKILL for both; the last chunk's number that the writer acknowledged."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    settings = directory / "config.toml"
+    settings.write_text("[retention]\ndays = 100000\n")  # the rows are of one day for ever
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "FIRSTHAND_CONFIG": str(settings)}
     keep = [sys.executable, "-m", "firsthand.history.keeper", "--history", str(directory), "--every", "0.01"]
-    keeper = subprocess.Popen([*keep, "--linger", "0"])
+    keeper = subprocess.Popen([*keep, "--linger", "0"], env=environment)
     write = [sys.executable, "-c", WRITER, str(directory), str(first)]
     writer = subprocess.Popen(write, stdout=subprocess.PIPE, text=True, env=environment)
     assert writer.stdout is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -181,7 +182,7 @@ def _a_day(life: Life, *, flood: bool) -> None:
         for namespace in ("shop", "jobs", None):
             life.add(10, namespace)
         if flood:
-            life.add(6_000, "noisy")
+            life.add(4_000, "noisy")
         life.clock.day += retention.EVERY / 86_400
         life.keep()
 
@@ -244,6 +245,18 @@ def test_holds_that_cannot_be_read_stop_it(life: Life) -> None:
     (life.directory / hold.FILE).unlink()
     life.keep()
     assert life.ask("SELECT count(*) FROM process") == [(60,)]
+
+
+def test_nothing_goes_while_holds_are_changed(life: Life) -> None:
+    """Law: the keeper neither waits for who changes the holds nor acts meanwhile; it does when they are done."""
+    life.add(20, "shop")
+    life.keep()
+    life.clock.day = 40
+    with hold.locked(life.directory):
+        life.keep()
+        assert life.ask("SELECT count(*) FROM process") == [(60,)]
+    life.keep()
+    assert life.ask("SELECT count(*) FROM process") == [(0,)]
 
 
 @pytest.mark.parametrize(
@@ -374,3 +387,28 @@ def test_a_disk_that_others_fill(small: Path) -> None:
 def _free(path: Path) -> int:
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
+
+
+def test_the_keeper_obeys_the_settings(tmp_path: Path) -> None:
+    """Law: the process takes its limits from the settings file, and refuses a wrong one with its key."""
+    with LogWriter(tmp_path, "n", "b") as writer:
+        writer.append([samples.process_lives(10)], [])
+    keeper = Keeper(tmp_path, linger=0)
+    keeper.pass_once()
+    keeper.close()
+    assert _keep(tmp_path, "[retention]\ndays = 0\n").wait(20) == 2
+    process = _keep(tmp_path, "[retention]\ndays = 1\nprotected_days = 100000\n")
+    while not manifest.load(tmp_path).generation > 1:
+        assert process.poll() is None
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    with History(tmp_path).connection() as connection:
+        left = connection.execute("SELECT count(*), bool_and(flags & 1 = 1) FROM process").fetchall()
+    assert left == [(2, True)]
+
+
+def _keep(history: Path, text: str) -> subprocess.Popen[bytes]:
+    settings = history / "config.toml"
+    settings.write_text(text)
+    command = [sys.executable, "-m", "firsthand.history.keeper", "--history", str(history), "--every", "0.01"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"FIRSTHAND_CONFIG": str(settings)})
