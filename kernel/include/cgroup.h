@@ -156,7 +156,8 @@ static __always_inline struct cgroup_memory *know_cgroup(struct cgroup *cgroup, 
 
 	if (known)
 		return known;
-	if (emit_cgroup(cgroup, RECORD_CGROUP_SEEN, NULL) && bpf_map_update_elem(&cgroups, &id, &fresh, BPF_NOEXIST))
+	if (emit_cgroup(cgroup, RECORD_CGROUP_SEEN, NULL) &&
+	    bpf_map_update_elem(&cgroups, &id, &fresh, BPF_NOEXIST) == -7 /* E2BIG; another CPU may have been first */)
 		count(FAILURE_CGROUP_MAP);
 	return bpf_map_lookup_elem(&cgroups, &id);
 }
