@@ -90,10 +90,10 @@ class Settings:
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Settings of the file in force over the defaults. UsageError names file, key, what was expected and found."""
-    found = _read(DEFAULTS)
+    found = read(DEFAULTS)
     path = where(os.environ if environ is None else environ)
     if path is not None:
-        found = _merge(found, _read(path), path)
+        found = _merge(found, read(path), path)
     return _checked(found, path or DEFAULTS)
 
 
@@ -109,7 +109,18 @@ def where(environ: Mapping[str, str]) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def flat(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their dotted names; tables that a user fills stay whole."""
+    found: dict[str, Any] = {}
+    for key, value in raw.items():
+        name = f"{prefix}{key}"
+        inner = isinstance(value, dict) and key not in _FREE
+        found |= flat(value, f"{name}.") if inner else {name: value}
+    return found
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A settings file as it stands. UsageError where it is no TOML or cannot be read."""
     try:
         return tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:

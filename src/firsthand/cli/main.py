@@ -21,6 +21,8 @@ VERBS = {
     "hold": "Keep spans of the history from retention.",
     "verify": "Find what was changed, removed, re-ordered or cut in the history.",
     "metrics": "Serve metrics for Prometheus, and health, on loopback.",
+    "doctor": "Look at kernel, rights, disk, hooks and what was left behind.",
+    "config": "Show the settings in force, or check a settings file.",
     "sql": "Query the history's tables, read-only; a shell without a query.",
     "uninstall": "Remove what `make install` made, and what a run left in the kernel.",
     "completion": "Print the completion script of a shell.",
