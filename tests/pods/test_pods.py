@@ -21,8 +21,8 @@ import pytest
 from firsthand.history.connection import History
 from firsthand.schema import capability
 from tests import require
-from tests.bench.bench_life import children
 from tests.cgroups import TestCgroup
+from tests.kernel import roles
 from tests.kernel.observed import Observed
 from tests.pods.containerd import Containerd
 from tests.pods.kubelet import Kubelet, Made, Pod
@@ -463,7 +463,7 @@ def test_the_follower_dies(cri: Containerd, tmp_path: Path) -> None:
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{cri.folder}/socket")
     with Kubelet(cri) as kubelet, observed:
         before = kubelet.pod("before").run("app", "/bin/sleep", "600")
-        os.kill(children(observed.process.pid)["following"], signal.SIGKILL)
+        os.kill(roles.pids(observed.process.pid)["follower"], signal.SIGKILL)
         after = kubelet.pod("after").run("app", "/bin/sleep", "601")
         query = "SELECT DISTINCT container FROM container WHERE event = 'named'"
         while not {before.id, after.id} <= {row["container"] for row in observed.rows(query)}:
