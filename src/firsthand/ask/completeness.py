@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -110,16 +111,19 @@ def judge(
     names_matter: bool = False,
     filters: Filters | None = None,
     reaches: datetime | None = None,
+    damage: Sequence[str] = (),
 ) -> Completeness:
     """Whether `window` was observed in whole with all that `tables` need. `hooks_of` gives the table of each hook.
 
     `names_matter`: a container whose name is not known may belong into the answer.
     `filters`: what retention let go counts only where they concern it. `reaches`: how far before the window the question looks.
+    `damage`: what could not be read.
     """
     mine = [span for span in found if node is None or span.node == node]
     inside = [span for span in mine if span.end >= window.since and span.begin <= window.until]
     lost = _losses(connection, window, tables)
     reasons = _gaps(mine, window) + lost[1] + _missing(inside, tables, hooks_of) + _scopes(inside)
+    reasons += [f"damaged: {what}" for what in damage]
     if arguments_matter:
         reasons += _left_out(inside)
     begin = window.since if reaches is None else min(window.since, reaches)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from firsthand.ask.answer import Asked, Found, Window
     from firsthand.ask.completeness import Completeness, Span
     from firsthand.ask.questions import Question
+    from firsthand.history.connection import History
 
 _INCOMPLETE, _ROWS = 3, 4
 
@@ -54,11 +55,25 @@ def command(question: str | None, arguments: tuple[str, ...], **given: Any) -> i
 
 
 def _answer(name: str, question: Question, arguments: list[str], given: dict[str, Any]) -> int:
+    import duckdb
+
+    from firsthand.history.connection import History, explained
+
+    place = options.place(given["history"])
+    try:
+        return _answered(History(place), name, question, arguments, given)
+    except duckdb.Error:  # damage beyond what a reader checks: find it, and answer from what is left
+        try:
+            return _answered(History(place, check=sys.maxsize), name, question, arguments, given)
+        except duckdb.Error as error:
+            raise explained(error) from error
+
+
+def _answered(history: History, name: str, question: Question, arguments: list[str], given: dict[str, Any]) -> int:
     from firsthand.ask import completeness
-    from firsthand.history.connection import History
 
     now = datetime.now(UTC)
-    with History(options.place(given["history"])).connection() as connection:
+    with history.connection() as connection:
         spans = completeness.spans(connection, now)
         asked = _asked(connection, spans, arguments, given, now)
         found = question.answer(asked)
@@ -74,6 +89,7 @@ def _answer(name: str, question: Question, arguments: list[str], given: dict[str
             names_matter=question.names_matter or asked.filters.by_name,
             filters=asked.filters,
             reaches=asked.session if question.running else None,
+            damage=history.damage,
         )
     sentence = _sentence(found, judged)
     _print(name, sentence, found, judged, asked.window, "json" if given["as_json"] else given["output"])

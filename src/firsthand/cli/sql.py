@@ -39,10 +39,13 @@ def command(query: str | None, history: Path | None, output: str) -> None:
 
 
 def _run(history: History, query: str, output: str) -> None:
+    from firsthand.ask.show import printable
     from firsthand.cli import output as forms
 
     with history.sql(query) as result:
         table = result.table()
+    for what in history.damage:
+        print(f"firsthand: damaged: {printable(what)}", file=sys.stderr)
     forms.rows(table.column_names, [tuple(row.values()) for row in table.to_pylist()], output, sys.stdout)
 
 

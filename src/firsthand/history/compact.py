@@ -7,8 +7,10 @@ the keeper's start. Readers of the old generation have ten minutes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from firsthand.history import arrow, place, segment
+from firsthand.history import arrow, fault, place, segment
 from firsthand.history.chunk import Position
 from firsthand.history.manifest import Manifest, Segment
 from firsthand.history.names import Names
@@ -51,10 +53,19 @@ def run(
     due = groups(segments, many)
     taken = {one.path for group in due for one in group}
     due += [[one] for one in segments if one.path in late and one.path not in taken]
+    due = [whole for group in due if (whole := _whole(segment.generation(directory, generation), group))]
     if due:
         generation = _next(directory, manifest, generation, due, names or Names(), now())
     _remove_old(directory, generation, keep, now())
     return generation
+
+
+def _whole(root: Path, group: list[Segment]) -> list[Segment]:
+    """The group without what is damaged: merged, it would get a hash that holds. It stays as it is, and is said."""
+    damage = {one.path: segment.damage(root / one.path, one) for one in group}
+    for found in filter(None, damage.values()):
+        print(f"keeper: not merged: {found}", file=sys.stderr, flush=True)
+    return [one for one in group if not damage[one.path]]
 
 
 def groups(segments: Sequence[Segment], many: int) -> list[list[Segment]]:
@@ -80,8 +91,10 @@ def _next(
     directory: Path, manifest: Manifest, generation: int, due: list[list[Segment]], names: Names, now: float
 ) -> int:
     old, new = segment.generation(directory, generation), begin(directory, generation + 1)
+    fault.reached("merge.before_link")
     gone = [one.path for group in due for one in group]
     link(old, new, {one.path for one in manifest.snapshot().segments} - set(gone))
+    fault.reached("merge.before_merge")
     merged = [_merge(old, new, group, names) for group in due]
     manifest.merge(generation + 1, gone, merged)
     done(directory, generation, now)
@@ -100,14 +113,17 @@ def link(old: Path, new: Path, paths: set[str]) -> None:
     """Take segments over into the next generation, durably."""
     for path in sorted(paths):
         place.folder((new / path).parent)
-        (new / path).hardlink_to(old / path)
+        with contextlib.suppress(FileNotFoundError):  # a segment that was removed: readers and `verify` tell it
+            (new / path).hardlink_to(old / path)
     for folder in {(new / path).parent for path in paths}:
         place.sync(folder)
 
 
 def done(directory: Path, generation: int, now: float) -> None:
     """After the commit of the next generation: point `current` to it, and begin the time of the one before."""
+    fault.reached("merge.before_swap")
     place.point_current(directory, generation + 1)
+    fault.reached("merge.before_mark")
     _retire(directory, generation, now)
 
 

@@ -57,10 +57,16 @@ def computed(table: str) -> dict[str, tuple[str, str]]:
 
 
 class History:
-    """A history to be read by any number of readers. HistoryError, at the first use, where there is none."""
+    """A history to be read by any number of readers. HistoryError, at the first use, where there is none.
 
-    def __init__(self, directory: Path, *, memory: str = MEMORY, threads: int = THREADS) -> None:
+    `check`: bytes of segments that are held against their hashes, see snapshot.CHECKED.
+    """
+
+    def __init__(
+        self, directory: Path, *, memory: str = MEMORY, threads: int = THREADS, check: int = snapshot.CHECKED
+    ) -> None:
         self.directory = directory
+        self.check = check
         self.memory = memory
         self.threads = threads
         self.damage: list[str] = []
@@ -115,7 +121,7 @@ class History:
                 "directory with --history or FIRSTHAND_HISTORY"
             )
         try:
-            view = snapshot.take(self.directory)
+            view = snapshot.take(self.directory, self.check)
         except PermissionError as error:
             raise HistoryError(
                 f"{self.directory}: you may not read this history ({error}); be root or in the group {place.GROUP}"

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from firsthand import ending, settings
 from firsthand.errors import DamagedError, FirsthandError, HistoryError
-from firsthand.history import arrow, compact, names, place, segment
+from firsthand.history import arrow, compact, fault, names, place, segment
 from firsthand.history.chain import Publisher
 from firsthand.history.chunk import Chunk, Position
 from firsthand.history.log import Cursor, files, path_of
@@ -153,7 +153,11 @@ class Keeper:
         root = segment.generation(self.directory, self.generation)
         since = segment.date_of(int(self.now() // 86400) - 1)
         for one in segments:
-            if one.log == place.NAMES and one.date >= since and one.table in ("container", "pod"):
+            if one.log != place.NAMES or one.date < since or one.table not in ("container", "pod"):
+                continue
+            if damage := segment.damage(root / one.path, one):
+                print(f"keeper: names are not known from there: {damage}", file=sys.stderr, flush=True)
+            else:
                 self.names.learn(one.table, arrow.conform(one.table, pq.read_table(root / one.path, partitioning=None)))
 
     def pass_once(self, *, last: bool = False) -> int:
@@ -277,6 +281,7 @@ class Keeper:
         for number in numbers[:-1]:
             path = path_of(self.directory, number, source.log)
             if number < source.handed_over.file and self.now() - path.stat().st_mtime >= self.linger:
+                fault.reached("log.before_delete")
                 path.unlink()
 
 

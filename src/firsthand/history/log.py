@@ -14,7 +14,7 @@ from typing import Any
 
 from firsthand.errors import DamagedError, HistoryError
 from firsthand.history import chunk as _chunk
-from firsthand.history import ipc, place
+from firsthand.history import fault, ipc, place
 from firsthand.history.chunk import Chunk, File, Header, Position, Span
 from firsthand.history.ipc import Piece
 from firsthand.wire.batch import Batch
@@ -200,8 +200,11 @@ class LogWriter:
         self._rotate(size)
         before, length = _chunk.pack(header, payload, self._salt, self._end)
         try:
+            fault.reached("append.before_write")
             self._staging.write(self._file, [before, *payload])
+            fault.reached("append.before_sync")
             os.fdatasync(self._file)
+            fault.reached("append.after_sync")
         except OSError as error:
             self._take_back()
             raise self._failed(error) from error

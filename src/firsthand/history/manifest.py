@@ -16,8 +16,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from firsthand.errors import HistoryError
-from firsthand.history import chain, place
+from firsthand.errors import DamagedError, HistoryError
+from firsthand.history import chain, fault, place
 from firsthand.history.chain import Entry, Head
 from firsthand.history.chunk import Position
 
@@ -84,6 +84,8 @@ _NAMES = ", ".join({"table": "table_name"}.get(field.name, field.name) for field
 _ADDED = {"log": "log TEXT NOT NULL DEFAULT 'log'", "unnamed": "unnamed INTEGER"}
 _ABSENT = {"log": "'log'", "unnamed": "NULL"}
 
+#: SQLITE_ERROR (a table or column is not there), SQLITE_CORRUPT, SQLITE_NOTADB.
+_DAMAGED = (1, 11, 26)
 #: SQLITE_READONLY_ROLLBACK (sqlite.org/rescode.html): a hot journal, and no right to roll it back.
 _ROLLBACK = 776
 EMPTY = Snapshot(0, None, ())
@@ -133,7 +135,7 @@ class Manifest:
         table = "names_handed_over" if log == place.NAMES else "handed_over"
         segments = list(segments)
         body = {"log": log, "to": to, "chunks": digest, "segments": chain.rows_of(segments), "damage": damage}
-        with _explained(self.path), self._transaction():
+        with _explained(self.path), self._change("hand_over"):
             self._append("hand_over", body)
             self._put(segments)
             self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES (1, ?, ?)", (to.file, to.offset))  # noqa: S608
@@ -143,7 +145,7 @@ class Manifest:
     def merge(self, generation: int, gone: Iterable[str], merged: Iterable[Segment]) -> None:
         """Commit a compaction: another generation, where the `gone` are replaced by the merged ones."""
         gone, merged = list(gone), list(merged)
-        with _explained(self.path), self._transaction():
+        with _explained(self.path), self._change("merge"):
             body = {"generation": generation, "gone": self._told(gone), "segments": chain.rows_of(merged)}
             self._append("merge", body)
             self._db.executemany("DELETE FROM segments WHERE path = ?", [(path,) for path in gone])
@@ -153,7 +155,7 @@ class Manifest:
     def retire(self, generation: int, gone: Iterable[str], reason: str, now: int) -> None:
         """Commit: another generation, in which the `gone` are no longer held, for a `reason`, at `now` (microseconds)."""
         gone = list(gone)
-        with _explained(self.path), self._transaction():
+        with _explained(self.path), self._change("retire"):
             self._append("retire", {"generation": generation, "gone": self._told(gone), "reason": reason}, now)
             self._db.executemany("DELETE FROM segments WHERE path = ?", [(path,) for path in gone])
             self._db.execute("UPDATE state SET generation = ?", (generation,))
@@ -199,6 +201,13 @@ class Manifest:
         marks = ", ".join("?" * len(fields(Segment)))
         sql = f"INSERT OR REPLACE INTO segments ({_NAMES}) VALUES ({marks})"  # noqa: S608 - names of Segment
         self._db.executemany(sql, [astuple(segment) for segment in segments])
+
+    @contextmanager
+    def _change(self, what: str) -> Iterator[None]:
+        with self._transaction():
+            yield
+            fault.reached(f"{what}.before_commit")
+        fault.reached(f"{what}.after_commit")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -286,8 +295,18 @@ def _held(db: sqlite3.Connection) -> Snapshot:
     known = _columns(db)
     held = [column if column in known else _ABSENT[column] for column in _NAMES.split(", ")]
     sql = f"SELECT {', '.join(held)} FROM segments ORDER BY path"  # noqa: S608 - names of Segment
-    segments = tuple(Segment(*row) for row in db.execute(sql))
+    segments = tuple(_segment(row) for row in db.execute(sql))
     return Snapshot(state[0] if state else 1, handed, segments, names)
+
+
+def _segment(row: tuple[Any, ...]) -> Segment:
+    """SQLite keeps whatever a damaged page holds: a number may have become text."""
+    found = Segment(*row)
+    texts = (found.path, found.table, found.date, found.node, found.sha256, found.log)
+    numbers = (found.rows, found.bytes, found.from_file, found.from_offset, found.to_file, found.to_offset)
+    if not all(type(text) is str for text in texts) or not all(type(number) is int for number in numbers):
+        raise sqlite3.DataError(f"a segment's line holds {row!r}")
+    return found
 
 
 def _position(db: sqlite3.Connection, table: str) -> Position | None:
@@ -306,7 +325,23 @@ def _columns(db: sqlite3.Connection) -> set[str]:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
+    except sqlite3.DatabaseError as error:
+        known = getattr(error, "sqlite_errorcode", None)  # none: Python could not read a text, or we a line
+        if known is None or known & 0xFF in _DAMAGED:
+            raise _damaged(path, str(error)) from error
+        raise _failed(path, error) from error
     except (sqlite3.Error, OSError) as error:
-        raise HistoryError(
-            f"{path}: {error}; check that the disk has room and that you may read it (root or the group {place.GROUP})"
-        ) from error
+        raise _failed(path, error) from error
+
+
+def _failed(path: Path, error: Exception) -> HistoryError:
+    return HistoryError(
+        f"{path}: {error}; check that the disk has room and that you may read it (root or the group {place.GROUP})"
+    )
+
+
+def _damaged(path: Path, what: str) -> DamagedError:
+    return DamagedError(
+        f"{path} is damaged: {what}; put it back from a backup, or move the history away and begin another. The log keeps "
+        "what is recorded meanwhile"
+    )

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from firsthand.errors import HistoryError
-from firsthand.history import names, place, share
+from firsthand.history import fault, names, place, share
 from firsthand.history.chunk import Position
 from firsthand.history.manifest import Segment
 from firsthand.schema.column import Column
@@ -73,8 +73,10 @@ def write_one(
         place.folder(final.parent)
         temporary = place.folder(root.parent / ".new") / final.name
         size, digest = _write_file(temporary, share.noted(table, rows))
+        fault.reached("segment.before_rename")
         temporary.replace(final)
         place.sync(final.parent)
+        fault.reached("segment.after_rename")
     except OSError as error:
         raise HistoryError(f"{final}: the segment cannot be written ({error}); free space there") from error
     low, high = _range(rows.column("time")) if "time" in rows.column_names else (None, None)
@@ -102,6 +104,31 @@ def _write_file(path: Path, rows: pa.Table) -> tuple[int, str]:
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return path.stat().st_size, digest
+
+
+def damage(path: Path, one: Segment, *, by_size: bool = False) -> str | None:
+    """What is wrong with a segment's file: missing, of another size or hash, unreadable, of other rows; None: nothing.
+
+    `by_size` looks at no more than that. A segment whose hash is not known is only opened.
+    """
+    try:
+        size = path.stat().st_size
+        if size != one.bytes:
+            return f"{path}: has {size} bytes, {one.bytes} when it was written: it was cut or changed"
+        return None if by_size else _changed(path, one)
+    except FileNotFoundError:
+        return f"{path}: is missing"
+    except (OSError, pa.ArrowException) as error:
+        return f"{path}: cannot be read ({error})"
+
+
+def _changed(path: Path, one: Segment) -> str | None:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if one.sha256 and digest != one.sha256:
+        return f"{path}: its SHA-256 is {digest}, {one.sha256} when it was written: it was changed"
+    rows = pq.read_metadata(path).num_rows
+    return None if rows == one.rows or not one.sha256 else f"{path}: holds {rows} rows, {one.rows} when it was written"
 
 
 def _leaves(field: pa.Field) -> list[str]:

@@ -14,21 +14,27 @@ from firsthand.history.chunk import Position
 from firsthand.history.log import LogReader
 
 _TRIES = 20
+#: Bytes of segments that a reader holds against their hashes, the newest first: about 0.2 s. Of the others it looks at the size.
+CHECKED = 256 << 20
 
 
 @dataclass
 class View:
-    """The segments of one moment and the tail that was durable then. `damage` says what of the tail was unreadable."""
+    """The segments of one moment and the tail that was durable then.
+
+    `damage` says what could not be read; `aside` are the segments that are damaged, by path.
+    """
 
     directory: Path
     manifest: manifest.Snapshot
     tail: dict[str, list[pa.Table]] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
+    aside: set[str] = field(default_factory=set)
 
     def paths(self, table: str, *, named: bool | None = None) -> list[Path]:
         """The segment files of a table; `named`: only those whose rows all have their names, or only the others."""
         root = segment.generation(self.directory, self.manifest.generation)
-        held = [found for found in self.manifest.segments if found.table == table]
+        held = [found for found in self.manifest.segments if found.table == table and found.path not in self.aside]
         return [root / found.path for found in held if named is None or named == (found.unnamed == 0)]
 
     def rows(self, table: str) -> pa.Table:
@@ -36,20 +42,65 @@ class View:
         return arrow.together(table, self.tail.get(table, []))
 
 
-def take(directory: Path) -> View:
-    """The manifest first, then the log behind it.
+def take(directory: Path, check: int = CHECKED) -> View:
+    """The manifest first, then the log behind it; of the newest segments, `check` bytes are held against their hashes.
 
     A log file may be handed over and deleted between the two: then the look begins again.
     """
     for _ in range(_TRIES):
-        view = View(directory, manifest.load(directory))
+        try:
+            view = View(directory, manifest.load(directory))
+        except DamagedError as error:
+            return _without_manifest(directory, error)
         whole = [_whole(view.manifest.of(log), _read_tail(view, log)) for log in (place.NAMES, place.LOG)]
-        if all(whole):
-            return view
-        now = manifest.load(directory)
-        if all(now.of(log) == view.manifest.of(log) for log in (place.NAMES, place.LOG)):
+        now = view.manifest if all(whole) else manifest.load(directory)
+        same = all(now.of(log) == view.manifest.of(log) for log in (place.NAMES, place.LOG))
+        if same and _set_aside(view, check):
             return view
     raise HistoryError(f"{directory}: the log was handed over {_TRIES} times while it was read; try again")
+
+
+def _set_aside(view: View, check: int) -> bool:
+    """Take damaged segments out; False where the generation was replaced meanwhile, and its files may be gone for that."""
+    root = segment.generation(view.directory, view.manifest.generation)
+    for one in sorted(view.manifest.segments, key=lambda one: one.time_max or 0, reverse=True):
+        check -= one.bytes
+        found = segment.damage(root / one.path, one, by_size=check < 0)
+        if found:
+            view.aside.add(one.path)
+            view.damage.append(f"a segment of {one.table} is left out: {found}")
+    return not view.aside or manifest.load(view.directory).generation == view.manifest.generation
+
+
+def _without_manifest(directory: Path, error: DamagedError) -> View:
+    """What can be read where the manifest cannot: the segments of the generation in force. Which rows of the log are in
+    them is not known, so the log is left out and no row comes twice."""
+    current = directory / place.CURRENT
+    name = current.readlink().name if current.is_symlink() else ""
+    if not name.isdecimal():
+        raise error
+    root = segment.generation(directory, int(name))
+    paths = [path.relative_to(root) for path in sorted(root.glob("*/date=*/*.parquet"))]
+    found = tuple(_unlisted(root, path) for path in paths)
+    view = View(directory, manifest.Snapshot(int(name), None, found))
+    view.damage.append(f"the newest rows, which are in the log alone, are left out: {error}")
+    _open_all(view, root)
+    return view
+
+
+def _unlisted(root: Path, path: Path) -> manifest.Segment:
+    table, day, _ = path.parts
+    size = (root / path).stat().st_size
+    date = day.removeprefix("date=")
+    return manifest.Segment(path.as_posix(), table, date, "", 0, size, None, None, 0, 0, 0, 0, "")
+
+
+def _open_all(view: View, root: Path) -> None:
+    for one in view.manifest.segments:
+        found = segment.damage(root / one.path, one)
+        if found:
+            view.aside.add(one.path)
+            view.damage.append(f"a segment of {one.table} is left out: {found}")
 
 
 def _read_tail(view: View, log: str) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import sqlite3
 from pathlib import Path
 
 import duckdb
@@ -123,6 +125,14 @@ def test_an_older_segment_lacks_columns(half: Path) -> None:
 
     path = next((half / "current/process").glob("**/*.parquet"))
     pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["core_dumped", "args"]), path)
+    with sqlite3.connect(half / "manifest.db") as book:  # as the version that wrote it would have noted it
+        told = (
+            path.stat().st_size,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            str(path.relative_to(half / "current")),
+        )
+        assert book.execute("UPDATE segments SET bytes = ?, sha256 = ? WHERE path = ?", told).rowcount == 1
+    book.close()
     found = table(half, "SELECT count(*) n, count(args) a FROM process").to_pylist()
     assert found == [{"n": 600, "a": 100}]
 
