@@ -63,9 +63,9 @@ def test_segments_to_file(history: Path, tmp_path: Path) -> None:
         found = manifest.load(history).segments
         choice = Choice(tables=frozenset(["process"]))
         print(f"\nexport from segments: {exported(history, tmp_path, jsonl, choice)}")
-    print(
-        f"{sum(map(_place_bytes, (history / 'current').glob('process/**/*.parquet'))) / (CHUNKS * LIVES * 3):.3f} bytes a row are log_position's, of {sum(s.bytes for s in found) / (CHUNKS * LIVES * 3):.1f}"
-    )
+    rows = CHUNKS * LIVES * 3
+    place = sum(map(_place_bytes, (history / "current").glob("process/**/*.parquet"))) / rows
+    print(f"{place:.3f} bytes a row are log_position's, of {sum(one.bytes for one in found) / rows:.1f}")
 
 
 def _place_bytes(path: Path) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import random
 import signal
 import threading
@@ -173,7 +172,7 @@ def test_killed_fifty_times(tmp_path: Path) -> None:
             child = context.Process(target=_follow, args=(grown.history, out))
             child.start()
             _grows(tmp_path, random.randrange(2, 16), child)
-            os.kill(child.pid or 0, signal.SIGKILL)
+            child.kill()
             child.join()
             assert child.exitcode == -signal.SIGKILL
     finally:
