@@ -62,6 +62,8 @@ def command(history: Path | None, follow: bool, output: str, to: str, **given: A
     place = options.place(history)
     choice = _choice(given, output, follow)
     plan = _plan(given, follow)
+    given |= {name: _size(given[name]) for name in ("rotate_bytes", "batch_bytes")}
+    given |= {name: options.seconds(given[name]) for name in ("rotate_age", "timeout")}
     url = urlsplit(to) if re.match(r"https?://", to) else None
     if url is not None:
         _check_url(url, given)
@@ -202,17 +204,15 @@ def _output(
     from firsthand.export.file import Appended
     from firsthand.export.rotation import Rotation
 
-    age = options.seconds(given["rotate_age"])
-    return Appended(Path(to), Rotation(_size(given["rotate_bytes"]), age or None, given["keep"], given["compress"]))
+    limits = Rotation(given["rotate_bytes"], given["rotate_age"] or None, given["keep"], given["compress"])
+    return Appended(Path(to), limits)
 
 
 def _receiver(url: SplitResult, cursor: Cursor, given: dict[str, Any], wait: Callable[[float], bool]) -> Output:
     from firsthand.export.post import Posted, Receiver
 
     assert cursor.path is not None  # a URL always has one (_cursor)
-    receiver = Receiver(
-        url, given["token_file"], given["ca"], options.seconds(given["timeout"]), _size(given["batch_bytes"]) or 1
-    )
+    receiver = Receiver(url, given["token_file"], given["ca"], given["timeout"], given["batch_bytes"] or 1)
     spool = cursor.path.with_name(f"{cursor.path.name}.batch")
     return Posted(receiver, spool, cursor.state.identity, wait)
 

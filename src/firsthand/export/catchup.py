@@ -124,7 +124,8 @@ def _rows(held: Held, now: Snapshot, one: Segment, span: Span, begun: Position) 
 def _by_table(found: Iterable[tuple[str, pa.Table]]) -> list[tuple[str, pa.Table]]:
     tables: dict[str, list[pa.Table]] = {}
     for name, rows in found:
-        tables.setdefault(name, []).append(rows)
+        if rows.num_rows:
+            tables.setdefault(name, []).append(rows)
     key = [(segment.LOG_POSITION.name, "ascending")]
     return [(name, arrow.together(name, parts).sort_by(key)) for name, parts in tables.items()]
 

@@ -7,6 +7,7 @@ with 1.9 are not used: the events hold for 1.8 as well, whose published schema t
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -24,7 +25,8 @@ _PRODUCT = {"name": "Firsthand", "vendor_name": "Firsthand", "version": __versio
 
 #: activity_id of Process Activity by `event`; any other word is 99 (Other) with its name.
 ACTIVITIES = {"fork": 1, "exec": 1, "exit": 2}
-_LAUNCH, _TERMINATE, _OTHER = 1, 2, 99
+_LAUNCH, _OTHER = 1, 99
+_HEX = re.compile(r"[0-9a-fA-F]{32}")
 
 #: Where a column of `process` goes: path in the event -> column. Text is made of ids, which OCSF has as strings.
 PROCESS: dict[str, str] = {
@@ -42,7 +44,6 @@ PROCESS: dict[str, str] = {
     "process.container.uid": "container",
     "process.container.name": "container_name",
     "process.container.image.uid": "image",
-    "process.container.pod_uuid": "pod_uid",
     "process.container.runtime": "runtime",
     "exit_code": "exit_code",
 }
@@ -53,21 +54,29 @@ MADE: dict[str, tuple[tuple[str, ...], Callable[..., Any]]] = {
         ("boot", "parent_tgid", "parent_start", "parent_number"),
         lambda *parts: identity(*parts),
     ),
+    "process.container.pod_uuid": (("pod_uid",), lambda uid: uuid_of(uid)),
     "process.name": (("exe",), lambda exe: base(exe)),
     "process.file.name": (("exe",), lambda exe: base(exe)),
     "process.cmd_line": (("args",), lambda args: shlex.join(args)),
     "metadata.uid": (("boot", "ring", "cpu", "seq"), lambda *parts: ":".join(map(str, parts))),
 }
 _TEXTS = ("process.user.uid",)
-#: Columns that stand elsewhere in the event, whole, and so not under `unmapped` again.
-_PLACED = {"time", "event", "args", *PROCESS.values(), "exec_tgid", "exec_start", "exec_number"} | {
-    column for path, (columns, _) in MADE.items() for column in columns
-}
+#: Columns that every event has in another form.
+_WHOLE = {"time", "event"}
 
 
 def identity(boot: str, tgid: int, start: int, number: int) -> str:
     """A process's id as text, as `exec_id` of `firsthand sql` has it: BOOT8:TGID:START:NUMBER."""
     return f"{boot[:8]}:{tgid}:{start}:{number}"
+
+
+def uuid_of(uid: str) -> str | None:
+    """A pod's uid in the form that OCSF demands; None where it is no UUID."""
+    return (
+        f"{uid[:8]}-{uid[8:12]}-{uid[12:16]}-{uid[16:20]}-{uid[20:]}"
+        if _HEX.fullmatch(uid := uid.replace("-", ""))
+        else None
+    )
 
 
 def base(path: str) -> str:
@@ -142,20 +151,28 @@ def _process(moment: int, row: dict[str, Any]) -> dict[str, Any]:
     event = _head("process", moment, 1, 1007, activity)
     event["device"] = {"type_id": 0}
     event["process"] = {}
-    _place(event, row)
+    placed = _place(event, row)
     _complete(event, row, activity)
-    if rest := {name: value for name, value in row.items() if name not in _PLACED}:
+    if rest := {name: value for name, value in row.items() if name not in placed}:
         event["unmapped"] = rest
     return event
 
 
-def _place(event: dict[str, Any], row: dict[str, Any]) -> None:
+def _place(event: dict[str, Any], row: dict[str, Any]) -> set[str]:
+    """Put what has a place there; the columns that are in it whole."""
+    placed = set(_WHOLE)
     for path, column in PROCESS.items():
         if column in row:
             _set(event, path, str(row[column]) if path in _TEXTS else row[column])
+            placed.add(column)
     for path, (columns, how) in MADE.items():
-        if all(column in row for column in columns):
-            _set(event, path, how(*(row[column] for column in columns)))
+        if (
+            all(column in row for column in columns)
+            and (value := how(*(row[column] for column in columns))) is not None
+        ):
+            _set(event, path, value)
+            placed.update(columns)
+    return placed
 
 
 def _set(event: dict[str, Any], path: str, value: Any) -> None:

@@ -53,6 +53,16 @@ def test_the_cursor_within_a_segment(grown: Feed, tmp_path: Path) -> None:
     assert sorted(feed.keys(to)) == grown.expected()
 
 
+def test_a_cursor_at_the_end_of_a_file_that_went(grown: Feed, tmp_path: Path) -> None:
+    """Law: where nothing was left in the file that went, the exporter goes on with the next one."""
+    to = tmp_path / "out"
+    feed.export(grown.history, to)
+    grown.rotate()
+    grown.keep()
+    feed.export(grown.history, to)
+    assert sorted(feed.keys(to)) == grown.expected()
+
+
 @pytest.mark.parametrize("merges", [1, 3])
 def test_compaction_while_the_exporter_is_down(grown: Feed, tmp_path: Path, merges: int) -> None:
     """Law: a merged segment, sorted anew, still tells which of its rows went out before."""
