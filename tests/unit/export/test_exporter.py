@@ -204,9 +204,17 @@ def _grows(folder: Path, looks: int, child: multiprocessing.process.BaseProcess)
     """Until what stands in a folder was seen to change that often."""
     before, pause = None, threading.Event()
     while looks and child.is_alive() and not pause.wait(0.0005):
-        now = [(path.name, path.stat().st_size) for path in sorted(folder.glob("out*")) if path.exists()]
+        now = [(path.name, _size(path)) for path in sorted(folder.glob("out*"))]
         looks -= now != before
         before = now
+
+
+def _size(path: Path) -> int:
+    """0 for one that was put aside meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _everything(out: Path) -> list[bytes]:
