@@ -28,7 +28,10 @@ class Appended:
     def open(self, state: State) -> None:
         """Open for appending, cut to what the cursor knows of. ExportError where another program has written to it."""
         try:
-            self._begin(state) if "length" not in state else self._resume(state)
+            if "length" not in state:
+                self._begin(state)
+            elif self._resume(state):
+                return  # what was put aside is packed once the cursor knows of it
             self.rotation.tidy(self.path)
         except OSError as error:
             raise self._failed(error) from error
@@ -71,15 +74,16 @@ class Appended:
         found = os.fstat(self._file)
         state |= {"inode": found.st_ino, "length": found.st_size, "begun": self._clock()}
 
-    def _resume(self, state: State) -> None:
+    def _resume(self, state: State) -> bool:
+        """Go on where the cursor stands; True where a rotation was put right that the cursor does not know of yet."""
         moved = self.rotation.path(self.path, state["rotated"] + 1)
         if moved.exists() and moved.stat().st_ino == state["inode"]:  # killed between a rotation and its commit
             state["rotated"] += 1
             self._open(state)
-            return
+            return True
         if not self.path.exists():  # somebody took it away: what was in it is theirs now
             self._open(state)
-            return
+            return False
         found = self.path.stat()
         if found.st_ino != state["inode"] or found.st_size < state["length"]:
             raise ExportError(
@@ -89,6 +93,7 @@ class Appended:
         self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         os.ftruncate(self._file, state["length"])
         os.fsync(self._file)
+        return False
 
     def _rotate(self, state: State, save: Callable[[], None]) -> None:
         """Rename, begin the next file, commit; only then may the renamed one be packed."""
