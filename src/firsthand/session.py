@@ -158,6 +158,9 @@ class Session:
             self._children["follower"] = Child("follower", self._follower, self.plan.again_most)
 
     def _prepare_canary(self) -> None:
+        if not self.options.canary_every:
+            self.summary.notes.append("no canaries: canary_seconds is 0")
+            return
         mount = self.options.load_options().hierarchy.mount
         folder = canary.folder_of(mount, self.options.instance)
         try:

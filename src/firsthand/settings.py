@@ -165,8 +165,9 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
         "commit_ms",
         "fold",
     ):
-        if want(key, int, raw[key]) < 1:
-            raise UsageError(f"{path}: {key} must be at least 1, found {raw[key]}")
+        least = 0 if key == "canary_seconds" else 1
+        if want(key, int, raw[key]) < least:
+            raise UsageError(f"{path}: {key} must be at least {least}, found {raw[key]}")
     for key in ("ring_bytes", "urgent_bytes"):
         if raw[key] < 4096 or raw[key] & (raw[key] - 1):
             raise UsageError(f"{path}: {key} must be a power of two of at least 4096, found {raw[key]}")

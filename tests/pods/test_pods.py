@@ -56,12 +56,19 @@ class Scene:
             )
             with self.observed:
                 self._act()
+                self._told_gone("short")
                 self.alive = self._ask("privileged")
             self.uids = {pod.name: pod.uid for pod in self.kubelet.pods}
 
     def _known(self, made: Made) -> Made:
         self.truth[made.id] = (made.pod.name, made.pod.namespace, made.name)
         return made
+
+    def _told_gone(self, pod: str) -> None:
+        """Until the end of every sandbox and container of a pod stands in the history."""
+        query = f"SELECT container FROM container WHERE pod = '{pod}' GROUP BY container HAVING NOT bool_or(event = 'gone')"
+        while self.observed.rows(query):
+            assert self.observed.process.poll() is None
 
     def _act(self) -> None:
         pod = self.kubelet.pod
@@ -468,7 +475,7 @@ def test_the_follower_dies(cri: Containerd, tmp_path: Path) -> None:
         query = "SELECT DISTINCT container FROM container WHERE event = 'named'"
         while not {before.id, after.id} <= {row["container"] for row in observed.rows(query)}:
             assert observed.process.poll() is None
-    assert any("the follower ended by itself" in line for line in observed.errors)
+    assert any("the follower was killed by SIGKILL" in line for line in observed.errors)
     rows = observed.rows("SELECT DISTINCT pod FROM process WHERE container IS NOT NULL")
     assert {row["pod"] for row in rows} == {"before", "after"} and observed.lost() == 0
 
