@@ -16,6 +16,8 @@
  *                    role:environment      NUL-terminated NAME=value strings; only names leave the reader
  *                    role:device           kernel dev_t (12 bits major, 20 bits minor), kept as "major:minor"
  *                    role:bool
+ *                    role:address          16 bytes of an IPv6 address, IPv4 as ::ffff:a.b.c.d; all bits set: none
+ *                    role:bytes            a string that is kept as bytes
  */
 #pragma once
 
@@ -35,6 +37,14 @@ enum record_kind {
 	RECORD_CGROUP_REMOVE = 17,
 	RECORD_CGROUP_MOVE = 18,
 	RECORD_CGROUP_SEEN = 19,
+	RECORD_CONNECTION_CONNECT = 32,
+	RECORD_CONNECTION_ACCEPT = 33,
+	RECORD_CONNECTION_LISTEN = 34,
+	RECORD_CONNECTION_CLOSE = 35,
+	RECORD_CONNECTION_TAKEN = 36,
+	RECORD_CONNECTION_SEEN = 37,
+	RECORD_CONNECTION_OPEN = 38,
+	RECORD_PACKET = 48,
 };
 
 enum process_flag {
@@ -85,6 +95,54 @@ enum stream_kind {
 	STREAM_DIRECTORY = 6,
 	STREAM_DEVICE = 7,
 	STREAM_OTHER = 8,
+};
+
+enum transport {
+	TRANSPORT_TCP = 1,
+	TRANSPORT_UDP = 2,
+	TRANSPORT_UNIX = 3,
+	TRANSPORT_RAW = 4, /* SOCK_RAW of an internet family */
+	TRANSPORT_PACKET = 5, /* AF_PACKET: below the internet protocols */
+	TRANSPORT_ICMP = 6,
+	TRANSPORT_OTHER = 7,
+};
+
+/* What became of an attempt to connect, or how a connection ended. */
+enum outcome {
+	OUTCOME_NONE = 0,
+	OUTCOME_STARTED = 1, /* no answer to the first try within a second */
+	OUTCOME_ESTABLISHED = 2,
+	OUTCOME_REFUSED = 3,
+	OUTCOME_TIMED_OUT = 4,
+	OUTCOME_UNREACHABLE = 5,
+	OUTCOME_RESET = 6,
+	OUTCOME_ABORTED = 7, /* given up before there was an answer */
+	OUTCOME_FAILED = 8,
+	OUTCOME_CLOSED = 9,
+};
+
+enum connection_flag {
+	CONNECTION_MAPPED = 1 << 0, /* IPv4 through an IPv6 socket */
+	CONNECTION_LOOPBACK = 1 << 1, /* the peer's address is a loopback one, or the socket's own */
+	CONNECTION_UNOWNED = 1 << 2, /* no process is known: the kernel's own, or older than the observer */
+	CONNECTION_LISTENER = 1 << 3, /* the process is the listener's: who accepted is not known yet */
+	CONNECTION_BEFORE = 1 << 4, /* the socket is older than the observer */
+	CONNECTION_LISTENING = 1 << 5, /* a `seen` one that listens */
+	CONNECTION_ABSTRACT = 1 << 6, /* a unix socket's name in the abstract namespace, without its leading NUL */
+	CONNECTION_PATH_RAW = 1 << 7, /* the path is the caller's word, not resolved */
+	CONNECTION_PATH_TRUNCATED = 1 << 8,
+	CONNECTION_SHARED = 1 << 9, /* more processes used it than `taken` rows tell */
+	CONNECTION_IDLE = 1 << 10, /* a flow that is told because nothing more came */
+};
+
+enum direction {
+	DIRECTION_OUT = 1,
+	DIRECTION_IN = 2,
+};
+
+enum packet_kind {
+	PACKET_DNS = 1,
+	PACKET_HEAD = 2, /* the first bytes of a stream */
 };
 
 /* No hidden padding: it would send the kernel's stack to the disk. */
@@ -199,5 +257,74 @@ struct cgroup_event {
 	__u8 pad[4];
 } TAG("table:container") TAG("record:RECORD_CGROUP_CREATE:create") TAG("record:RECORD_CGROUP_REMOVE:remove")
 TAG("record:RECORD_CGROUP_MOVE:move") TAG("record:RECORD_CGROUP_SEEN:seen");
+
+/* Whose a socket is, as it was when it took it up: read from its task then, since a packet's moment has no task. */
+struct socket_process {
+	__u64 exec_start DOC("start_boottime of the leader of the process that uses the socket") UNIT("ns")
+	NULL_IS("0");
+	__u64 exec_number DOC("its self_exec_id");
+	__u64 parent_start DOC("start_boottime of its parent's leader") UNIT("ns") NULL_IS("0");
+	__u64 parent_number DOC("its task->parent_exec_id");
+	__u64 cap_permitted DOC("its permitted set then, bits of linux/capability.h");
+	__u64 cap_effective DOC("its effective set then");
+	__u64 cgroup_id DOC("kernfs id of its cgroup's directory");
+	__s32 exec_tgid DOC("its id in the host's pid namespace; null where no process is known") NULL_IS("0");
+	__s32 parent_tgid DOC("its parent's id") NULL_IS("0");
+	__u32 cgroup_hierarchy DOC("the hierarchy of cgroup_id: 0 is cgroup v2, else v1's number in /proc/cgroups");
+	__u32 uid DOC("its real user id then, in the host's user namespace");
+	__u32 euid DOC("its effective user id then");
+	__u32 ns_net DOC("network namespace of the socket, inode number as in /proc/PID/ns");
+};
+
+/* The ends of a connection. */
+struct socket_ends {
+	__u64 cookie DOC("the socket's cookie (SO_COOKIE): the same in every row of one socket");
+	__u8 local_address[16] DOC("the socket's own address; null while it is bound to none") ROLE("address");
+	__u8 peer_address[16] DOC("the other end's address as the socket knows it: before any translation")
+	ROLE("address");
+	__u16 local_port DOC("the socket's own port") NULL_IS("0");
+	__u16 peer_port DOC("the other end's port") NULL_IS("0");
+	__u8 transport DOC("tcp, udp, unix, raw, packet, icmp, other") ROLE("enum:transport");
+	__u8 pad[3];
+};
+
+struct connection_event {
+	struct record_header header;
+	struct socket_process process;
+	struct socket_ends ends;
+	__u64 opener_start DOC("start_boottime of the process that had it before: the listener of an accepted one, who "
+			       "handed it on") UNIT("ns") NULL_IS("0");
+	__u64 opener_number DOC("its self_exec_id");
+	__u64 duration DOC("since the attempt, the acceptance or the first packet") UNIT("ns");
+	__u64 bytes_sent DOC("payload sent, each byte once") UNIT("bytes");
+	__u64 bytes_received DOC("payload received in order") UNIT("bytes");
+	__u64 flags DOC("what is remarkable about it") ROLE("flags:connection_flag");
+	__s32 opener_tgid DOC("its id in the host's pid namespace; null where there is none") NULL_IS("0");
+	__u32 segments_sent DOC("segments or datagrams sent, retransmitted ones included");
+	__u32 segments_received DOC("segments or datagrams received");
+	__u32 retransmits DOC("segments sent again (tcp_sock.total_retrans)");
+	__u32 rtt DOC("smoothed round-trip time; null where none was measured") UNIT("us") NULL_IS("0");
+	__s32 error DOC("errno of the socket (sk_err); null for none") NULL_IS("0");
+	__s32 peer_tgid DOC("unix sockets: the process at the other end; null where unknown") NULL_IS("0");
+	struct text path DOC("unix sockets: the path or abstract name of the listening end");
+	__u8 outcome DOC("what became of it") ROLE("enum:outcome") NULL_IS("0");
+	__u8 pad[7];
+} TAG("table:connection") TAG("record:RECORD_CONNECTION_CONNECT:connect") TAG("record:RECORD_CONNECTION_ACCEPT:accept")
+TAG("record:RECORD_CONNECTION_LISTEN:listen") TAG("record:RECORD_CONNECTION_CLOSE:close")
+TAG("record:RECORD_CONNECTION_TAKEN:taken") TAG("record:RECORD_CONNECTION_SEEN:seen")
+TAG("record:RECORD_CONNECTION_OPEN:open");
+
+/* Picked out for user space to read: it becomes rows of `name` and `request` and is itself never kept. */
+struct packet_event {
+	struct record_header header;
+	struct socket_process process;
+	struct socket_ends ends;
+	__u32 stream_offset DOC("bytes of this direction's stream before this payload; 0 for datagrams") UNIT("bytes");
+	__u32 payload_length DOC("true length of the payload") UNIT("bytes");
+	struct text payload DOC("the payload, up to 4095 bytes") ROLE("bytes");
+	__u8 direction DOC("out: this socket's process sent it; in: it was sent to it") ROLE("enum:direction");
+	__u8 packet_kind DOC("dns, or head: the first bytes of a stream") ROLE("enum:packet_kind");
+	__u8 pad[2];
+} TAG("table:packet") TAG("record:RECORD_PACKET:packet");
 
 #pragma clang diagnostic pop

@@ -61,6 +61,11 @@ enum namespace_kind anchor_namespace __attribute__((unused));
 enum stream_kind anchor_stream __attribute__((unused));
 enum failure anchor_failure __attribute__((unused));
 enum ring_number anchor_ring __attribute__((unused));
+enum transport anchor_transport __attribute__((unused));
+enum outcome anchor_outcome __attribute__((unused));
+enum connection_flag anchor_connection_flag __attribute__((unused));
+enum direction anchor_direction __attribute__((unused));
+enum packet_kind anchor_packet_kind __attribute__((unused));
 
 enum controller {
 	CONTROLLER_V2 = 0,

@@ -64,7 +64,9 @@ def columns_of(field: Field) -> list[Column]:
         ]
     if role == "list":
         return [Column(field.name, "list", field.doc, source=source), _original(field.name)]
-    if role in ("set", "enum", "device"):
+    if role == "bytes":
+        return [Column(field.name, "bytes", field.doc, source=source)]
+    if role in ("set", "enum", "device", "address"):
         return [Column(field.name, "text", field.doc, source=source)]
     if role == "bool":
         return [Column(field.name, "bool", field.doc, source=source)]

@@ -55,6 +55,31 @@ _WORDS = (
     Column("cut", "text", "names of the columns that were cut at their bound, comma separated; null: none"),
 )
 
+_NAMED = (
+    Column("container_name", "text", "name of the container in its pod, or its runtime's name for it; null: unknown"),
+    Column("workload_source", "text", "what told the workload: the label or annotation; null: no workload is known"),
+)
+#: Of the packet that a row was read from: the same words as the kernel's for a connection.
+_PACKET = (
+    *_CGROUP,
+    *_NAMED,
+    Column("cgroup_id", "int64", "kernfs id of the cgroup's directory"),
+    Column("cgroup_hierarchy", "int64", "the hierarchy of cgroup_id: 0 is cgroup v2"),
+    Column("ns_net", "int64", "network namespace of the socket, inode number as in /proc/PID/ns"),
+    Column("cookie", "int64", "the socket's cookie: joins with `connection`"),
+    Column("transport", "text", "tcp or udp"),
+    Column("direction", "text", "out: this row's process sent the message; in: it was sent to it"),
+    Column("local_address", "text", "the socket's own address"),
+    Column("local_port", "int64", "the socket's own port"),
+    Column("peer_address", "text", "the other end's address"),
+    Column("peer_port", "int64", "the other end's port"),
+    Column("uid", "int64", "real user id of the process, in the host's user namespace"),
+    Column("euid", "int64", "effective user id of the process"),
+    Column("cap_permitted", "int64", "permitted set of the process, bits of linux/capability.h"),
+    Column("cap_effective", "int64", "effective set of the process"),
+    Column("message_bytes", "int32", "true length of the message or head, as far as it is known", "bytes"),
+)
+
 #: Columns behind the common ones that user space derives or makes, by table.
 OWN: dict[str, tuple[Column, ...]] = {
     "process": (
@@ -123,6 +148,55 @@ OWN: dict[str, tuple[Column, ...]] = {
             "its addresses were its own from this moment on, to `until`; null while it is not known",
         ),
     ),
+    "connection": (
+        Column(
+            "event",
+            "text",
+            "connect: an attempt and its outcome; accept; listen; close, with what was carried; taken: another process uses it "
+            "now; seen: it was there when observing began; open: a raw or packet socket was made",
+        ),
+        *_CGROUP,
+        *_NAMED,
+        Column("names", "list", "names that this pod had asked for and that gave peer_address, newest first"),
+        Column("names_cut", "bool", "there were more names than fit into `names`"),
+        Column("nat_address", "text", "the peer's address after translation (DNAT), where it differs"),
+        Column("nat_port", "int32", "the peer's port after translation"),
+        Column("peer_kind", "text", "pod, service, node, loopback, private or external; null: not known"),
+        Column("peer_pod", "text", "pod that held the peer's address (after translation) at that moment"),
+        Column("peer_namespace", "text", "its Kubernetes namespace"),
+        Column("peer_workload", "text", "its workload"),
+    ),
+    "name": (
+        Column("event", "text", "question, answer"),
+        *_PACKET,
+        Column("query_id", "int32", "the message's id"),
+        Column("name", "text", "the name asked for, lower case, without the last dot"),
+        Column("type", "text", "the type asked for: A, AAAA, ..."),
+        Column("rcode", "text", "NOERROR, NXDOMAIN, ...; null in questions"),
+        Column("records", "list", "every record of the answer: NAME TTL TYPE DATA"),
+        Column("addresses", "list", "addresses that the answer gives for the name, aliases followed"),
+        Column("ttl", "int32", "least time to live of these", "s"),
+        Column("latency", "int64", "from the question to its answer on the same socket", "ns"),
+        Column("marks", "text", "what is remarkable: MALFORMED, LOOP, OVERSIZED, TRUNCATED, UNASKED, FOREIGN_RESOLVER, TUNNEL"),
+        Column("reason", "text", "why it could not be read whole"),
+    ),
+    "request": (
+        Column("event", "text", "tls: a ClientHello; http: a request's head"),
+        *_PACKET,
+        Column("protocol", "text", "tls, http/1.0, http/1.1, h2 (prior knowledge)"),
+        Column("sni", "text", "server name of the ClientHello; null: none was sent, or it is encrypted (ech)"),
+        Column("ech", "bool", "the ClientHello has an encrypted part: `sni` is the outer one"),
+        Column("alpn", "list", "protocols that the client offers"),
+        Column("tls_version", "text", "highest version offered"),
+        Column("ja4", "text", "JA4 fingerprint of the ClientHello"),
+        Column("method", "text", "HTTP method"),
+        Column("host", "text", "Host or :authority, lower case, without the port"),
+        Column("url_path", "text", "path, redacted; the query is cut unless a setting keeps it"),
+        Column("user_agent", "text", "User-Agent, redacted"),
+        Column("marks", "text", "what is remarkable: FRONTED, NO_SNI, MALFORMED, TRUNCATED"),
+        Column("reason", "text", "why it could not be read whole"),
+    ),
+    "packet": (Column("event", "text", "packet"), *_CGROUP),
     "loss": (
         Column("table_name", "text", "the table whose rows are missing; null: any"),
         Column("cause", "text", "why: sequence_gap, open_tail, recursion_miss, helper_failed, reserve_failed, ..."),
@@ -163,6 +237,10 @@ DOCS: dict[str, str] = {
     "process": "Life of processes: fork, exec, exit, and what ran before observing began",
     "container": "Cgroups and the containers in them over time: from the kernel, and by name from the runtimes",
     "pod": "Pods over time, with their addresses, from the container runtimes",
+    "connection": "Sockets: who connected, accepted and listened, with whom, how it ended and what it carried",
+    "name": "DNS: questions and answers with process and pod",
+    "request": "Heads of TLS and HTTP: the name asked for, inside and outside",
+    "packet": "Packets on their way to `name` and `request`; never kept",
     "loss": "What is known to be missing, with its cause",
     "clock": "Pairs of the wall clock and the kernel's clock, by which `time` was computed",
     "observer": "When Firsthand observed, with which hooks, scope and settings",

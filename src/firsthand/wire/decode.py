@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from ipaddress import IPv6Address
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,9 @@ class Plan:
 
     def __init__(self, places: list[Place]) -> None:
         self.lists = [p for p in places if p.role in ("list", "environment")]
-        self.texts = [p for p in places if p.field.kind in ("text", "char") and p not in self.lists]
+        self.addresses = [p for p in places if p.role == "address"]
+        apart = (*self.lists, *self.addresses)
+        self.texts = [p for p in places if p.field.kind in ("text", "char") and p not in apart]
         self.numbers = [p for p in places if p.field.kind in ("uint", "int")]
         self.number_fields = _stacked(self.numbers)
         self.number_same = np.array([p.same for p in self.numbers], dtype=np.int32)
@@ -154,6 +157,8 @@ class Decoder:
         plan = self._tables[table]
         batch.columns.update(self._numbers(plan, rows))
         batch.columns.update(self._texts(plan, rows))
+        for place in plan.addresses:
+            batch.columns[place.field.name] = _addresses(place, rows)
         for place in plan.lists:
             named = self._environment if place.role == "environment" else self._list
             batch.columns.update(named(place, rows))
@@ -197,7 +202,7 @@ class Decoder:
         for i, place in enumerate(plan.texts):
             name, column = place.field.name, Text(offsets[i], data[i], None if not absent[i].any() else ~absent[i])
             found[name] = column
-            if invalid[i].any():
+            if invalid[i].any() and place.role != "bytes":
                 found[name], found[f"{name}_bytes"] = escape(column, invalid[i]), only(column, invalid[i])
         return found
 
@@ -292,6 +297,29 @@ def escape(column: Text, invalid: NDArray[np.bool_]) -> Text:
     rows = [column.row(i) for i in range(len(column))]
     shown = [r.decode("utf-8", "backslashreplace").encode() if invalid[i] else r for i, r in enumerate(rows)]
     return text(shown, column.valid)
+
+
+def _addresses(place: Place, rows: Rows) -> Text:
+    """Addresses as text, each distinct one named once; null where a record has none (all bits set)."""
+    at = place.fields[rows.kinds].astype(np.int64)
+    has = at >= 0
+    begins = rows.offsets.astype(np.int64) + np.where(has, at, 0)
+    raw = np.ascontiguousarray(rows.data[begins[:, None] + np.arange(16)])
+    found, codes = np.unique(raw.view("V16")[:, 0], return_inverse=True)
+    words = [_address(word.tobytes()) for word in found]
+    lengths = np.array([len(word) for word in words], dtype=np.int32)
+    column = spread(codes.astype(np.int32), np.array(words), lengths)
+    known = has & (lengths[codes] > 0)
+    column.valid = None if known.all() else known
+    return column
+
+
+def _address(raw: bytes) -> bytes:
+    """RFC 5952 text of 16 bytes; IPv4-mapped ones as IPv4; empty for none."""
+    if raw == b"\xff" * 16:
+        return b""
+    address = IPv6Address(raw)
+    return str(address.ipv4_mapped or address).encode()
 
 
 def _rows_of(items: NDArray[np.bool_], offsets: NDArray[np.int32]) -> NDArray[np.bool_]:
