@@ -19,6 +19,7 @@ enum bound {
 	CGROUPS = 65536,
 	SCOPES = 1024,
 	ANCESTORS = 64,
+	FLOWS = 65536,
 };
 
 /* Where a value or record was lost, counted per CPU; user space names them from this enum. */
@@ -32,7 +33,10 @@ enum failure {
 	FAILURE_PATH_DEPTH = 6,
 	FAILURE_TEXT_READ = 7,
 	FAILURE_UNATTENDED = 8, /* nobody read for so long that records were only counted */
-	FAILURE_COUNT = 9,
+	FAILURE_SOCKET_MAP = 9, /* no memory to remember a socket's process: its rows are missing */
+	FAILURE_FLOW_MAP = 10, /* the table of flows is full: they are not counted */
+	FAILURE_PACKET_READ = 11,
+	FAILURE_COUNT = 12,
 };
 
 /* The rings. What tells of privilege and identity has one of its own: a flood of forks cannot push it out. */
@@ -50,9 +54,10 @@ struct settings {
 	__u32 scoped;
 	__u32 read_args;
 	__u32 read_env;
+	__u32 flow_idle; /* seconds without a datagram after which a flow is told as ended */
 };
 
-const volatile struct settings settings SEC(".rodata.settings") = {.read_args = 1, .read_env = 1};
+const volatile struct settings settings SEC(".rodata.settings") = {.read_args = 1, .read_env = 1, .flow_idle = 30};
 
 /* Anchors: a type that only helper calls or tags mention is dropped from BTF. */
 enum record_kind anchor_kind __attribute__((unused));
@@ -120,6 +125,45 @@ struct host {
 	__u32 mount, uts, ipc, net, pid, cgroup, time, user;
 };
 
+/* What is remembered of a socket; one that is accepted begins with its listener's. */
+struct socket_memory {
+	struct socket_process process;
+	__u64 opener_start, opener_number;
+	__u64 began; /* of the attempt, the handshake or the first use, bpf_ktime_get_boot_ns */
+	__s32 opener_tgid;
+	__u32 state; /* enum socket_state */
+	__u32 taken; /* `taken` rows so far */
+	__u32 head[2]; /* payload bytes seen by direction (out, in), while heads are of interest */
+	__u32 wanted[2]; /* up to where the head goes; 0: not known yet */
+	struct {
+		__u8 peer[16];
+		__u16 port;
+		__u16 pad[3];
+	} last; /* the flow that came last */
+};
+
+struct flow_key {
+	__u64 cookie;
+	__u8 peer[16];
+	__u16 port; /* the peer's, host order */
+	__u16 pad[3];
+};
+
+struct flow {
+	struct socket_process process;
+	struct socket_ends ends;
+	__u64 first, last; /* bpf_ktime_get_boot_ns */
+	__u64 bytes_sent, bytes_received;
+	__u32 sent, received;
+	__u32 incoming; /* the peer sent first */
+	__u32 told; /* a row said that it began */
+};
+
+struct sweeper {
+	struct bpf_timer timer;
+	__u64 begun;
+};
+
 /* A per-CPU value is at most 32 KiB, so path work lies in a map of its own. */
 struct record_scratch {
 	__u64 busy;
@@ -174,6 +218,16 @@ HASH_MAP(__u64, struct cgroup_memory, CGROUPS)
 cgroups SEC(".maps");
 HASH_MAP(__u64, __u32, SCOPES)
 scopes SEC(".maps");
+
+/* Cloned when a connection is accepted: the listener's process goes with it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct socket_memory);
+} sockets SEC(".maps");
+HASH_MAP(struct flow_key, struct flow, FLOWS)
+flows SEC(".maps");
 
 static __always_inline void count(enum failure what)
 {

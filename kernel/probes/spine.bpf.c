@@ -21,6 +21,20 @@ char _license[] SEC("license") = "GPL";
 		return 0;                                                                                              \
 	}
 
+/* At a cgroup: 1 lets the packet or call go on, whatever stands in the array. */
+#define SPINE_AT_CGROUP(program, where, context)                                                                       \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_PROG_ARRAY);                                                                 \
+		__uint(max_entries, 1);                                                                                \
+		__type(key, __u32);                                                                                    \
+		__type(value, __u32);                                                                                  \
+	} entry_##program SEC(".maps");                                                                                \
+	SEC(where) int spine_##program(struct context *ctx)                                                            \
+	{                                                                                                              \
+		bpf_tail_call(ctx, &entry_##program, 0);                                                               \
+		return 1;                                                                                              \
+	}
+
 SPINE(cgroup_create, "tp_btf/cgroup_mkdir")
 SPINE(cgroup_remove, "tp_btf/cgroup_rmdir")
 SPINE(cgroup_move, "tp_btf/cgroup_attach_task")
@@ -29,3 +43,11 @@ SPINE(process_fork, "tp_btf/sched_process_fork")
 SPINE(process_prepare, "tp_btf/sched_prepare_exec")
 SPINE(process_prepare_fentry, "fentry/security_bprm_creds_for_exec")
 SPINE(process_exec, "tp_btf/sched_process_exec")
+SPINE(connection_state, "tp_btf/inet_sock_set_state")
+SPINE(connection_retry, "tp_btf/tcp_retransmit_skb")
+SPINE(connection_accept, "fentry/security_sock_graft")
+SPINE(connection_use, "tp_btf/tcp_rcv_space_adjust")
+SPINE_AT_CGROUP(packet_out, "cgroup_skb/egress", __sk_buff)
+SPINE_AT_CGROUP(packet_in, "cgroup_skb/ingress", __sk_buff)
+SPINE_AT_CGROUP(socket_open, "cgroup/sock_create", bpf_sock)
+SPINE_AT_CGROUP(socket_release, "cgroup/sock_release", bpf_sock)

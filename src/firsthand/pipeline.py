@@ -242,7 +242,7 @@ class Observer:
         for batch in batches:
             if batch.table == "container":
                 self.resolver.cgroups.learn(batch)
-        found = [self._completed(batch) for batch in sorted(batches, key=lambda batch: batch.table != "container")]
+        found = [self._completed(batch) for batch in sorted(batches, key=_order) if batch.table != "packet"]
         return [batch for batch in found if batch.length]
 
     def _completed(self, batch: Batch) -> Batch:
@@ -256,6 +256,8 @@ class Observer:
             self.resolver.binaries(batch)
             _only_containers_are_entered(columns, self.decoder)
             _redact(columns, self.redactor, self._modes(columns))
+        elif batch.table == "connection":
+            self.resolver.owners(batch)
         return batch
 
     def _modes(self, columns: dict[str, Any]) -> NDArray[np.int8] | None:
@@ -394,6 +396,11 @@ class Observer:
             "missing": self.loaded.missing,
             "hierarchy": self.hierarchy.controller or "v2",
         }
+
+
+def _order(batch: Batch) -> int:
+    """Cgroups are learned first, then binaries: what comes behind names both."""
+    return {"container": 0, "process": 1}.get(batch.table, 2)
 
 
 def _redactor(options: ObserverOptions) -> Redactor:

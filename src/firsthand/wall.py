@@ -37,8 +37,9 @@ class Role:
 
 
 ROLES: dict[str, Role] = {
-    # Loads and attaches (bpf, perfmon), pins and mounts the BPF filesystem (sys_admin, which older kernels ask for BTF by id too).
-    "loader": Role(("bpf", "perfmon", "sys_admin"), user=False),
+    # Loads and attaches (bpf, perfmon; net_admin at a cgroup's sockets), pins and mounts the BPF filesystem (sys_admin, which
+    # older kernels ask for BTF by id too).
+    "loader": Role(("bpf", "perfmon", "net_admin", "sys_admin"), user=False),
     "observer": Role(filter=seccomp.OBSERVER),
     "keeper": Role(filter=seccomp.KEEPER),
     # The runtimes' sockets are root's.

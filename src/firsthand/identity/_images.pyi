@@ -8,6 +8,9 @@ class ImageTable:
     def refused(self) -> int: ...
     @property
     def paths(self) -> list[bytes]: ...
+    def find(
+        self, tgid: NDArray[np.int32], start: NDArray[np.int64], number: NDArray[np.int64]
+    ) -> NDArray[np.int32]: ...
     def follow(
         self,
         events: NDArray[np.uint8],

@@ -9,6 +9,7 @@ import numpy as np
 cdef extern from *:
     """
     #include <cstdint>
+    #include <deque>
     #include <string>
     #include <unordered_map>
 
@@ -20,9 +21,11 @@ cdef extern from *:
             x ^= x >> 31; x *= 0xBF58476D1CE4E5B9ull; return x ^ (x >> 29);
         }
     };
+    struct Known { int32_t code; bool dead; };
     class Images {
-        std::unordered_map<Image, int32_t, ImageHash> known;
+        std::unordered_map<Image, Known, ImageHash> known;
         std::unordered_map<std::string, int32_t> codes;
+        std::deque<Image> dead;
     public:
         size_t limit, refused = 0;
         explicit Images(size_t most) : limit(most) { known.reserve(1024); }
@@ -35,14 +38,22 @@ cdef extern from *:
             codes.emplace(std::move(path), next);
             return next;
         }
-        int32_t get(int32_t t, int64_t s, int64_t n) const { auto f = known.find(Image{t, s, n}); return f == known.end() ? -1 : f->second; }
+        int32_t get(int32_t t, int64_t s, int64_t n) const { auto f = known.find(Image{t, s, n}); return f == known.end() ? -1 : f->second.code; }
         void put(int32_t t, int64_t s, int64_t n, int32_t code) {
             if (code < 0) return;
-            if (known.size() >= limit) { refused++; return; }
-            known[Image{t, s, n}] = code;
+            if (size() >= limit) { refused++; return; }
+            Known &one = known[Image{t, s, n}];
+            if (!one.dead) one.code = code;
         }
-        void drop(int32_t t, int64_t s, int64_t n) { known.erase(Image{t, s, n}); }
-        size_t size() const { return known.size(); }
+        // The dead are kept for a while: a socket's last row can come after its process's.
+        void drop(int32_t t, int64_t s, int64_t n) {
+            auto found = known.find(Image{t, s, n});
+            if (found == known.end() || found->second.dead) return;
+            found->second.dead = true;
+            dead.push_back(found->first);
+            if (dead.size() > limit / 8) { known.erase(dead.front()); dead.pop_front(); }
+        }
+        size_t size() const { return known.size() - dead.size(); }
         size_t paths() const { return codes.size(); }
     };
     """
@@ -81,6 +92,15 @@ cdef class ImageTable:
     def paths(self):
         """Every path met, in the order of its code."""
         return self.words
+
+    def find(self, const int32_t[::1] tgid, const int64_t[::1] start, const int64_t[::1] number):
+        """Path codes (int32, -1 unknown) of images by their ids, those that ended a while ago included."""
+        cdef Py_ssize_t n = tgid.shape[0], i
+        codes = np.empty(n, dtype=np.int32)
+        cdef int32_t[::1] out = codes
+        for i in range(n):
+            out[i] = self.images.get(tgid[i], start[i], number[i])
+        return codes
 
     def follow(self, const uint8_t[::1] events, const int32_t[::1] tgid, const int64_t[::1] start, const int64_t[::1] number,
                const int32_t[::1] parent_tgid, const int64_t[::1] parent_start, const int64_t[::1] parent_number,

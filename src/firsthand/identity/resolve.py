@@ -91,6 +91,12 @@ class Resolver:
         )
         batch.columns["exe"] = named(codes, self.images.paths) if len(self.images.paths) else exe
 
+    def owners(self, batch: Batch) -> None:
+        """exe of rows that name a process and do not carry its binary: of the image that it was."""
+        columns: dict[str, Any] = batch.columns
+        codes = self.images.find(*(columns[f"exec_{part}"].values for part in ("tgid", "start", "number")))
+        batch.columns["exe"] = named(codes, self.images.paths)
+
 
 def _event_codes(event: Text) -> NDArray[np.uint8]:
     """fork, exec, exit and seen by their second and third letters: or, xe, xi, ee."""

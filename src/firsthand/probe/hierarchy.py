@@ -65,6 +65,11 @@ def here() -> list[Hierarchy]:
     return found
 
 
+def version2() -> Hierarchy | None:
+    """Where cgroup v2 is mounted, beside others or alone; None where it is not."""
+    return next((one for one in here() if not one.controller), None)
+
+
 def choose(scopes: Sequence[Path], wanted: str = "auto") -> Hierarchy:
     """The hierarchy to observe by: the scopes' where there are any, else the wanted, else the best."""
     found = here()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from firsthand.errors import NotSupportedError, ProbeError, SchemaError
 from firsthand.probe import libbpf, pins
-from firsthand.probe.hierarchy import Hierarchy
+from firsthand.probe.hierarchy import Hierarchy, version2
 from firsthand.probe.pins import Control, MapInfo
 from firsthand.probe.spec import EXISTING, HOOKS, SHARED, Hook
 from firsthand.schema import btf
@@ -44,6 +45,7 @@ class LoadOptions:
     patience: float = 600.0
     read_args: bool = True
     read_env: bool = True
+    flow_idle: int = 30
 
     @property
     def settings(self) -> dict[str, int]:
@@ -55,6 +57,7 @@ class LoadOptions:
             "scoped": int(bool(self.scopes)),
             "read_args": int(self.read_args),
             "read_env": int(self.read_env),
+            "flow_idle": self.flow_idle,
         }
 
     @property
@@ -272,7 +275,7 @@ def _bring_program(loaded: Loaded, hook: Hook, name: str, options: LoadOptions, 
         program = libbpf.pointer("bpf_object__find_program_by_name", handle, name.encode())
         _share_maps(loaded, handle, options)
         if hook in EXISTING:
-            fd, link = _attach(program)
+            fd, link = _attach(hook, program)
             pins.pin(link, loaded.folder / f"iterator_{name}")
             os.close(fd)
             return Program(hook, name, -1, link)
@@ -314,7 +317,7 @@ def _spine(loaded: Loaded, hook: Hook, name: str, program: int) -> Program:
         pins.pin(libbpf.call("bpf_map__fd", entry), loaded.folder / f"entry_{name}")
         _enter(loaded, name, program)
         found = libbpf.pointer("bpf_object__find_program_by_name", handle, f"spine_{name}".encode())
-        fd, link = _attach(found)
+        fd, link = _attach(hook, found)
     finally:
         libbpf.library().bpf_object__close(handle)
     pins.pin(fd, loaded.folder / f"spine_{name}")
@@ -332,13 +335,25 @@ def _enter(loaded: Loaded, name: str, program: int) -> None:
         os.close(entry)
 
 
-def _attach(program: int) -> tuple[int, int]:
+def _attach(hook: Hook, program: int) -> tuple[int, int]:
     """Descriptors of our own of a program and of its new link."""
-    link = libbpf.pointer("bpf_program__attach", program)
+    link = _link_at_cgroup(program) if hook.at_cgroup else libbpf.pointer("bpf_program__attach", program)
     try:
         return os.dup(libbpf.call("bpf_program__fd", program)), os.dup(libbpf.call("bpf_link__fd", link))
     finally:
         libbpf.library().bpf_link__destroy(link)
+
+
+def _link_at_cgroup(program: int) -> int:
+    """At the root of cgroup v2, which every socket of the machine belongs to. OSError where v2 is not mounted."""
+    root = version2()
+    if root is None:
+        raise OSError(errno.ENOENT, "cgroup v2 is not mounted: mount cgroup2 on /sys/fs/cgroup or below it")
+    folder = os.open(root.mount, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return libbpf.pointer("bpf_program__attach_cgroup", program, folder)
+    finally:
+        os.close(folder)
 
 
 def _prepare(loaded: Loaded, handle: int, path: Path, name: str, options: LoadOptions) -> None:

@@ -14,6 +14,8 @@ class Hook:
     programs: tuple[str, ...]
     table: str
     blind_spot: str
+    #: Attached at the root of cgroup v2 and not at a place in the kernel's code.
+    at_cgroup: bool = False
 
 
 HOOKS: tuple[Hook, ...] = (
@@ -30,6 +32,34 @@ HOOKS: tuple[Hook, ...] = (
         "credentials before an exec: set-uid gains are judged by the file's mode alone (flag GAIN_UNSURE)",
     ),
     Hook("process_exec", "process", ("process_exec",), "process", "executed programs"),
+    Hook("connection_state", "socket", ("connection_state",), "connection", "TCP connections"),
+    Hook(
+        "connection_retry",
+        "socket",
+        ("connection_retry",),
+        "connection",
+        "attempts that nobody answers, until they end",
+    ),
+    Hook(
+        "connection_accept",
+        "socket",
+        ("connection_accept", "connection_use"),
+        "connection",
+        "which process accepted, where it closes or writes nothing",
+    ),
+    Hook("packet_out", "packet", ("packet_out",), "connection", "UDP, DNS and the heads of TLS and HTTP that are sent", True),
+    Hook(
+        "packet_in", "packet", ("packet_in",), "connection", "UDP, DNS and the heads of TLS and HTTP that are received", True
+    ),
+    Hook("socket_open", "packet", ("socket_open",), "connection", "raw sockets, and who made a UDP socket", True),
+    Hook(
+        "socket_release",
+        "packet",
+        ("socket_release",),
+        "connection",
+        "the end of UDP flows, until they have been idle for flow_idle_seconds",
+        True,
+    ),
 )
 
 #: Iterators, run once at the start in this order.
@@ -51,4 +81,7 @@ SHARED = (
     "processes",
     "cgroups",
     "scopes",
+    "sockets",
+    "flows",
+    "sweepers",
 )
