@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* What runs already when observing begins: read once by iterators, marked as seen. */
 #include "image.h"
+#include "socket.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -81,6 +82,74 @@ int existing_processes(struct bpf_iter__task *ctx)
 	fill_streams(exec, task);
 	finish(&draft, RECORD_PROCESS_SEEN, RING_ORDINARY);
 	/* One byte a record: by the size of its reads the reader says how many records it has room for. */
+	bpf_seq_write(ctx->meta->seq, "", 1);
+	return 0;
+}
+
+/* A connection that is older than us: whoever has it first in the order of processes is its process. */
+static __always_inline bool remember_socket(struct sock *sk, struct socket_memory *memory, struct task_struct *task,
+					    __u64 cgroup)
+{
+	__u8 state = sk->__sk_common.skc_state;
+
+	fill_process(&memory->process, task, cgroup);
+	memory->process.ns_net = sk->__sk_common.skc_net.net->ns.inum;
+	memory->began = bpf_ktime_get_boot_ns();
+	memory->state = SOCKET_BEFORE | SOCKET_NO_HEADS;
+	if (sk->sk_protocol == IPPROTO_UDP)
+		memory->state = SOCKET_BEFORE;
+	else if (state == TCP_LISTEN)
+		memory->state = SOCKET_BEFORE | SOCKET_LISTENS;
+	else if (state != TCP_SYN_SENT)
+		memory->state |= SOCKET_ESTABLISHED;
+	return state != TCP_CLOSE || sk->sk_protocol == IPPROTO_UDP;
+}
+
+static __always_inline void tell_socket(struct sock *sk, struct socket_memory *memory)
+{
+	struct connection_event *row;
+	struct draft draft;
+
+	row = begin_row(&draft, memory);
+	if (!row)
+		return;
+	row->ends.cookie = bpf_get_socket_cookie(sk);
+	row->ends.transport = sk->sk_protocol == IPPROTO_UDP ? TRANSPORT_UDP : TRANSPORT_TCP;
+	fill_ends(&row->ends, sk);
+	row->flags |= end_flags(&row->ends);
+	if (memory->state & SOCKET_LISTENS)
+		row->flags |= CONNECTION_LISTENING;
+	finish(&draft, RECORD_CONNECTION_SEEN, RING_ORDINARY);
+}
+
+SEC("iter/task_file")
+int existing_sockets(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct socket_memory *memory;
+	struct socket *socket;
+	struct sock *sk;
+	__u64 cgroup;
+
+	if (!task || !file)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket || !socket->sk)
+		return 0;
+	sk = socket->sk;
+	if (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6)
+		return 0;
+	if ((sk->sk_protocol != IPPROTO_TCP && sk->sk_protocol != IPPROTO_UDP) || !is_wanted(task, &cgroup))
+		return 0;
+	memory = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!memory) {
+		count(FAILURE_SOCKET_MAP);
+		return 0;
+	}
+	if (memory->process.exec_tgid || !remember_socket(sk, memory, task, cgroup))
+		return 0;
+	tell_socket(sk, memory);
 	bpf_seq_write(ctx->meta->seq, "", 1);
 	return 0;
 }

@@ -1,7 +1,7 @@
 """Canaries (law 6): events that Firsthand causes itself and that must come back through the rings, by each hook.
 
 The supervisor tells the observer a name, makes a cgroup of that name below one of its own, moves a child there, which forks a
-grandchild that executes a program, and removes the cgroup again. A hook that did not answer in time is a blind spot. A round's own
+grandchild that executes a program, talks to itself over loopback and a unix socket, and removes the cgroup again. A hook that did not answer in time is a blind spot. A round's own
 rows are left out of the record, and only they: of a cgroup that was announced, each event as often as a round causes it, and an
 exec only with the name among its arguments. Whatever else happens there is recorded.
 """
@@ -12,6 +12,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -30,19 +31,30 @@ from firsthand.wire.decode import Decoder
 PATIENCE, EVERY = 5.0, 60.0
 #: Rounds whose answers are kept.
 MOST_ROUNDS = 16
-#: Hooks that answer to a round, by table and event; process_prepare answers by what the exec knows of before.
-_ANSWERS = {
-    ("container", b"create"): "cgroup_create",
-    ("container", b"move"): "cgroup_move",
-    ("container", b"remove"): "cgroup_remove",
-    ("process", b"fork"): "process_fork",
-    ("process", b"exec"): "process_exec",
-    ("process", b"exit"): "process_exit",
+#: Hooks that answer to a round, by table, event and transport; process_prepare answers by what the exec knows of before.
+_ANSWERS: dict[tuple[str, bytes, bytes], tuple[str, ...]] = {
+    ("container", b"create", b""): ("cgroup_create",),
+    ("container", b"move", b""): ("cgroup_move",),
+    ("container", b"remove", b""): ("cgroup_remove",),
+    ("process", b"fork", b""): ("process_fork",),
+    ("process", b"exec", b""): ("process_exec",),
+    ("process", b"exit", b""): ("process_exit",),
+    ("connection", b"listen", b"tcp"): ("connection_state",),
+    ("connection", b"accept", b"tcp"): ("connection_accept",),
+    ("connection", b"close", b"udp"): ("packet_out", "packet_in", "socket_open", "socket_release"),
+    ("connection", b"connect", b"unix"): ("unix_connect",),
 }
-HOOKS = (*_ANSWERS.values(), "process_prepare")
-_EXEC = ("process", b"exec")
+HOOKS = (*(hook for hooks in _ANSWERS.values() for hook in hooks), "process_prepare")
+_EXEC = ("process", b"exec", b"")
 #: How often a round causes each event.
-_OWN = {**dict.fromkeys(_ANSWERS, 1), ("process", b"exit"): 2, ("container", b"seen"): 1}
+_OWN = {
+    **dict.fromkeys(_ANSWERS, 1),
+    ("process", b"exit", b""): 2,
+    ("container", b"seen", b""): 1,
+    ("connection", b"connect", b"tcp"): 1,
+    ("connection", b"close", b"tcp"): 3,
+    ("packet", b"packet", b"tcp"): 2,
+}
 
 
 def folder_of(mount: Path, instance: str) -> Path:
@@ -75,6 +87,7 @@ def _child(folder: Path) -> None:
             signal.signal(number, signal.SIG_DFL)
         with (folder / "cgroup.procs").open("w") as procs:
             procs.write("0")
+        _talk(folder.name)
         grandchild = os.fork()
         if not grandchild:
             for program in ("/bin/true", "/usr/bin/true"):
@@ -86,13 +99,30 @@ def _child(folder: Path) -> None:
         os._exit(0)
 
 
+def _talk(token: str) -> None:
+    """To ourselves: a TCP connection, a datagram, a connect to a unix socket. What cannot be had here does not answer."""
+    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_connection(listener.getsockname()) as one, listener.accept()[0] as other:
+            one.sendall(b".")
+            other.recv(1)
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.bind(("127.0.0.1", 0))
+        one.connect(one.getsockname())
+        one.send(b".")
+        one.recv(1)
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as one:
+        listener.bind(f"\0firsthand-canary-{token}")
+        listener.listen()
+        one.connect(listener.getsockname())
+
+
 @dataclass
 class Round:
     """What came back of one round, and what of its own rows is still to come."""
 
     token: bytes
     answered: set[str] = field(default_factory=set)
-    due: dict[tuple[str, bytes], int] = field(default_factory=lambda: dict(_OWN))
+    due: dict[tuple[str, bytes, bytes], int] = field(default_factory=lambda: dict(_OWN))
 
 
 @dataclass
@@ -143,17 +173,18 @@ class Canaries:
     def _answer(self, one: Round, batch: Batch, row: int, decoder: Decoder) -> bool:
         """Whether a row is a round's own."""
         columns = cast("dict[str, Any]", batch.columns)
-        kind = (batch.table, columns["event"].row(row))
+        transport = columns["transport"].row(row) if "transport" in columns else b""
+        kind = (batch.table, columns["event"].row(row), transport)
         if not one.due.get(kind) or (kind == _EXEC and not _ours(columns, row, one.token)):
             return False
         one.due[kind] -= 1
-        one.answered.add(_ANSWERS.get(kind, ""))
+        one.answered.update(_ANSWERS.get(kind, ()))
         if (
             kind == _EXEC
             and not int(columns["flags"].values[row]) & decoder.layout.enums["process_flag"]["GAIN_UNSURE"]
         ):
             one.answered.add("process_prepare")
-        self.proven |= one.answered - {""}
+        self.proven |= one.answered
         return True
 
     def _find(self, paths: Text, ids: NDArray[Any]) -> None:

@@ -14,7 +14,8 @@ from firsthand.schema import layout as _layout
 @dataclass(frozen=True)
 class ObserverOptions:
     """All that the observer is told. Times in milliseconds, `patience` in seconds; ring sizes powers of two; `redaction` mask,
-    hash or drop; `canary` the cgroup's path below which the supervisor's canaries live, empty for none; `canary_every` in seconds."""
+    hash or drop; `canary` the cgroup's path below which the supervisor's canaries live, empty for none; `canary_every`
+    and `flow_idle` in seconds."""
 
     history: str
     scopes: tuple[str, ...] = ()
@@ -32,6 +33,7 @@ class ObserverOptions:
     environment: tuple[str, ...] = ()
     canary: str = ""
     canary_every: float = 60.0
+    flow_idle: int = 30
 
     @property
     def left_out(self) -> dict[str, object]:
@@ -57,6 +59,7 @@ class ObserverOptions:
             self.urgent_bytes,
             self.patience,
             read_args=self.read_args,
+            flow_idle=self.flow_idle,
         )
 
 

@@ -242,8 +242,8 @@ class Observer:
         for batch in batches:
             if batch.table == "container":
                 self.resolver.cgroups.learn(batch)
-        found = [self._completed(batch) for batch in sorted(batches, key=_order) if batch.table != "packet"]
-        return [batch for batch in found if batch.length]
+        found = [self._completed(batch) for batch in sorted(batches, key=_order)]
+        return [batch for batch in found if batch.length and batch.table != "packet"]
 
     def _completed(self, batch: Batch) -> Batch:
         batch = self.canaries.take(batch, self.decoder)

@@ -62,6 +62,13 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Network:
+    """What is recorded of connections; seconds."""
+
+    flow_idle_seconds: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """Checked settings; times in milliseconds, `ring_bytes` a power of two."""
 
@@ -86,6 +93,7 @@ class Settings:
     runtime_annotations: tuple[str, ...]
     retention: Limits
     heads: str
+    network: Network
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -202,6 +210,7 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
         runtime_annotations=tuple(want("runtimes.annotations", list, raw["runtimes"]["annotations"])),
         retention=_retention(raw["retention"], path),
         heads=_heads(raw["integrity"]["heads"], path),
+        network=_network(raw["network"], path),
     )
 
 
@@ -225,6 +234,13 @@ def _heads(value: object, path: Path) -> str:
     if not isinstance(value, str) or (value and not value.startswith("/")):
         raise UsageError(f'{path}: integrity.heads: expected an absolute path or "", found {value!r}')
     return value
+
+
+def _network(raw: dict[str, Any], path: Path) -> Network:
+    idle = raw["flow_idle_seconds"]
+    if type(idle) is not int or not 1 <= idle <= 3600:
+        raise UsageError(f"{path}: network.flow_idle_seconds: expected whole seconds from 1 to 3600, found {idle!r}")
+    return Network(idle)
 
 
 def _retention(raw: dict[str, Any], path: Path) -> Limits:

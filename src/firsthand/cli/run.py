@@ -119,6 +119,7 @@ def _planned(
         redaction_scopes=found.redaction_scopes,
         patterns=found.redaction_patterns,
         environment=found.environment_allow,
+        flow_idle=found.network.flow_idle_seconds,
     )
     following = _following(found, place, sockets, bool(scopes))
     return Plan(chosen, following, found.retention, found.heads, found.restart_most_seconds)

@@ -271,11 +271,12 @@ def _bring_program(loaded: Loaded, hook: Hook, name: str, options: LoadOptions, 
     handle = libbpf.pointer("bpf_object__open_file", str(path).encode(), None)
     try:
         _prepare(loaded, handle, path, name, options)
+        _set_type(hook, name, libbpf.pointer("bpf_object__find_program_by_name", handle, name.encode()))
         libbpf.call("bpf_object__load", handle)
         program = libbpf.pointer("bpf_object__find_program_by_name", handle, name.encode())
         _share_maps(loaded, handle, options)
         if hook in EXISTING:
-            fd, link = _attach(hook, program)
+            fd, link = _attach(program)
             pins.pin(link, loaded.folder / f"iterator_{name}")
             os.close(fd)
             return Program(hook, name, -1, link)
@@ -309,7 +310,10 @@ def _spine(loaded: Loaded, hook: Hook, name: str, program: int) -> Program:
     try:
         lib = libbpf.library()
         for found in libbpf.each("bpf_object__next_program", handle):
-            lib.bpf_program__set_autoload(found, lib.bpf_program__name(found).decode() == f"spine_{name}")
+            chosen = lib.bpf_program__name(found).decode() == f"spine_{name}"
+            lib.bpf_program__set_autoload(found, chosen)
+            if chosen:
+                _set_type(hook, name, found)
         for found in libbpf.each("bpf_object__next_map", handle):
             libbpf.call("bpf_map__set_autocreate", found, lib.bpf_map__name(found).decode() == f"entry_{name}")
         libbpf.call("bpf_object__load", handle)
@@ -317,7 +321,7 @@ def _spine(loaded: Loaded, hook: Hook, name: str, program: int) -> Program:
         pins.pin(libbpf.call("bpf_map__fd", entry), loaded.folder / f"entry_{name}")
         _enter(loaded, name, program)
         found = libbpf.pointer("bpf_object__find_program_by_name", handle, f"spine_{name}".encode())
-        fd, link = _attach(hook, found)
+        fd, link = _attach(found, at_cgroup=name in hook.at_cgroup)
     finally:
         libbpf.library().bpf_object__close(handle)
     pins.pin(fd, loaded.folder / f"spine_{name}")
@@ -335,9 +339,17 @@ def _enter(loaded: Loaded, name: str, program: int) -> None:
         os.close(entry)
 
 
-def _attach(hook: Hook, program: int) -> tuple[int, int]:
+def _set_type(hook: Hook, name: str, program: int) -> None:
+    """Of a program whose section's name libbpf does not know."""
+    kind = hook.at_cgroup.get(name)
+    if kind is not None and kind.program:
+        libbpf.call("bpf_program__set_type", program, kind.program)
+        libbpf.call("bpf_program__set_expected_attach_type", program, kind.attach)
+
+
+def _attach(program: int, *, at_cgroup: bool = False) -> tuple[int, int]:
     """Descriptors of our own of a program and of its new link."""
-    link = _link_at_cgroup(program) if hook.at_cgroup else libbpf.pointer("bpf_program__attach", program)
+    link = _link_at_cgroup(program) if at_cgroup else libbpf.pointer("bpf_program__attach", program)
     try:
         return os.dup(libbpf.call("bpf_program__fd", program)), os.dup(libbpf.call("bpf_link__fd", link))
     finally:

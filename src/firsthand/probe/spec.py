@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class AtCgroup:
+    """enum bpf_prog_type and bpf_attach_type of include/uapi/linux/bpf.h, for sections whose names this libbpf does not know."""
+
+    program: int = 0
+    attach: int = 0
+
+
+KNOWN = AtCgroup()
+#: 6.7 (859051dd165e), libbpf 1.3: BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_UNIX_CONNECT.
+UNIX_CONNECT = AtCgroup(18, 49)
 
 
 @dataclass(frozen=True)
@@ -14,8 +28,8 @@ class Hook:
     programs: tuple[str, ...]
     table: str
     blind_spot: str
-    #: Attached at the root of cgroup v2 and not at a place in the kernel's code.
-    at_cgroup: bool = False
+    #: Those of `programs` that are attached at the root of cgroup v2 and not at a place in the kernel's code, by their type.
+    at_cgroup: Mapping[str, AtCgroup] = field(default_factory=dict)
 
 
 HOOKS: tuple[Hook, ...] = (
@@ -47,18 +61,26 @@ HOOKS: tuple[Hook, ...] = (
         "connection",
         "which process accepted, where it closes or writes nothing",
     ),
-    Hook("packet_out", "packet", ("packet_out",), "connection", "UDP, DNS and the heads of TLS and HTTP that are sent", True),
+    Hook("packet_out", "packet", ("packet_out",), "connection", "UDP, DNS and the heads of TLS and HTTP that are sent", {"packet_out": KNOWN}),
     Hook(
-        "packet_in", "packet", ("packet_in",), "connection", "UDP, DNS and the heads of TLS and HTTP that are received", True
+        "packet_in", "packet", ("packet_in",), "connection", "UDP, DNS and the heads of TLS and HTTP that are received", {"packet_in": KNOWN}
     ),
-    Hook("socket_open", "packet", ("socket_open",), "connection", "raw sockets, and who made a UDP socket", True),
+    Hook("socket_open", "packet", ("socket_open",), "connection", "raw sockets, and who made a UDP socket", {"socket_open": KNOWN}),
     Hook(
         "socket_release",
         "packet",
         ("socket_release",),
         "connection",
         "the end of UDP flows, until they have been idle for flow_idle_seconds",
-        True,
+        {"socket_release": KNOWN},
+    ),
+    Hook(
+        "unix_connect",
+        "unix",
+        ("unix_connect", "unix_connect_raw"),
+        "connection",
+        "connects to unix sockets, such as a container runtime's",
+        {"unix_connect_raw": UNIX_CONNECT},
     ),
 )
 
@@ -66,6 +88,7 @@ HOOKS: tuple[Hook, ...] = (
 EXISTING: tuple[Hook, ...] = (
     Hook("existing_host", "existing", ("existing_host",), "process", "which namespaces are the host's"),
     Hook("existing_processes", "existing", ("existing_processes",), "process", "processes that ran already"),
+    Hook("existing_sockets", "existing", ("existing_sockets",), "connection", "whose the sockets are that were there already"),
 )
 
 #: Maps that all objects share, pinned under these names.
