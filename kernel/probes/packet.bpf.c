@@ -109,10 +109,11 @@ static __always_inline void send_packet(struct __sk_buff *skb, const struct sock
 	packet->payload_length = view->length;
 	packet->direction = out ? DIRECTION_OUT : DIRECTION_IN;
 	packet->packet_kind = kind;
-	to = room(&draft);
+	to = draft.record->data + sizeof(*packet);
+	/* From 1 on: a comparison with 0 is not enough for 6.1's verifier. */
 	asm volatile("" : "+r"(length));
-	length &= PAYLOAD_BYTES;
-	if (!to || !length || bpf_skb_load_bytes(skb, view->payload, to, length))
+	length = ((length - 1) & PAYLOAD_BYTES) + 1;
+	if (bpf_skb_load_bytes(skb, view->payload, to, length))
 		count(FAILURE_PACKET_READ);
 	else
 		placed(&draft, &packet->payload, length);

@@ -43,6 +43,15 @@ def _run() -> None:
     scope.mkdir()
     chosen = hierarchy.choose([scope])
     options = load.LoadOptions(installed(), chosen, [hierarchy.key(scope)], "vm", RING)
+    refused: list[str] = []
+    bring = load._bring_hook
+
+    def watched(loaded: Any, hook: Any, options: Any, *, anew: bool) -> None:
+        bring(loaded, hook, options, anew=anew)
+        if hook.name in loaded.missing:
+            refused.extend(libbpf.messages.lines[-40:])
+
+    load._bring_hook = watched
     load.bring_in(options).forget()  # as a crash leaves it: pinned and attached
     loaded = load.bring_in(options)
     say(
@@ -51,7 +60,7 @@ def _run() -> None:
         hierarchy=chosen.controller or "v2",
         hooks=loaded.hooks(),
         taken_over=loaded.taken_over,
-        log=libbpf.messages.lines[-60:],
+        log=refused[-120:],
     )
     rings = [Ring(loaded.maps[name], loaded.size(name)) for name in load.RINGS]
     early = _early(scope)
