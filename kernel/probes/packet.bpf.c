@@ -288,8 +288,9 @@ static __always_inline void tell_accepted(struct __sk_buff *skb, struct socket_m
 }
 
 /*
- * Whether a process is writing to a TCP socket right now. What softirq has to send for a socket that a process holds waits
- * until that lets go (include/net/sock.h, the socket's backlog), so a held socket sends for its holder, who is current.
+ * Whether a process is writing to a TCP socket right now. What softirq has to send for a socket that a process holds
+ * waits until that lets go (include/net/sock.h, the socket's backlog), so a held socket sends for its holder, who is
+ * current.
  */
 static __always_inline bool is_held(struct bpf_sock *sk)
 {

@@ -238,7 +238,8 @@ int BPF_PROG(connection_accept, struct sock *sk, struct socket *parent)
 	return 0;
 }
 
-/* Else: a process reads its first bytes. One that writes first is seen by packet.bpf.c, one that does neither at the end. */
+/* Else: a process reads its first bytes. One that writes first is seen by packet.bpf.c, one that does neither at the
+ * end. */
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(connection_use, struct sock *sk)
 {

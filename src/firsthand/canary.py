@@ -101,10 +101,14 @@ def _child(folder: Path) -> None:
 
 def _talk(token: str) -> None:
     """To ourselves: a TCP connection, a datagram, a connect to a unix socket. What cannot be had here does not answer."""
-    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", 0)) as listener:
-        with socket.create_connection(listener.getsockname()) as one, listener.accept()[0] as other:
-            one.sendall(b".")
-            other.recv(1)
+    with (
+        contextlib.suppress(OSError),
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as one,
+        listener.accept()[0] as other,
+    ):
+        one.sendall(b".")
+        other.recv(1)
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.bind(("127.0.0.1", 0))
         one.connect(one.getsockname())

@@ -34,6 +34,7 @@ class ObserverOptions:
     canary: str = ""
     canary_every: float = 60.0
     flow_idle: int = 30
+    translated: tuple[str, ...] | None = None
 
     @property
     def left_out(self) -> dict[str, object]:
@@ -60,6 +61,7 @@ class ObserverOptions:
             self.patience,
             read_args=self.read_args,
             flow_idle=self.flow_idle,
+            translated=self.translated,
         )
 
 

@@ -42,6 +42,8 @@ from firsthand.wire.clock import Clock
 from firsthand.wire.decode import Decoder
 from firsthand.wire.redact import Pattern, Redactor, compile_redactor
 from firsthand.wire.scoped import ScopedModes
+from firsthand.wire.translation import MOST as TRANSLATIONS
+from firsthand.wire.translation import Translations
 
 ALIVE = 10.0
 SECOND = 1.0
@@ -103,6 +105,7 @@ class Observer:
         if loaded.previous is not None:
             self._empty(loaded.previous)
         self.source = Source(loaded, self.decoders, self.log.last_spans(), self.log.state)
+        self.translations = Translations(loaded.translations)
         if loaded.taken_over:
             self.resolver.cgroups.seed(_hierarchy.paths(self.hierarchy, self.scopes))
         self._say("resume" if self.source.resumed else "start")
@@ -239,6 +242,7 @@ class Observer:
         self.marks.failing = 0.0
 
     def _complete(self, batches: list[Batch]) -> list[Batch]:
+        self.translations.hear()  # told before the connection is established, so before any row that is here
         for batch in batches:
             if batch.table == "container":
                 self.resolver.cgroups.learn(batch)
@@ -258,6 +262,7 @@ class Observer:
             _redact(columns, self.redactor, self._modes(columns))
         elif batch.table == "connection":
             self.resolver.owners(batch)
+            self.translations.fill(batch)
         return batch
 
     def _modes(self, columns: dict[str, Any]) -> NDArray[np.int8] | None:
@@ -277,6 +282,10 @@ class Observer:
         produced = self.source.produced()
         self.commit()
         self._write_losses(self.source.missing(produced))
+        if self.translations.overflowed:
+            words = "conntrack told more at once than could be read: some translated addresses are missing"
+            self._write_losses([Lost("translation_overflow", self.translations.overflowed, now - SECOND, now, words)])
+            self.translations.overflowed = 0
         silent = self.canaries.silent(now, self._attached())
         if silent:
             self._write_losses(
@@ -341,6 +350,7 @@ class Observer:
         found["lag_seconds"] = round(now - self.marks.failing, 1) if self.marks.failing else 0
         found["commit_seconds_max"] = round(self.marks.slowest, 4)
         found["cgroups"], found["cgroups_limit"] = len(self.resolver.cgroups), CGROUPS
+        found["translations"], found["translations_limit"] = len(self.translations), TRANSLATIONS
         found["images"], found["images_limit"] = len(self.resolver.images), IMAGES
         return found
 

@@ -66,6 +66,8 @@ class Network:
     """What is recorded of connections; seconds."""
 
     flow_idle_seconds: int
+    translations: bool
+    translated_namespaces: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,14 @@ def _network(raw: dict[str, Any], path: Path) -> Network:
     idle = raw["flow_idle_seconds"]
     if type(idle) is not int or not 1 <= idle <= 3600:
         raise UsageError(f"{path}: network.flow_idle_seconds: expected whole seconds from 1 to 3600, found {idle!r}")
-    return Network(idle)
+    hears, names = raw["translations"], raw["translated_namespaces"]
+    if type(hears) is not bool:
+        raise UsageError(f"{path}: network.translations: expected true or false, found {hears!r}")
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.startswith("/") for name in names):
+        raise UsageError(
+            f'{path}: network.translated_namespaces: expected absolute paths such as "/run/netns/NAME", found {names!r}'
+        )
+    return Network(idle, hears, tuple(names))
 
 
 def _retention(raw: dict[str, Any], path: Path) -> Limits:

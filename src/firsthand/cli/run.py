@@ -120,6 +120,7 @@ def _planned(
         patterns=found.redaction_patterns,
         environment=found.environment_allow,
         flow_idle=found.network.flow_idle_seconds,
+        translated=found.network.translated_namespaces if found.network.translations else None,
     )
     following = _following(found, place, sockets, bool(scopes))
     return Plan(chosen, following, found.retention, found.heads, found.restart_most_seconds)

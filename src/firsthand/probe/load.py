@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from firsthand.errors import NotSupportedError, ProbeError, SchemaError
-from firsthand.probe import libbpf, pins
+from firsthand.probe import libbpf, pins, translation
 from firsthand.probe.hierarchy import Hierarchy, version2
 from firsthand.probe.pins import Control, MapInfo
 from firsthand.probe.spec import EXISTING, HOOKS, SHARED, Hook
@@ -34,7 +34,8 @@ _MOST_FDS, _MOST_TEXT = 250, 1 << 17
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What the kernel side is told before it is loaded; sizes in bytes, powers of two, at least a page; `patience` in seconds."""
+    """What the kernel side is told before it is loaded; sizes in bytes, powers of two, at least a page; `patience` and
+    `flow_idle` in seconds; `translated`: network namespaces whose conntrack is heard beside the own one, None for none at all."""
 
     layout: Layout
     hierarchy: Hierarchy
@@ -46,6 +47,7 @@ class LoadOptions:
     read_args: bool = True
     read_env: bool = True
     flow_idle: int = 30
+    translated: Sequence[str] | None = None
 
     @property
     def settings(self) -> dict[str, int]:
@@ -101,6 +103,7 @@ class Loaded:
     taken_over: bool = False
     unattended: bool = False
     previous: Loaded | None = None
+    translations: list[int] = field(default_factory=list)
 
     @property
     def control(self) -> Control:
@@ -135,10 +138,10 @@ class Loaded:
     def forget(self) -> None:
         """Close the descriptors; what is pinned goes on. May be called twice."""
         self._let_go()
-        for fd in (*self.maps.values(), *(program.fd for program in self.programs), self.lock):
+        for fd in (*self.maps.values(), *(program.fd for program in self.programs), self.lock, *self.translations):
             if fd >= 0:
                 os.close(fd)
-        self.maps, self.programs, self.lock = {}, [], -1
+        self.maps, self.programs, self.lock, self.translations = {}, [], -1, []
 
     def close(self) -> None:
         """Detach, unpin and forget everything. May be called twice."""
@@ -171,6 +174,9 @@ def bring_in(options: LoadOptions) -> Loaded:
         _require(loaded)
         _scope(loaded, options)
         _take_control(loaded, options)
+        if options.translated is not None:
+            loaded.translations, told = translation.listen(options.translated)
+            loaded.notes += told
     except BaseException:
         loaded.close()
         raise
@@ -486,6 +492,7 @@ def _described(loaded: Loaded, fds: list[int]) -> dict[str, object]:
         "notes": loaded.notes,
         "taken_over": loaded.taken_over,
         "unattended": loaded.unattended,
+        "translations": [place(fd) for fd in loaded.translations],
         "previous": _described(loaded.previous, fds) if loaded.previous else None,
     }
 
@@ -509,6 +516,7 @@ def _restored(raw: dict[str, object], fds: list[int]) -> Loaded:
     found.programs = [Program(hooks[hook], name, at(fd), at(link)) for hook, name, fd, link in raw["programs"]]  # type: ignore[attr-defined]
     found.missing, found.notes = raw["missing"], raw["notes"]  # type: ignore[assignment]
     found.taken_over, found.unattended = bool(raw["taken_over"]), bool(raw["unattended"])
+    found.translations = [at(number) for number in raw["translations"]]  # type: ignore[attr-defined]
     previous = raw["previous"]
     found.previous = _restored(previous, fds) if previous else None  # type: ignore[arg-type]
     return found

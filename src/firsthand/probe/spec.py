@@ -61,11 +61,30 @@ HOOKS: tuple[Hook, ...] = (
         "connection",
         "which process accepted, where it closes or writes nothing",
     ),
-    Hook("packet_out", "packet", ("packet_out",), "connection", "UDP, DNS and the heads of TLS and HTTP that are sent", {"packet_out": KNOWN}),
     Hook(
-        "packet_in", "packet", ("packet_in",), "connection", "UDP, DNS and the heads of TLS and HTTP that are received", {"packet_in": KNOWN}
+        "packet_out",
+        "packet",
+        ("packet_out",),
+        "connection",
+        "UDP, DNS and the heads of TLS and HTTP that are sent",
+        {"packet_out": KNOWN},
     ),
-    Hook("socket_open", "packet", ("socket_open",), "connection", "raw sockets, and who made a UDP socket", {"socket_open": KNOWN}),
+    Hook(
+        "packet_in",
+        "packet",
+        ("packet_in",),
+        "connection",
+        "UDP, DNS and the heads of TLS and HTTP that are received",
+        {"packet_in": KNOWN},
+    ),
+    Hook(
+        "socket_open",
+        "packet",
+        ("socket_open",),
+        "connection",
+        "raw sockets, and who made a UDP socket",
+        {"socket_open": KNOWN},
+    ),
     Hook(
         "socket_release",
         "packet",
@@ -88,7 +107,13 @@ HOOKS: tuple[Hook, ...] = (
 EXISTING: tuple[Hook, ...] = (
     Hook("existing_host", "existing", ("existing_host",), "process", "which namespaces are the host's"),
     Hook("existing_processes", "existing", ("existing_processes",), "process", "processes that ran already"),
-    Hook("existing_sockets", "existing", ("existing_sockets",), "connection", "whose the sockets are that were there already"),
+    Hook(
+        "existing_sockets",
+        "existing",
+        ("existing_sockets",),
+        "connection",
+        "whose the sockets are that were there already",
+    ),
 )
 
 #: Maps that all objects share, pinned under these names.

@@ -177,7 +177,11 @@ OWN: dict[str, tuple[Column, ...]] = {
         Column("addresses", "list", "addresses that the answer gives for the name, aliases followed"),
         Column("ttl", "int32", "least time to live of these", "s"),
         Column("latency", "int64", "from the question to its answer on the same socket", "ns"),
-        Column("marks", "text", "what is remarkable: MALFORMED, LOOP, OVERSIZED, TRUNCATED, UNASKED, FOREIGN_RESOLVER, TUNNEL"),
+        Column(
+            "marks",
+            "text",
+            "what is remarkable: MALFORMED, LOOP, OVERSIZED, TRUNCATED, UNASKED, FOREIGN_RESOLVER, TUNNEL",
+        ),
         Column("reason", "text", "why it could not be read whole"),
     ),
     "request": (
