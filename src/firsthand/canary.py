@@ -1,9 +1,9 @@
 """Canaries (law 6): events that Firsthand causes itself and that must come back through the rings, by each hook.
 
-The supervisor tells the observer a name, makes a cgroup of that name below one of its own, moves a child there, which forks a
-grandchild that executes a program, talks to itself over loopback and a unix socket, and removes the cgroup again. A hook that did not answer in time is a blind spot. A round's own
-rows are left out of the record, and only they: of a cgroup that was announced, each event as often as a round causes it, and an
-exec only with the name among its arguments. Whatever else happens there is recorded.
+The supervisor tells the observer a name, makes a cgroup of that name below one of its own, moves a child there, which talks to
+itself over loopback and a unix socket and forks a grandchild that executes a program, and removes the cgroup again. A hook that did
+not answer in time is a blind spot. A round's own rows are left out of the record, and only they: of a cgroup that was announced, each
+event as often as a round causes it, and an exec only with the name among its arguments. Whatever else happens there is recorded.
 """
 
 from __future__ import annotations
