@@ -54,10 +54,18 @@ struct settings {
 	__u32 scoped;
 	__u32 read_args;
 	__u32 read_env;
+	__u32 read_names; /* DNS messages are picked out */
+	__u32 read_requests; /* heads of TLS and HTTP are picked out */
 	__u32 flow_idle; /* seconds without a datagram after which a flow is told as ended */
 };
 
-const volatile struct settings settings SEC(".rodata.settings") = {.read_args = 1, .read_env = 1, .flow_idle = 30};
+const volatile struct settings settings SEC(".rodata.settings") = {
+	.read_args = 1,
+	.read_env = 1,
+	.read_names = 1,
+	.read_requests = 1,
+	.flow_idle = 30,
+};
 
 /* Anchors: a type that only helper calls or tags mention is dropped from BTF. */
 enum record_kind anchor_kind __attribute__((unused));

@@ -120,6 +120,11 @@ static __always_inline void send_packet(struct __sk_buff *skb, const struct sock
 	finish(&draft, RECORD_PACKET, RING_ORDINARY);
 }
 
+static __always_inline bool is_dns(const struct view *view)
+{
+	return view->peer_port == PORT_DNS || view->local_port == PORT_DNS;
+}
+
 /* ---- flows of datagrams ---- */
 
 static __always_inline void tell_flow(struct flow *flow, __u16 kind, __u64 flags)
@@ -211,7 +216,7 @@ static __always_inline void datagram(struct __sk_buff *skb, struct socket_memory
 	}
 	__builtin_memcpy(memory->last.peer, view->peer, 16);
 	memory->last.port = view->peer_port;
-	if (view->length && (view->peer_port == PORT_DNS || view->local_port == PORT_DNS))
+	if (settings.read_names && view->length && is_dns(view))
 		send_packet(skb, &memory->process, view, 0, out, PACKET_DNS);
 }
 
@@ -222,7 +227,7 @@ static __always_inline __u32 head_length(struct __sk_buff *skb, const struct vie
 {
 	__u8 first[6] = {};
 
-	if (view->peer_port == PORT_DNS || view->local_port == PORT_DNS)
+	if (is_dns(view))
 		return STREAM_BYTES;
 	if (view->length < 6 || bpf_skb_load_bytes(skb, view->payload, first, 6))
 		return view->length ? HEAD_BYTES : 0;
@@ -250,10 +255,12 @@ static __always_inline bool ends_here(struct __sk_buff *skb, const struct view *
 static __always_inline void stream(struct __sk_buff *skb, struct socket_memory *memory, const struct view *view,
 				   bool out)
 {
-	bool dns = view->peer_port == PORT_DNS || view->local_port == PORT_DNS;
+	bool dns = is_dns(view), wanted_at_all = dns ? settings.read_names : settings.read_requests;
 	bool asks = out == !(memory->state & SOCKET_INCOMING); /* from who connected to who accepted */
 	__u32 *seen = &memory->head[out ? 0 : 1], *wanted = &memory->wanted[out ? 0 : 1];
 
+	if (!wanted_at_all)
+		memory->state |= SOCKET_NO_HEADS;
 	if (!view->length || (!asks && !dns) || memory->state & SOCKET_NO_HEADS)
 		return;
 	if (!*seen)

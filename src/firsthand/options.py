@@ -35,12 +35,15 @@ class ObserverOptions:
     canary_every: float = 60.0
     flow_idle: int = 30
     translated: tuple[str, ...] | None = None
+    names: bool = True
+    requests: bool = True
 
     @property
     def left_out(self) -> dict[str, object]:
         """Settings that leave something out of the record, for the observer table."""
         names = [name for name, _ in self.patterns]
-        return {"redaction": self.redaction, "redaction_scopes": dict(self.redaction_scopes), "patterns": names}
+        found = {"redaction": self.redaction, "redaction_scopes": dict(self.redaction_scopes), "patterns": names}
+        return found | {"names": self.names, "requests": self.requests, "translations": self.translated is not None}
 
     @property
     def read_args(self) -> bool:
@@ -62,6 +65,8 @@ class ObserverOptions:
             read_args=self.read_args,
             flow_idle=self.flow_idle,
             translated=self.translated,
+            read_names=self.names,
+            read_requests=self.requests,
         )
 
 

@@ -65,6 +65,8 @@ class Limits:
 class Network:
     """What is recorded of connections; seconds."""
 
+    names: bool
+    requests: bool
     flow_idle_seconds: int
     translations: bool
     translated_namespaces: tuple[str, ...]
@@ -242,14 +244,15 @@ def _network(raw: dict[str, Any], path: Path) -> Network:
     idle = raw["flow_idle_seconds"]
     if type(idle) is not int or not 1 <= idle <= 3600:
         raise UsageError(f"{path}: network.flow_idle_seconds: expected whole seconds from 1 to 3600, found {idle!r}")
-    hears, names = raw["translations"], raw["translated_namespaces"]
-    if type(hears) is not bool:
-        raise UsageError(f"{path}: network.translations: expected true or false, found {hears!r}")
+    for key in ("names", "requests", "translations"):
+        if type(raw[key]) is not bool:
+            raise UsageError(f"{path}: network.{key}: expected true or false, found {raw[key]!r}")
+    names = raw["translated_namespaces"]
     if not isinstance(names, list) or not all(isinstance(name, str) and name.startswith("/") for name in names):
         raise UsageError(
             f'{path}: network.translated_namespaces: expected absolute paths such as "/run/netns/NAME", found {names!r}'
         )
-    return Network(idle, hears, tuple(names))
+    return Network(raw["names"], raw["requests"], idle, raw["translations"], tuple(names))
 
 
 def _retention(raw: dict[str, Any], path: Path) -> Limits:

@@ -119,6 +119,8 @@ def _planned(
         redaction_scopes=found.redaction_scopes,
         patterns=found.redaction_patterns,
         environment=found.environment_allow,
+        names=found.network.names,
+        requests=found.network.requests,
         flow_idle=found.network.flow_idle_seconds,
         translated=found.network.translated_namespaces if found.network.translations else None,
     )

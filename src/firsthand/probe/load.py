@@ -46,6 +46,8 @@ class LoadOptions:
     patience: float = 600.0
     read_args: bool = True
     read_env: bool = True
+    read_names: bool = True
+    read_requests: bool = True
     flow_idle: int = 30
     translated: Sequence[str] | None = None
 
@@ -59,6 +61,8 @@ class LoadOptions:
             "scoped": int(bool(self.scopes)),
             "read_args": int(self.read_args),
             "read_env": int(self.read_env),
+            "read_names": int(self.read_names),
+            "read_requests": int(self.read_requests),
             "flow_idle": self.flow_idle,
         }
 
