@@ -143,6 +143,7 @@ enum direction {
 enum packet_kind {
 	PACKET_DNS = 1,
 	PACKET_HEAD = 2, /* the first bytes of a stream */
+	PACKET_PLAIN = 3, /* the first bytes that were given to libssl for a TLS connection */
 };
 
 /* No hidden padding: it would send the kernel's stack to the disk. */
@@ -323,7 +324,8 @@ struct packet_event {
 	__u32 payload_length DOC("true length of the payload") UNIT("bytes");
 	struct text payload DOC("the payload, up to 4095 bytes") ROLE("bytes");
 	__u8 direction DOC("out: this socket's process sent it; in: it was sent to it") ROLE("enum:direction");
-	__u8 packet_kind DOC("dns, or head: the first bytes of a stream") ROLE("enum:packet_kind");
+	__u8 packet_kind DOC("dns; head: the first bytes of a stream; plain: the same before TLS encrypted them")
+	ROLE("enum:packet_kind");
 	__u8 pad[2];
 } TAG("table:packet") TAG("record:RECORD_PACKET:packet");
 

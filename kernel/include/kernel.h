@@ -29,6 +29,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
@@ -411,6 +412,16 @@ struct __sk_buff {
 struct bpf_sock_addr {
 	__u32 user_family, user_ip4, user_ip6[4], user_port, family, type, protocol, msg_src_ip4, msg_src_ip6[4];
 	struct bpf_sock *sk __attribute__((aligned(8)));
+};
+
+/* Of uprobes; on arm64 libbpf's macros want user_pt_regs (arch/arm64/include/uapi/asm/ptrace.h). */
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs,
+		eflags, rsp, ss;
+};
+
+struct user_pt_regs {
+	__u64 regs[31], sp, pc, pstate;
 };
 
 struct bpf_timer {

@@ -20,6 +20,8 @@ enum bound {
 	SCOPES = 1024,
 	ANCESTORS = 64,
 	FLOWS = 65536,
+	PLAINS = 4096, /* threads between a write to libssl and its first segment */
+	PLAIN_BYTES = 1024,
 };
 
 /* Where a value or record was lost, counted per CPU; user space names them from this enum. */
@@ -56,6 +58,7 @@ struct settings {
 	__u32 read_env;
 	__u32 read_names; /* DNS messages are picked out */
 	__u32 read_requests; /* heads of TLS and HTTP are picked out */
+	__u32 read_plain; /* what is written through libssl is matched with connections */
 	__u32 flow_idle; /* seconds without a datagram after which a flow is told as ended */
 };
 
@@ -167,6 +170,12 @@ struct flow {
 	__u32 told; /* a row said that it began */
 };
 
+/* What a thread has given to libssl and not yet sent. */
+struct plain {
+	__u64 length; /* true length of what was written */
+	__u8 head[PLAIN_BYTES];
+};
+
 struct sweeper {
 	struct bpf_timer timer;
 	__u64 begun;
@@ -236,6 +245,13 @@ struct {
 } sockets SEC(".maps");
 HASH_MAP(struct flow_key, struct flow, FLOWS)
 flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PLAINS);
+	__type(key, __u64);
+	__type(value, struct plain);
+} plains SEC(".maps");
 
 static __always_inline void count(enum failure what)
 {

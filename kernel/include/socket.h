@@ -35,6 +35,7 @@ enum socket_state {
 	SOCKET_BEFORE = 1 << 5,
 	SOCKET_SHARED = 1 << 6,
 	SOCKET_NO_HEADS = 1 << 7, /* both heads were seen, or are of no interest */
+	SOCKET_PLAIN_TOLD = 1 << 8,
 };
 
 #define SOCK_DONE_BIT 1 /* enum sock_flags of include/net/sock.h: the peer's FIN came */

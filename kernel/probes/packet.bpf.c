@@ -91,6 +91,14 @@ static __always_inline void fill_view(struct socket_ends *ends, const struct vie
 	ends->transport = view->protocol == IPPROTO_UDP ? TRANSPORT_UDP : TRANSPORT_TCP;
 }
 
+static __always_inline void fill_packet(struct packet_event *packet, const struct socket_process *process,
+					const struct view *view, __u64 cookie)
+{
+	__builtin_memset(packet, 0, sizeof(*packet));
+	packet->process = *process;
+	fill_view(&packet->ends, view, cookie);
+}
+
 static __always_inline void send_packet(struct __sk_buff *skb, const struct socket_process *process,
 					const struct view *view, __u32 offset, bool out, __u8 kind)
 {
@@ -102,9 +110,7 @@ static __always_inline void send_packet(struct __sk_buff *skb, const struct sock
 	if (!begin(&draft, sizeof(*packet)))
 		return;
 	packet = (void *)draft.record->data;
-	__builtin_memset(packet, 0, sizeof(*packet));
-	packet->process = *process;
-	fill_view(&packet->ends, view, bpf_get_socket_cookie(skb));
+	fill_packet(packet, process, view, bpf_get_socket_cookie(skb));
 	packet->stream_offset = offset;
 	packet->payload_length = view->length;
 	packet->direction = out ? DIRECTION_OUT : DIRECTION_IN;
@@ -272,7 +278,53 @@ static __always_inline void stream(struct __sk_buff *skb, struct socket_memory *
 		memory->state |= SOCKET_NO_HEADS;
 }
 
+/*
+ * Whether a process is writing to a TCP socket right now. What softirq has to send for a socket that a process holds
+ * waits until that lets go (include/net/sock.h, the socket's backlog), so a held socket sends for its holder, who is
+ * current.
+ */
+static __always_inline bool is_held(struct bpf_sock *sk)
+{
+	struct sock *full = (void *)bpf_skc_to_tcp_sock(sk);
+
+	return full && full->sk_lock.owned;
+}
+
+/* What the sending thread gave to libssl just before: its first segment says which connection that is for. */
+static __always_inline void plain(struct __sk_buff *skb, struct bpf_sock *sk, struct socket_memory *memory,
+				  const struct view *view)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct plain *given = bpf_map_lookup_elem(&plains, &thread);
+	struct packet_event *packet;
+	struct draft draft;
+	__u8 *to;
+
+	if (!given || !view->length || !is_held(sk))
+		return;
+	memory->state |= SOCKET_PLAIN_TOLD;
+	if (begin(&draft, sizeof(*packet))) {
+		packet = (void *)draft.record->data;
+		fill_packet(packet, &memory->process, view, bpf_get_socket_cookie(skb));
+		packet->payload_length = given->length;
+		packet->direction = DIRECTION_OUT;
+		packet->packet_kind = PACKET_PLAIN;
+		to = draft.record->data + sizeof(*packet);
+		if (bpf_probe_read_kernel(to, PLAIN_BYTES, given->head))
+			count(FAILURE_PACKET_READ);
+		else
+			placed(&draft, &packet->payload, given->length < PLAIN_BYTES ? given->length : PLAIN_BYTES);
+		finish(&draft, RECORD_PACKET, RING_ORDINARY);
+	}
+	bpf_map_delete_elem(&plains, &thread);
+}
+
 /* ---- at the cgroup ---- */
+
+static __always_inline bool wants_plain(const struct socket_memory *memory)
+{
+	return settings.read_plain && !(memory->state & SOCKET_PLAIN_TOLD);
+}
 
 static __always_inline bool is_unaccepted(const struct socket_memory *memory)
 {
@@ -292,18 +344,6 @@ static __always_inline void tell_accepted(struct __sk_buff *skb, struct socket_m
 	row->flags |= end_flags(&row->ends);
 	row->outcome = OUTCOME_ESTABLISHED;
 	finish(&draft, RECORD_CONNECTION_ACCEPT, RING_ORDINARY);
-}
-
-/*
- * Whether a process is writing to a TCP socket right now. What softirq has to send for a socket that a process holds
- * waits until that lets go (include/net/sock.h, the socket's backlog), so a held socket sends for its holder, who is
- * current.
- */
-static __always_inline bool is_held(struct bpf_sock *sk)
-{
-	struct sock *full = (void *)bpf_skc_to_tcp_sock(sk);
-
-	return full && full->sk_lock.owned;
 }
 
 /* Who sends a datagram is its flow's process, and who writes to an accepted connection has accepted it. */
@@ -338,7 +378,7 @@ static __always_inline int packet(struct __sk_buff *skb, bool out)
 	memory = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	if (!memory || memory->state & SOCKET_LISTENS)
 		return ALLOW;
-	if (memory->state & SOCKET_NO_HEADS && !(out && is_unaccepted(memory)))
+	if (memory->state & SOCKET_NO_HEADS && !(out && (is_unaccepted(memory) || wants_plain(memory))))
 		return ALLOW;
 	view.protocol = sk->protocol;
 	six = skb->protocol == __builtin_bswap16(ETH_P_IPV6);
@@ -347,10 +387,13 @@ static __always_inline int packet(struct __sk_buff *skb, bool out)
 	load_addresses(skb, &view, out, six);
 	if (out)
 		sender(skb, sk, memory, &view);
-	if (view.protocol == IPPROTO_UDP)
+	if (view.protocol == IPPROTO_UDP) {
 		datagram(skb, memory, &view, out);
-	else
-		stream(skb, memory, &view, out);
+		return ALLOW;
+	}
+	stream(skb, memory, &view, out);
+	if (out && wants_plain(memory))
+		plain(skb, sk, memory, &view);
 	return ALLOW;
 }
 

@@ -37,13 +37,19 @@ class ObserverOptions:
     translated: tuple[str, ...] | None = None
     names: bool = True
     requests: bool = True
+    plain: tuple[str, ...] = ()
 
     @property
     def left_out(self) -> dict[str, object]:
         """Settings that leave something out of the record, for the observer table."""
         names = [name for name, _ in self.patterns]
         found = {"redaction": self.redaction, "redaction_scopes": dict(self.redaction_scopes), "patterns": names}
-        return found | {"names": self.names, "requests": self.requests, "translations": self.translated is not None}
+        return found | {
+            "names": self.names,
+            "requests": self.requests,
+            "translations": self.translated is not None,
+            "plaintext": self.plain,
+        }
 
     @property
     def read_args(self) -> bool:
@@ -67,6 +73,7 @@ class ObserverOptions:
             translated=self.translated,
             read_names=self.names,
             read_requests=self.requests,
+            plain=self.plain,
         )
 
 

@@ -67,6 +67,7 @@ class Network:
 
     names: bool
     requests: bool
+    plaintext: tuple[str, ...]
     flow_idle_seconds: int
     translations: bool
     translated_namespaces: tuple[str, ...]
@@ -247,12 +248,18 @@ def _network(raw: dict[str, Any], path: Path) -> Network:
     for key in ("names", "requests", "translations"):
         if type(raw[key]) is not bool:
             raise UsageError(f"{path}: network.{key}: expected true or false, found {raw[key]!r}")
-    names = raw["translated_namespaces"]
-    if not isinstance(names, list) or not all(isinstance(name, str) and name.startswith("/") for name in names):
+    namespaces = _paths(raw, "translated_namespaces", "/run/netns/NAME", path)
+    libraries = _paths(raw, "plaintext", "/usr/lib/x86_64-linux-gnu/libssl.so.3", path)
+    return Network(raw["names"], raw["requests"], libraries, idle, raw["translations"], namespaces)
+
+
+def _paths(raw: dict[str, Any], key: str, example: str, path: Path) -> tuple[str, ...]:
+    found = raw[key]
+    if not isinstance(found, list) or not all(isinstance(name, str) and name.startswith("/") for name in found):
         raise UsageError(
-            f'{path}: network.translated_namespaces: expected absolute paths such as "/run/netns/NAME", found {names!r}'
+            f'{path}: network.{key}: expected a list of absolute paths such as "{example}", found {found!r}'
         )
-    return Network(raw["names"], raw["requests"], idle, raw["translations"], tuple(names))
+    return tuple(found)
 
 
 def _retention(raw: dict[str, Any], path: Path) -> Limits:

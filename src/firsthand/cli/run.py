@@ -121,6 +121,7 @@ def _planned(
         environment=found.environment_allow,
         names=found.network.names,
         requests=found.network.requests,
+        plain=found.network.plaintext,
         flow_idle=found.network.flow_idle_seconds,
         translated=found.network.translated_namespaces if found.network.translations else None,
     )

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from firsthand.errors import NotSupportedError, ProbeError, SchemaError
-from firsthand.probe import libbpf, pins, translation
+from firsthand.probe import libbpf, pins, translation, uprobe
 from firsthand.probe.hierarchy import Hierarchy, version2
 from firsthand.probe.pins import Control, MapInfo
-from firsthand.probe.spec import EXISTING, HOOKS, SHARED, Hook
+from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, PLAIN_FUNCTIONS, SHARED, Hook
 from firsthand.schema import btf
 from firsthand.schema.layout import Layout, objects
 
@@ -35,7 +35,8 @@ _MOST_FDS, _MOST_TEXT = 250, 1 << 17
 @dataclass(frozen=True)
 class LoadOptions:
     """What the kernel side is told before it is loaded; sizes in bytes, powers of two, at least a page; `patience` and
-    `flow_idle` in seconds; `translated`: network namespaces whose conntrack is heard beside the own one, None for none at all."""
+    `flow_idle` in seconds; `translated`: network namespaces whose conntrack is heard beside the own one, None for none at all; `plain`: files of
+    libssl whose plaintext is to be seen."""
 
     layout: Layout
     hierarchy: Hierarchy
@@ -50,6 +51,7 @@ class LoadOptions:
     read_requests: bool = True
     flow_idle: int = 30
     translated: Sequence[str] | None = None
+    plain: Sequence[str] = ()
 
     @property
     def settings(self) -> dict[str, int]:
@@ -63,6 +65,7 @@ class LoadOptions:
             "read_env": int(self.read_env),
             "read_names": int(self.read_names),
             "read_requests": int(self.read_requests),
+            "read_plain": int(bool(self.plain)),
             "flow_idle": self.flow_idle,
         }
 
@@ -125,7 +128,9 @@ class Loaded:
 
     def blind_spots(self, dumb: Collection[str] = ()) -> list[str]:
         """What the missing hooks, and those that do not answer, would have seen."""
-        return [hook.blind_spot for hook in (*HOOKS, *EXISTING) if hook.name in self.missing or hook.name in dumb]
+        return [
+            hook.blind_spot for hook in (*HOOKS, *EXISTING, PLAIN) if hook.name in self.missing or hook.name in dumb
+        ]
 
     def detach(self) -> None:
         """Detach every program; the rings keep what they hold. Who may not unpin has this done by who may, before."""
@@ -176,6 +181,7 @@ def bring_in(options: LoadOptions) -> Loaded:
         for hook in EXISTING:
             _bring_hook(loaded, hook, options, anew=not same)
         _require(loaded)
+        _bring_plain(loaded, options)
         _scope(loaded, options)
         _take_control(loaded, options)
         if options.translated is not None:
@@ -294,6 +300,32 @@ def _bring_program(loaded: Loaded, hook: Hook, name: str, options: LoadOptions, 
             _enter(loaded, name, program)
             return attached
         return _spine(loaded, hook, name, program)
+    finally:
+        libbpf.library().bpf_object__close(handle)
+
+
+def _bring_plain(loaded: Loaded, options: LoadOptions) -> None:
+    """Uprobes in the libraries that a user names; attached anew each time, since libraries come and go."""
+    pins.unpin(loaded.folder, f"link_{PLAIN.name}")
+    if not options.plain:
+        return
+    path = next(path for path in objects() if path.name == f"{PLAIN.object}.bpf.o")
+    handle = libbpf.pointer("bpf_object__open_file", str(path).encode(), None)
+    try:
+        _prepare(loaded, handle, path, PLAIN.name, options)
+        libbpf.call("bpf_object__load", handle)
+        program = libbpf.pointer("bpf_object__find_program_by_name", handle, PLAIN.name.encode())
+        links, refused = uprobe.attach(program, options.plain, PLAIN_FUNCTIONS)
+        for number, link in enumerate(links):
+            pins.pin(link, loaded.folder / f"link_{PLAIN.name}_{number}")
+            os.close(link)
+        loaded.notes += refused
+        if links:
+            loaded.programs.append(Program(PLAIN, PLAIN.name, os.dup(libbpf.call("bpf_program__fd", program)), -1))
+        else:
+            loaded.missing[PLAIN.name] = "; ".join(refused)
+    except OSError as error:
+        loaded.missing[PLAIN.name] = f"{error.strerror} ({libbpf.messages.verdict()})"
     finally:
         libbpf.library().bpf_object__close(handle)
 
@@ -510,7 +542,7 @@ def receive(source: socket.socket) -> Loaded:
 
 
 def _restored(raw: dict[str, object], fds: list[int]) -> Loaded:
-    hooks = {hook.name: hook for hook in (*HOOKS, *EXISTING)}
+    hooks = {hook.name: hook for hook in (*HOOKS, *EXISTING, PLAIN)}
 
     def at(number: int) -> int:
         return fds[number] if number >= 0 else -1

@@ -132,4 +132,9 @@ SHARED = (
     "sockets",
     "flows",
     "sweepers",
+    "plains",
 )
+
+#: Uprobes on libssl, attached in each library that a user names.
+PLAIN = Hook("plain_write", "plain", ("plain_write",), "request", "what the named TLS libraries are given to encrypt")
+PLAIN_FUNCTIONS = ("SSL_write", "SSL_write_ex")
