@@ -1,0 +1,199 @@
+"""What observing costs connections: real servers and clients, both in the observed cgroup, in pairs with and without the observer.
+
+The measure is the processor time of server and client for each request (or byte), which other work on the machine moves less than
+the time that passes. Both ends on one machine is the worst case: each packet is seen twice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from firsthand.probe import hierarchy, load, stats
+from firsthand.probe.ring import Ring
+from firsthand.schema.layout import installed
+from firsthand.wire import _drain
+from tests import require
+from tests.bench.machine import machine
+from tests.cgroups import TestCgroup
+from tests.kernel.observed import Observed
+
+pytestmark = pytest.mark.bench
+PAIRS, BLOCK = 24, 4
+NGINX = """daemon off; worker_processes 1; error_log /dev/null; pid {folder}/pid;
+events {{ worker_connections 1024; }}
+http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{ listen 127.0.0.1:{port}; location / {{ return 200 "hello"; }} }} }}
+"""
+
+
+@pytest.fixture
+def cgroup() -> Iterator[TestCgroup]:
+    require.bpf()
+    require.programs("bench", "nginx", "redis-server", "redis-benchmark", "iperf3", "wrk")
+    with TestCgroup() as made:
+        yield made
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+def _answers(port: int) -> None:
+    until = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except OSError:
+            assert time.monotonic() < until, f"nobody listens on {port}"
+
+
+def _spent(cgroup: TestCgroup) -> int:
+    """Nanoseconds of processor time of the cgroup (cpuacct.usage, or usage_usec of cgroup v2's cpu.stat)."""
+    for folder in cgroup.folders:
+        if (folder / "cpuacct.usage").exists():
+            return int((folder / "cpuacct.usage").read_text())
+    for folder in cgroup.folders:
+        if (folder / "cpu.stat").exists():
+            return int((folder / "cpu.stat").read_text().split()[1]) * 1000
+    raise AssertionError("no cgroup counts processor time here")
+
+
+def _output(cgroup: TestCgroup, *argv: str) -> str:
+    child = cgroup.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return child.communicate()[0].decode()
+
+
+def _pairs(cgroup: TestCgroup, folder: Path, run: Callable[[], float]) -> list[tuple[float, float]]:
+    """(observed, not observed) of each pair; blocks take turns in coming first."""
+    pairs: list[tuple[float, float]] = []
+    run()
+    for block in range(PAIRS // BLOCK):
+        sides: dict[bool, list[float]] = {}
+        for observing in (block % 2 == 0, block % 2 == 1):
+            if observing:
+                with Observed(folder / str(block), [cgroup.path]):
+                    run()
+                    sides[True] = [run() for _ in range(BLOCK)]
+            else:
+                sides[False] = [run() for _ in range(BLOCK)]
+        pairs += list(zip(sides[True], sides[False], strict=True))
+    return pairs
+
+
+def _show(what: str, unit: str, pairs: list[tuple[float, float]]) -> None:
+    logs = [math.log(on / off) for on, off in pairs]
+    middle, half = statistics.fmean(logs), 1.96 * statistics.stdev(logs) / math.sqrt(len(logs))
+    off = statistics.median(value for _, value in pairs)
+    print(
+        f"\n{machine()}\n{what}: {math.exp(middle):.4f}x (95%: {math.exp(middle - half):.4f} to "
+        f"{math.exp(middle + half):.4f}; {len(pairs)} pairs; unobserved median {off:,.2f} {unit})"
+    )
+
+
+@contextmanager
+def _server(cgroup: TestCgroup, port: int, *argv: str) -> Iterator[None]:
+    child = cgroup.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _answers(port)
+        yield
+    finally:
+        child.terminate()
+        child.wait()
+
+
+def _per(cgroup: TestCgroup, run: Callable[[], float]) -> float:
+    """Nanoseconds of processor time for each of what `run` counts."""
+    before = _spent(cgroup)
+    counted = run()
+    return (_spent(cgroup) - before) / counted
+
+
+def test_redis_get(cgroup: TestCgroup, tmp_path: Path) -> None:
+    """redis GET, 20 connections, without pipelining."""
+    port = _free_port()
+    with _server(cgroup, port, "redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""):
+
+        def run() -> float:
+            told = _output(cgroup, "redis-benchmark", "-p", str(port), "-t", "get", "-n", "100000", "-c", "20", "-q")
+            assert "requests per second" in told
+            return 100_000.0
+
+        _show("redis GET", "ns a request", _pairs(cgroup, tmp_path, lambda: _per(cgroup, run)))
+
+
+@contextmanager
+def _nginx(cgroup: TestCgroup, folder: Path) -> Iterator[int]:
+    port = _free_port()
+    config = folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=folder, port=port))
+    folder.chmod(0o755)
+    with _server(cgroup, port, "nginx", "-p", str(folder), "-c", str(config)):
+        yield port
+
+
+def _wrk(cgroup: TestCgroup, port: int, *more: str) -> float:
+    told = _output(cgroup, "wrk", "-t1", "-c8", "-d2s", *more, f"http://127.0.0.1:{port}/")
+    return float(next(line.split()[0] for line in told.splitlines() if "requests in" in line))
+
+
+def test_nginx_keep_alive(cgroup: TestCgroup, tmp_path: Path) -> None:
+    """nginx, 8 connections that stay."""
+    with _nginx(cgroup, tmp_path) as port:
+        pairs = _pairs(cgroup, tmp_path, lambda: _per(cgroup, lambda: _wrk(cgroup, port)))
+        _show("nginx keep-alive", "ns a request", pairs)
+
+
+def test_nginx_connections(cgroup: TestCgroup, tmp_path: Path) -> None:
+    """nginx, a connection for each request."""
+    with _nginx(cgroup, tmp_path) as port:
+        run = lambda: _per(cgroup, lambda: _wrk(cgroup, port, "-H", "Connection: close"))  # noqa: E731
+        _show("nginx connection per request", "ns a request", _pairs(cgroup, tmp_path, run))
+
+
+def test_iperf(cgroup: TestCgroup, tmp_path: Path) -> None:
+    """iperf3, one TCP stream."""
+    port = _free_port()
+    with _server(cgroup, port, "iperf3", "-s", "-p", str(port), "-B", "127.0.0.1"):
+
+        def run() -> float:
+            told = json.loads(_output(cgroup, "iperf3", "-c", "127.0.0.1", "-p", str(port), "-n", "4G", "-J"))
+            return float(told["end"]["sum_received"]["bytes"]) / 1e6
+
+        _show("iperf3", "ns a megabyte", _pairs(cgroup, tmp_path, lambda: _per(cgroup, run)))
+
+
+def test_program_time_of_connections(cgroup: TestCgroup, tmp_path: Path) -> None:
+    """The kernel's own measure of the programs: for a connection with a request (both ends), and for a request on one that stays."""
+    options = load.LoadOptions(
+        installed(), hierarchy.choose([cgroup.path]), [hierarchy.key(cgroup.path)], f"bench-{os.getpid()}"
+    )
+    loaded = load.bring_in(options)
+    try:
+        ring = Ring(loaded.maps["ring"], options.ring_bytes)
+        with _nginx(cgroup, tmp_path) as port:
+            for what, more in (("connection", ("-H", "Connection: close")), ("request", ())):
+                measuring = stats.enable()
+                before = {p.name: p.run_time for p in stats.programs(loaded)}
+                count = _wrk(cgroup, port, *more)
+                after = {p.name: p.run_time for p in stats.programs(loaded)}
+                stats.disable(measuring)
+                _drain.release(ring.consumer_page, _drain.position(ring.producer_page))
+                each = {name: (after[name] - before[name]) / count / 1000 for name in after}
+                shown = ", ".join(f"{name} {value:.2f}" for name, value in each.items() if value > 0.01)
+                print(f"\nprogram time of a {what}: {sum(each.values()):.2f} us ({shown})")
+    finally:
+        loaded.close()
