@@ -171,20 +171,18 @@ static __always_inline __u64 memory_flags(const struct socket_memory *memory)
 	return flags;
 }
 
-/* A row in the making, with all that a socket's memory knows. */
-static __always_inline struct connection_event *begin_row(struct draft *draft, const struct socket_memory *memory)
+/* A row without a path in the making, with all that a socket's memory knows; to be submitted. */
+static __always_inline struct connection_event *begin_row(const struct socket_memory *memory)
 {
-	struct connection_event *row;
+	struct connection_event *row = reserve(sizeof(*row));
 
-	if (!begin(draft, sizeof(*row)))
+	if (!row)
 		return NULL;
-	row = (void *)draft->record->data;
-	__builtin_memset(row, 0, sizeof(*row));
 	row->process = memory->process;
 	row->opener_tgid = memory->opener_tgid;
 	row->opener_start = memory->opener_start;
 	row->opener_number = memory->opener_number;
-	row->duration = draft->now - memory->began;
+	row->duration = row->header.ktime - memory->began;
 	row->flags = memory_flags(memory);
 	return row;
 }

@@ -107,10 +107,8 @@ static __always_inline bool remember_socket(struct sock *sk, struct socket_memor
 
 static __always_inline void tell_socket(struct sock *sk, struct socket_memory *memory)
 {
-	struct connection_event *row;
-	struct draft draft;
+	struct connection_event *row = begin_row(memory);
 
-	row = begin_row(&draft, memory);
 	if (!row)
 		return;
 	row->ends.cookie = bpf_get_socket_cookie(sk);
@@ -119,7 +117,7 @@ static __always_inline void tell_socket(struct sock *sk, struct socket_memory *m
 	row->flags |= end_flags(&row->ends);
 	if (memory->state & SOCKET_LISTENS)
 		row->flags |= CONNECTION_LISTENING;
-	finish(&draft, RECORD_CONNECTION_SEEN, RING_ORDINARY);
+	submit(&row->header, RECORD_CONNECTION_SEEN);
 }
 
 SEC("iter/task_file")

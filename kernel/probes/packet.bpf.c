@@ -32,7 +32,6 @@ struct {
 struct view {
 	__u32 payload; /* where the payload begins */
 	__u32 length; /* of the payload */
-	__u32 sequence; /* of TCP */
 	__u16 local_port, peer_port;
 	__u8 protocol, syn;
 	__u8 local[16], peer[16];
@@ -56,7 +55,7 @@ static __always_inline void load_addresses(struct __sk_buff *skb, struct view *v
 /* The transport's header. IPv6 with extension headers in front of it is left. */
 static __always_inline bool look(struct __sk_buff *skb, struct view *view, bool out, bool six)
 {
-	__u16 ports[2], length;
+	__u16 ports[2];
 	__u8 first, offset;
 	__u32 at = 40;
 
@@ -70,10 +69,8 @@ static __always_inline bool look(struct __sk_buff *skb, struct view *view, bool 
 	view->peer_port = __builtin_bswap16(ports[out ? 1 : 0]);
 	if (view->protocol == IPPROTO_UDP) {
 		view->payload = at + 8;
-		if (bpf_skb_load_bytes(skb, at + 4, &length, 2))
-			return false;
 	} else {
-		if (bpf_skb_load_bytes(skb, at + 12, &offset, 1) || bpf_skb_load_bytes(skb, at + 4, &view->sequence, 4))
+		if (bpf_skb_load_bytes(skb, at + 12, &offset, 1))
 			return false;
 		view->payload = at + (offset >> 4) * 4;
 	}
@@ -135,13 +132,10 @@ static __always_inline bool is_dns(const struct view *view)
 
 static __always_inline void tell_flow(struct flow *flow, __u16 kind, __u64 flags)
 {
-	struct connection_event *row;
-	struct draft draft;
+	struct connection_event *row = reserve(sizeof(*row));
 
-	if (!begin(&draft, sizeof(*row)))
+	if (!row)
 		return;
-	row = (void *)draft.record->data;
-	__builtin_memset(row, 0, sizeof(*row));
 	row->process = flow->process;
 	row->ends = flow->ends;
 	row->duration = flow->last - flow->first;
@@ -152,7 +146,7 @@ static __always_inline void tell_flow(struct flow *flow, __u16 kind, __u64 flags
 	row->flags = flags | end_flags(&row->ends) | (flow->process.exec_tgid ? 0 : CONNECTION_UNOWNED);
 	if (kind == RECORD_CONNECTION_CLOSE)
 		row->outcome = OUTCOME_CLOSED;
-	finish(&draft, kind, RING_ORDINARY);
+	submit(&row->header, kind);
 }
 
 /* How long a flow lives before a row says that it began; a shorter one has its end's row alone. */
@@ -334,16 +328,15 @@ static __always_inline bool is_unaccepted(const struct socket_memory *memory)
 static __always_inline void tell_accepted(struct __sk_buff *skb, struct socket_memory *memory, const struct view *view)
 {
 	struct connection_event *row;
-	struct draft draft;
 
 	memory->state |= SOCKET_ACCEPT_TOLD;
-	row = begin_row(&draft, memory);
+	row = begin_row(memory);
 	if (!row)
 		return;
 	fill_view(&row->ends, view, bpf_get_socket_cookie(skb));
 	row->flags |= end_flags(&row->ends);
 	row->outcome = OUTCOME_ESTABLISHED;
-	finish(&draft, RECORD_CONNECTION_ACCEPT, RING_ORDINARY);
+	submit(&row->header, RECORD_CONNECTION_ACCEPT);
 }
 
 /* Who sends a datagram is its flow's process, and who writes to an accepted connection has accepted it. */
@@ -383,6 +376,8 @@ static __always_inline int packet(struct __sk_buff *skb, bool out)
 	view.protocol = sk->protocol;
 	six = skb->protocol == __builtin_bswap16(ETH_P_IPV6);
 	if (!look(skb, &view, out, six))
+		return ALLOW;
+	if (view.protocol == IPPROTO_TCP && !view.length)
 		return ALLOW;
 	load_addresses(skb, &view, out, six);
 	if (out)
@@ -428,15 +423,14 @@ int socket_open(struct bpf_sock *sk)
 	memory->process.ns_net = task->nsproxy->net_ns->ns.inum;
 	memory->began = bpf_ktime_get_boot_ns();
 	if (sk->type == SOCK_RAW) {
-		struct draft draft;
-		struct connection_event *row = begin_row(&draft, memory);
+		struct connection_event *row = begin_row(memory);
 
 		if (row) {
 			row->ends.cookie = bpf_get_socket_cookie(sk);
 			row->ends.transport = TRANSPORT_RAW;
 			no_address(row->ends.local_address);
 			no_address(row->ends.peer_address);
-			finish(&draft, RECORD_CONNECTION_OPEN, RING_ORDINARY);
+			submit(&row->header, RECORD_CONNECTION_OPEN);
 		}
 	}
 	return ALLOW;

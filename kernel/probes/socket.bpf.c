@@ -38,8 +38,7 @@ static __always_inline void fill_counters(struct connection_event *row, struct s
 static __always_inline void tell(struct sock *sk, const struct socket_memory *memory, __u16 kind, __u8 outcome,
 				 __u64 flags)
 {
-	struct draft draft;
-	struct connection_event *row = begin_row(&draft, memory);
+	struct connection_event *row = begin_row(memory);
 
 	if (!row)
 		return;
@@ -53,7 +52,7 @@ static __always_inline void tell(struct sock *sk, const struct socket_memory *me
 	row->error = sk->sk_err;
 	if (kind == RECORD_CONNECTION_CLOSE || kind == RECORD_CONNECTION_TAKEN || kind == RECORD_CONNECTION_SEEN)
 		fill_counters(row, sk);
-	finish(&draft, kind, RING_ORDINARY);
+	submit(&row->header, kind);
 }
 
 /* The socket's memory, made anew for the current process; NULL where that is not to be recorded. */
