@@ -59,6 +59,7 @@ struct settings {
 	__u32 read_names; /* DNS messages are picked out */
 	__u32 read_requests; /* heads of TLS and HTTP are picked out */
 	__u32 read_plain; /* what is written through libssl is matched with connections */
+	__u32 stamp; /* of programs and settings: who set a timer */
 	__u32 flow_idle; /* seconds without a datagram after which a flow is told as ended */
 };
 
@@ -178,7 +179,7 @@ struct plain {
 
 struct sweeper {
 	struct bpf_timer timer;
-	__u64 begun;
+	__u64 stamp; /* of the program whose callback it runs */
 };
 
 /* A per-CPU value is at most 32 KiB, so path work lies in a map of its own. */

@@ -178,8 +178,12 @@ static __always_inline void keep_sweeping(void)
 {
 	__u32 zero = 0;
 	struct sweeper *sweeper = bpf_map_lookup_elem(&sweepers, &zero);
+	__u64 before;
 
-	if (!sweeper || sweeper->begun || __sync_val_compare_and_swap(&sweeper->begun, 0, 1))
+	if (!sweeper)
+		return;
+	before = sweeper->stamp;
+	if (before == settings.stamp || __sync_val_compare_and_swap(&sweeper->stamp, before, settings.stamp) != before)
 		return;
 	bpf_timer_init(&sweeper->timer, &sweepers, CLOCK_BOOTTIME);
 	bpf_timer_set_callback(&sweeper->timer, sweep);

@@ -13,6 +13,7 @@ import struct
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from firsthand.errors import NotSupportedError, ProbeError, SchemaError
@@ -56,6 +57,10 @@ class LoadOptions:
     @property
     def settings(self) -> dict[str, int]:
         """Values of the `const volatile` settings in kernel/include/maps.h."""
+        return self._chosen | {"stamp": self.build & 0xFFFFFFFF}
+
+    @property
+    def _chosen(self) -> dict[str, int]:
         return {
             "layout_number": self.layout.number,
             "container_hierarchy": self.hierarchy.number,
@@ -77,10 +82,15 @@ class LoadOptions:
     @property
     def build(self) -> int:
         """Of programs and settings: what is pinned with the same one need not be loaded again."""
-        digest = hashlib.sha256(json.dumps([self.settings, sorted(self.scopes)]).encode())
-        for path in objects():
-            digest.update(path.read_bytes())
-        return int.from_bytes(digest.digest()[:8], "little")
+        return _build(json.dumps([self._chosen, sorted(self.scopes)]), tuple(objects()))
+
+
+@cache
+def _build(told: str, paths: tuple[Path, ...]) -> int:
+    digest = hashlib.sha256(told.encode())
+    for path in paths:
+        digest.update(path.read_bytes())
+    return int.from_bytes(digest.digest()[:8], "little")
 
 
 @dataclass
