@@ -57,7 +57,7 @@ class LoadOptions:
     @property
     def settings(self) -> dict[str, int]:
         """Values of the `const volatile` settings in kernel/include/maps.h."""
-        return self._chosen | {"stamp": self.build & 0xFFFFFFFF}
+        return self._chosen | {"stamp": self.build & 0xFFFFFFFF | 1}
 
     @property
     def _chosen(self) -> dict[str, int]:
