@@ -86,7 +86,9 @@ def sent(command: Sequence[str], wanted: int = 6) -> bytes:
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         words = [word.format(port=server.getsockname()[1]) for word in command]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as client:
+        with subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as client:
             peer, _ = server.accept()
             with peer:
                 found = b""

@@ -47,8 +47,10 @@ class Pieces:
         yield fresh, length - max(known, len(payload))
 
     def _keep(self, offset: int, payload: bytes, length: int) -> None:
-        if len(self._ahead) < AHEAD and self.waiting + len(payload) <= AHEAD_BYTES:
-            self._ahead[offset] = (payload, length)
+        known = self._ahead.pop(offset, (b"", 0))
+        longer = max(known, (payload, length), key=lambda one: len(one[0]))
+        if len(self._ahead) < AHEAD and self.waiting + len(longer[0]) <= AHEAD_BYTES:
+            self._ahead[offset] = longer
 
 
 def _after(offset: int, other: int) -> int:
