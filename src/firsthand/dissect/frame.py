@@ -85,6 +85,7 @@ _REQUEST = (
     "user_agent",
     "marks",
     "reason",
+    "within_tls",
 )
 #: Columns that the dissector tells, behind `packet`, the number of the packet that a row is of.
 TOLD: dict[str, tuple[str, ...]] = {"name": _NAME, "request": _REQUEST}

@@ -34,8 +34,8 @@ class Packet(NamedTuple):
 
     @property
     def stream(self) -> tuple[int, str]:
-        """The direction of a connection that it belongs to."""
-        return self.cookie, self.direction
+        """The direction of a connection that it belongs to; what was given to libssl is another stream than what went out."""
+        return self.cookie, f"{self.direction} {self.kind}"
 
 
 class Kept(Protocol):

@@ -15,6 +15,8 @@ STREAMS, STREAM_BYTES = LIMITS["streams"] // 2, 8 << 20
 REMEMBERED = LIMITS["connections"]
 #: A head that does not become whole within so many seconds is told as far as it came.
 PATIENCE = 5.0
+#: packet_kind of what was given to libssl.
+PLAIN = "plain"
 _MOST = max(hello.HELLO + 5, http.HEAD)
 _REASON = 500
 
@@ -52,7 +54,7 @@ class Requests:
         for fresh, missing in one.pieces.take(packet.offset, packet.payload, packet.length):
             if not one.cut:
                 one.data += fresh[: _MOST - len(one.data)]
-            one.cut |= bool(missing) or len(one.data) >= _MOST
+            one.cut |= bool(missing) or len(one.data) >= _MOST or packet.kind == PLAIN  # of which no more comes
         if self._is_open(one):
             self.touched.append(one)
             for gone in self.streams.put(packet.stream, one):
@@ -93,7 +95,7 @@ class Requests:
             row = _of_request(request)
         else:
             return
-        row["packet"] = packet.number
+        row |= {"packet": packet.number, "within_tls": packet.kind == PLAIN}
         self._compare(packet.cookie, row)
         row["marks"], row["reason"] = ",".join(row["marks"]) or None, "; ".join(row["reason"])[:_REASON] or None
         yield row

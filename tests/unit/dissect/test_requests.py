@@ -130,3 +130,12 @@ def test_what_waits_is_bounded() -> None:
     for number in range(requests.REMEMBERED + 10):
         _rows(reader, _head(_GET, number, cookie=1_000_000 + number))
     assert len(reader.named) == requests.REMEMBERED
+
+
+def test_what_was_given_to_libssl_is_a_head_within_tls() -> None:
+    """On the same socket as the ClientHello: both rows, and that the names differ; nothing more of it is waited for."""
+    reader = Requests()
+    outer, inner = _rows(reader, _head(packets.hello(sni="cdn.example")), _head(_GET, 1, packet_kind="plain"))
+    assert (outer["within_tls"], inner["within_tls"]) == (False, True) and inner["marks"] == "FRONTED"
+    (cut,) = _rows(reader, _head(_GET[:40], 2, packet_kind="plain", cookie=9))
+    assert cut["marks"] == "TRUNCATED" and not len(reader.streams)

@@ -10,7 +10,21 @@ import pytest
 from firsthand.dissect import tunnel
 from firsthand.dissect.tunnel import Tunnels, domain_of, is_random
 
-_ORDINARY = ["redis-master-0.redis-headless.production.svc.cluster.local", "prometheus-kube-prometheus-alertmanager.monitoring.svc.cluster.local", "ip-10-128-12-201.us-west-2.compute.internal", "ec2-203-0-113-25.compute-1.amazonaws.com", "my-production-database.c9akciq32.rds.amazonaws.com", "kafka-broker-1.kafka-headless.streaming.svc.cluster.local", "storage.googleapis.com.default.svc.cluster.local", "login.microsoftonline.com.ingress-nginx.svc.cluster.local", "elasticsearch-master-headless.logging-and-search.svc.cluster.local", "d1a2b3c4d5e6f7.cloudfront.net", "_ldap._tcp.default-first-site-name._sites.dc._msdcs.corp.example.com", "client-telemetry-ingestion.monitoring-frankfurt.example.com", "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"]
+_ORDINARY = (
+    "redis-master-0.redis-headless.production.svc.cluster.local",
+    "prometheus-kube-prometheus-alertmanager.monitoring.svc.cluster.local",
+    "ip-10-128-12-201.us-west-2.compute.internal",
+    "ec2-203-0-113-25.compute-1.amazonaws.com",
+    "my-production-database.c9akciq32.rds.amazonaws.com",
+    "kafka-broker-1.kafka-headless.streaming.svc.cluster.local",
+    "storage.googleapis.com.default.svc.cluster.local",
+    "login.microsoftonline.com.ingress-nginx.svc.cluster.local",
+    "elasticsearch-master-headless.logging-and-search.svc.cluster.local",
+    "d1a2b3c4d5e6f7.cloudfront.net",
+    "_ldap._tcp.default-first-site-name._sites.dc._msdcs.corp.example.com",
+    "client-telemetry-ingestion.monitoring-frankfurt.example.com",
+    "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa",
+)
 
 
 def _encoded(chance: random.Random, kind: str) -> str:
