@@ -55,9 +55,23 @@ class Namespace:
 class Resolver:
     """dnsmasq in a namespace, on loopback, with records of its own and no upstream."""
 
-    def __init__(self, cgroup: TestCgroup, namespace: Namespace, folder: Path, *options: str, address: str = "127.0.0.1") -> None:
-        words = ["dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--bind-interfaces", "--conf-file=/dev/null"]
-        words += [f"--listen-address={address}", f"--pid-file={folder / f'{address}.pid'}", "--user=root", "--log-facility=-"]
+    def __init__(
+        self, cgroup: TestCgroup, namespace: Namespace, folder: Path, *options: str, address: str = "127.0.0.1"
+    ) -> None:
+        words = [
+            "dnsmasq",
+            "--keep-in-foreground",
+            "--no-resolv",
+            "--no-hosts",
+            "--bind-interfaces",
+            "--conf-file=/dev/null",
+        ]
+        words += [
+            f"--listen-address={address}",
+            f"--pid-file={folder / f'{address}.pid'}",
+            "--user=root",
+            "--log-facility=-",
+        ]
         words += ["--local=/example/", *options]
         self.process = cgroup.run(namespace.command(words), stderr=subprocess.PIPE)
         assert self.process.stderr is not None

@@ -46,7 +46,9 @@ class Real:
         options = json.dumps({"resolvers": [packets.RESOLVER], "keep_query": False})
         command = [sys.executable, "-m", "firsthand.wall", "dissector", str(place), "firsthand.dissecting", options]
         with its, mine:
-            self.process = subprocess.Popen([*command, str(its.fileno())], stdin=subprocess.PIPE, pass_fds=[its.fileno()])
+            self.process = subprocess.Popen(
+                [*command, str(its.fileno())], stdin=subprocess.PIPE, pass_fds=[its.fileno()]
+            )
             socket.send_fds(ours, [b"1"], [mine.fileno()])
         ours.close()
         self.packets = Packets(Line(theirs, lambda line: None))
@@ -188,7 +190,9 @@ def _asking(cgroup: TestCgroup, count: int) -> subprocess.Popen[bytes]:
         "        one.sendto(packets.question(f'n{number}.example.', number=number), ('127.0.0.1', 53))\n"
         "print('sent', flush=True)\nsys.stdin.read()\n"
     )
-    return cgroup.run([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=str(Path(__file__).parents[2]))
+    return cgroup.run(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=str(Path(__file__).parents[2])
+    )
 
 
 def _sent(cgroup: TestCgroup, count: int) -> None:
@@ -207,7 +211,9 @@ def _lost(observed: Observed) -> list[dict[str, Any]]:
     return observed.rows("SELECT * FROM loss WHERE cause = 'dissector'")
 
 
-@pytest.mark.parametrize(("number", "words"), [(signal.SIGKILL, "the dissector ended"), (signal.SIGSTOP, "did not answer within")])
+@pytest.mark.parametrize(
+    ("number", "words"), [(signal.SIGKILL, "the dissector ended"), (signal.SIGSTOP, "did not answer within")]
+)
 def test_its_death_costs_its_packets_and_nothing_else(number: signal.Signals, words: str, history: Path) -> None:
     """Killed, or stopped where it never answers: what it had is a row of loss, processes are recorded on, and another one goes on."""
     require.bpf()
@@ -222,7 +228,14 @@ def test_its_death_costs_its_packets_and_nothing_else(number: signal.Signals, wo
 
         def again() -> bool:
             _sent(cgroup, 1)
-            return bool(observed.rows("SELECT 1 FROM name WHERE time > (SELECT max(until) FROM loss WHERE cause = 'dissector')")) or _asked(observed) > 30
+            return (
+                bool(
+                    observed.rows(
+                        "SELECT 1 FROM name WHERE time > (SELECT max(until) FROM loss WHERE cause = 'dissector')"
+                    )
+                )
+                or _asked(observed) > 30
+            )
 
         until(again, observed.process)
     assert observed.process.returncode == 0
