@@ -254,7 +254,8 @@ def test_no_packet_reaches_the_disk(history: Path) -> None:
     require.bpf()
     secret = b"\x07nobody-sees-this\x08"
     with TestCgroup("unified") as cgroup, Observed(history, [cgroup.path]) as observed:
-        code = "import socket, sys\nwith socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s: s.sendto(bytes.fromhex(sys.argv[1]), ('127.0.0.1', 53))"
+        code = "import socket, sys\n"
+        code += "with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s: s.sendto(bytes.fromhex(sys.argv[1]), ('127.0.0.1', 53))"
         wire = packets.question("seen.example.") + secret
         cgroup.run([sys.executable, "-c", code, wire.hex()]).wait()
         until(lambda: observed.rows("SELECT 1 FROM name WHERE name = 'seen.example'"), observed.process)

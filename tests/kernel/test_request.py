@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def test_heads_in_many_segments(places: tuple[TestCgroup, TestCgroup, Namespace]
 
 def _cut(wire: bytes, places: list[int]) -> list[bytes]:
     bounds = [0, *places, len(wire)]
-    return [wire[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [wire[a:b] for a, b in pairwise(bounds)]
 
 
 def test_half_a_head_is_told_after_a_while(places: tuple[TestCgroup, TestCgroup, Namespace], history: Path) -> None:

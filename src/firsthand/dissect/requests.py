@@ -29,6 +29,7 @@ class Head:
     data: bytearray = field(default_factory=bytearray)
     first: Packet | None = None
     cut: bool = False
+    hello: hello.Hello | None = None
 
     @property
     def size(self) -> int:
@@ -54,6 +55,7 @@ class Requests:
         for fresh, missing in one.pieces.take(packet.offset, packet.payload, packet.length):
             if not one.cut:
                 one.data += fresh[: _MOST - len(one.data)]
+                one.hello = None
             one.cut |= bool(missing) or len(one.data) >= _MOST or packet.kind == PLAIN  # of which no more comes
         if self._is_open(one):
             self.touched.append(one)
@@ -76,7 +78,7 @@ class Requests:
         if one.cut or not data:
             return not one.cut
         if hello.looks_like(data):
-            found = hello.read(data)
+            one.hello = found = hello.read(data)
             return not found.whole and found.reason is None and found.length <= hello.HELLO
         if not http.looks_like(data):
             return False
@@ -90,7 +92,7 @@ class Requests:
         packet, one.first = one.first, None
         data = bytes(one.data)
         if len(data) >= hello.FIRST and hello.looks_like(data):
-            row = _of_hello(hello.read(data), len(data))
+            row = _of_hello(one.hello or hello.read(data), len(data))
         elif (request := http.read(data, keep_query=self._keep_query)) is not None:
             row = _of_request(request)
         else:
