@@ -73,6 +73,8 @@ def test_sizes_have_units(tmp_path: Path) -> None:
 
 def test_resolvers_are_addresses_and_networks(tmp_path: Path) -> None:
     """As networks, host bits cut; none: what this machine's files name is taken at the start."""
-    found = _load(tmp_path, '[network]\nresolvers = ["10.96.0.10", "169.254.20.10/16", "fd00::a"]\nkeep_query = true\n').network
+    found = _load(
+        tmp_path, '[network]\nresolvers = ["10.96.0.10", "169.254.20.10/16", "fd00::a"]\nkeep_query = true\n'
+    ).network
     assert found.resolvers == ("10.96.0.10/32", "169.254.0.0/16", "fd00::a/128") and found.keep_query
     assert settings.load({"HOME": str(tmp_path)}).network.resolvers == ()
