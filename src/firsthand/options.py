@@ -15,7 +15,7 @@ from firsthand.schema import layout as _layout
 class ObserverOptions:
     """All that the observer is told. Times in milliseconds, `patience` in seconds; ring sizes powers of two; `redaction` mask,
     hash or drop; `canary` the cgroup's path below which the supervisor's canaries live, empty for none; `canary_every`
-    and `flow_idle` in seconds."""
+    and `flow_idle` in seconds; `resolvers` addresses and networks; `keep_query`: of the paths of HTTP requests."""
 
     history: str
     scopes: tuple[str, ...] = ()
@@ -38,6 +38,8 @@ class ObserverOptions:
     names: bool = True
     requests: bool = True
     plain: tuple[str, ...] = ()
+    resolvers: tuple[str, ...] = ()
+    keep_query: bool = False
 
     @property
     def left_out(self) -> dict[str, object]:
@@ -49,6 +51,8 @@ class ObserverOptions:
             "requests": self.requests,
             "translations": self.translated is not None,
             "plaintext": self.plain,
+            "keep_query": self.keep_query,
+            "resolvers": self.resolvers,
         }
 
     @property

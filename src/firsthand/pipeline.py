@@ -1,9 +1,10 @@
 """Where the rooms meet: the way of an event from the ring to the durable log.
 
-The observer runs as a process of its own (`python -m firsthand.pipeline OPTIONS SOCKET`), told by one JSON object of
-ObserverOptions, handed what the loader brought into the kernel through the socket, and answering with JSON lines on standard
-output. The word `stop` on its standard input, or SIGTERM, ends it: it takes the ring's rest and says so in the record. `keep`, or
-the input's end, is as a crash would be: what is attached goes on, and the next observer takes over.
+The observer runs as a process of its own (`python -m firsthand.pipeline OPTIONS SOCKET CONTROL`), told by one JSON object of
+ObserverOptions, handed what the loader brought into the kernel through the socket, and a line to each new dissector through the
+other one, and answering with JSON lines on standard output. The word `stop` on its standard input, or SIGTERM, ends it: it takes
+the ring's rest and says so in the record. `keep`, or the input's end, is as a crash would be: what is attached goes on, and the
+next observer takes over.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from firsthand.errors import FirsthandError, HistoryError
 from firsthand.history import schema_store
 from firsthand.history.log import LogWriter, Span
 from firsthand.identity.resolve import CGROUPS, IMAGES, Resolver
+from firsthand.identity.resolved import ADDRESSES, Resolved
 from firsthand.options import ObserverOptions, tuples
+from firsthand.packets import Line, Packets
 from firsthand.probe import hierarchy as _hierarchy
 from firsthand.probe import load
 from firsthand.probe.load import Loaded
@@ -40,7 +43,7 @@ from firsthand.source import Lost, Source
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, spread
 from firsthand.wire.clock import Clock
 from firsthand.wire.decode import Decoder
-from firsthand.wire.redact import Pattern, Redactor, compile_redactor
+from firsthand.wire.redact import Pattern, Redactor, compile_redactor, redact_texts
 from firsthand.wire.scoped import ScopedModes
 from firsthand.wire.translation import MOST as TRANSLATIONS
 from firsthand.wire.translation import Translations
@@ -78,7 +81,7 @@ class Marks:
 class Observer:
     """The rings to one log. `open`, `run` until told to end, `close`; every method of the main thread only."""
 
-    def __init__(self, options: ObserverOptions) -> None:
+    def __init__(self, options: ObserverOptions, control: socket.socket | None = None) -> None:
         self.options = options
         self.layout = _layout.installed()
         self.clock = Clock()
@@ -93,6 +96,8 @@ class Observer:
         self.word = ""
         self.marks = Marks()
         self.waiting: Pending | None = None
+        self.packets = Packets(Line(control, _tell))
+        self.resolved = Resolved()
 
     def open(self, loaded: Loaded) -> None:
         """Open the log, empty the rings that were replaced, and take over or begin."""
@@ -247,7 +252,28 @@ class Observer:
             if batch.table == "container":
                 self.resolver.cgroups.learn(batch)
         found = [self._completed(batch) for batch in sorted(batches, key=_order)]
-        return [batch for batch in found if batch.length and batch.table != "packet"]
+        return self._read([batch for batch in found if batch.length])
+
+    def _read(self, batches: list[Batch]) -> list[Batch]:
+        """Packets replaced by what they say, and connections with the names that they are known by."""
+        found = [one for batch in batches for one in self._unpacked(batch)]
+        for batch in found:
+            if batch.table == "name":
+                self.resolved.learn(batch)
+        for batch in found:
+            if batch.table == "connection":
+                self.resolved.fill(batch)
+        return found
+
+    def _unpacked(self, batch: Batch) -> list[Batch]:
+        return [batch] if batch.table != "packet" else self._told(self.packets.read(batch))
+
+    def _told(self, batches: list[Batch]) -> list[Batch]:
+        """What the dissector told, redacted."""
+        for batch in batches:
+            if batch.table == "request":
+                redact_texts(batch, ("url_path", "user_agent"), self.redactor, self._modes(batch.columns))
+        return batches
 
     def _completed(self, batch: Batch) -> Batch:
         batch = self.canaries.take(batch, self.decoder)
@@ -260,7 +286,7 @@ class Observer:
             self.resolver.binaries(batch)
             _only_containers_are_entered(columns, self.decoder)
             _redact(columns, self.redactor, self._modes(columns))
-        elif batch.table == "connection":
+        elif batch.table in ("connection", "packet"):
             self.resolver.owners(batch)
             self.translations.fill(batch)
         return batch
@@ -281,7 +307,8 @@ class Observer:
         self.source.beat()
         produced = self.source.produced()
         self.commit()
-        self._write_losses(self.source.missing(produced))
+        self._late_packets()
+        self._write_losses(self._missing(produced))
         if self.translations.overflowed:
             words = "conntrack told more at once than could be read: some translated addresses are missing"
             self._write_losses([Lost("translation_overflow", self.translations.overflowed, now - SECOND, now, words)])
@@ -293,6 +320,19 @@ class Observer:
             )
         if self.clock.resample():
             self._write("clock", [asdict(self.clock.sample)])
+
+    def _missing(self, produced: Sequence[Sequence[int]], *, final: bool = False) -> list[Lost]:
+        """What was lost on the way from the kernel and on the way through the dissector."""
+        found = self.source.missing(produced, final=final)
+        if any(loss.cause == "sequence_gap" for loss in found):
+            self.packets.gap()
+        return found + self.packets.losses()
+
+    def _late_packets(self, *, last: bool = False) -> None:
+        """Rows of packets whose rest did not come."""
+        batches = self._read(self._told(self.packets.late(last=last)))
+        if batches:
+            self._add(batches)
 
     def _attached(self) -> set[str]:
         return {program.hook.name for program in self.loaded.programs}
@@ -310,7 +350,12 @@ class Observer:
         for begin, _ in self.marks.failed:
             since = min(since, begin)
             detail = ", ".join(filter(None, (detail, "the history could not be written")))
-        row: dict[str, object] = {"cause": loss.cause, "events": loss.events, "detail": detail}
+        row: dict[str, object] = {
+            "cause": loss.cause,
+            "events": loss.events,
+            "detail": detail,
+            "table_name": loss.table,
+        }
         row |= {"since": wall_now - int((now - since) * 1e6), "until": wall_now - int((now - loss.until) * 1e6)}
         return row | {name: value for name, value in (("cpu", loss.cpu), ("ring", loss.ring)) if value is not None}
 
@@ -352,17 +397,21 @@ class Observer:
         found["cgroups"], found["cgroups_limit"] = len(self.resolver.cgroups), CGROUPS
         found["translations"], found["translations_limit"] = len(self.translations), TRANSLATIONS
         found["images"], found["images_limit"] = len(self.resolver.images), IMAGES
-        return found
+        found["resolved"], found["resolved_limit"] = len(self.resolved), ADDRESSES
+        return found | self.packets.measures()
 
     def _write(self, table: str, rows: list[dict[str, object]]) -> None:
-        """Rows of our own, made durable with what the source knows; they come behind what already waits."""
+        """Rows of our own, made durable with what the source knows."""
         common = {"time": time.time_ns() // 1000, "ktime": time.clock_gettime_ns(time.CLOCK_BOOTTIME)}
         common |= {"node": self.node, "boot": self.boot}  # type: ignore[dict-item]
-        batch = Batch.from_rows(table, [common | row for row in rows])
+        self._add([Batch.from_rows(table, [common | row for row in rows])])
+
+    def _add(self, batches: list[Batch]) -> None:
+        """Rows that no ring holds: made durable now, or with what waits already."""
         if self.waiting is not None:
-            self.waiting = Pending([*self.waiting.batches, batch], self.waiting.spans, self.source.state())
+            self.waiting = Pending([*self.waiting.batches, *batches], self.waiting.spans, self.source.state())
         else:
-            self._append(Pending([batch], [], self.source.state()))
+            self._append(Pending(batches, [], self.source.state()))
 
     def close(self, word: str) -> None:
         """After `stop` take the rings' rest, count what never came and say that observing has ended; else leave all as it is.
@@ -385,7 +434,8 @@ class Observer:
     def _take_rest(self) -> None:
         produced = self.source.produced()
         self.commit()
-        self._write_losses(self.source.missing(produced, final=True))
+        self._late_packets(last=True)
+        self._write_losses(self._missing(produced, final=True))
 
     def forget(self) -> None:
         """Let go of rings and log."""
@@ -445,18 +495,20 @@ def main(arguments: list[str]) -> int:
     """The observer process: 0 after an orderly end, 1 with an error line where it could not observe."""
     options = ObserverOptions(**tuples(json.loads(arguments[0])))
     source = socket.socket(fileno=int(arguments[1]))
+    control = socket.socket(fileno=int(arguments[2])) if len(arguments) > 2 else None
     reading, writing = os.pipe()
     signal.signal(signal.SIGTERM, lambda *_: os.write(writing, b"stop\n"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        return _observe(options, source, reading)
+        return _observe(options, (source, control), reading)
     except (FirsthandError, OSError) as error:
         _tell({"event": "failed", "kind": type(error).__name__, "error": str(error)})
         return 1
 
 
-def _observe(options: ObserverOptions, source: socket.socket, stop: int) -> int:
-    observer = Observer(options)
+def _observe(options: ObserverOptions, sockets: tuple[socket.socket, socket.socket | None], stop: int) -> int:
+    source, control = sockets
+    observer = Observer(options, control)
     try:
         observer.open(load.receive(source))
         source.close()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import struct
 from collections.abc import Iterable
 
 from firsthand.errors import FirsthandError
 from firsthand.schema import capability
 
+_SET_DUMPABLE = 4
 _SET_NO_NEW_PRIVS, _BOUNDING_DROP, _AMBIENT, _AMBIENT_CLEAR = 38, 24, 47, 4
 #: _LINUX_CAPABILITY_VERSION_3 of linux/capability.h: two words for each set.
 _VERSION = 0x20080522
@@ -38,6 +40,12 @@ def keep(names: Iterable[str] = ()) -> None:
     low, high = wanted & 0xFFFFFFFF, wanted >> 32
     header = struct.pack("<Ii", _VERSION, 0)
     _check(libc.capset(header, struct.pack("<6I", low, low, 0, high, high, 0)), "set its capabilities")
+
+
+def leave_no_core() -> None:
+    """What this process holds in memory must not come to a disk when it dies: neither as a file nor through a handler."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _check(ctypes.CDLL(None, use_errno=True).prctl(_SET_DUMPABLE, 0, 0, 0, 0), "be left out of core dumps")
 
 
 def held() -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from firsthand.errors import FirsthandError
 
 _ALLOW = 0x7FFF0000
-_ERRNO = 0x00050000
+_REFUSE = 0x00050000 | errno.EPERM
 _NOT_EQUAL = 1  # enum scmp_compare
 _UNKNOWN = -1  # __NR_SCMP_ERROR
 
@@ -84,17 +84,51 @@ class _Compare(ctypes.Structure):
     )
 
 
+#: What a process needs that only reads and writes descriptors which it has, and computes.
+COMPUTING = (
+    "read",
+    "write",
+    "recvfrom",
+    "recvmsg",
+    "sendto",
+    "sendmsg",
+    "poll",
+    "ppoll",
+    "close",
+    "brk",
+    "mmap",
+    "munmap",
+    "mremap",
+    "madvise",
+    "futex",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "sigaltstack",
+    "restart_syscall",
+    "clock_gettime",
+    "getpid",
+    "gettid",
+    "exit",
+    "exit_group",
+)
+
+
 @dataclass(frozen=True)
 class Filter:
-    """Calls that are refused; with `unix_only`, sockets of any family but AF_UNIX as well."""
+    """Calls that are refused; with `unix_only`, sockets of any family but AF_UNIX as well. `only`: all others are refused."""
 
     calls: Sequence[str]
     unix_only: bool = False
+    only: bool = False
 
 
 OBSERVER = Filter((*NEVER, *PROGRAMS, *SOCKETS))
 KEEPER = Filter((*NEVER, *PROGRAMS, "bpf"), unix_only=True)
 FOLLOWER = KEEPER
+#: The dissector, before it has begun and after.
+DISSECTOR = Filter((*NEVER, *PROGRAMS, *SOCKETS, "bpf"))
+DISSECTING = Filter(COMPUTING, only=True)
 
 
 def apply(filter: Filter) -> None:
@@ -103,26 +137,26 @@ def apply(filter: Filter) -> None:
     no_new_privs must be set, or CAP_SYS_ADMIN held.
     """
     library = _library()
-    context = library.seccomp_init(_ALLOW)
+    context = library.seccomp_init(_REFUSE if filter.only else _ALLOW)
     if not context:
         raise FirsthandError("libseccomp gives no filter: out of memory?")
     try:
         for name in filter.calls:
-            _refuse(library, context, name, None)
+            _rule(library, context, name, None, _ALLOW if filter.only else _REFUSE)
         if filter.unix_only:
-            _refuse(library, context, "socket", _Compare(0, _NOT_EQUAL, socket.AF_UNIX, 0))
+            _rule(library, context, "socket", _Compare(0, _NOT_EQUAL, socket.AF_UNIX, 0), _REFUSE)
         _check(library.seccomp_load(context), "put its filter of system calls in force")
     finally:
         library.seccomp_release(context)
 
 
-def _refuse(library: ctypes.CDLL, context: int, name: str, compare: _Compare | None) -> None:
+def _rule(library: ctypes.CDLL, context: int, name: str, compare: _Compare | None, action: int) -> None:
     number = library.seccomp_syscall_resolve_name(name.encode())
     if number == _UNKNOWN:
         raise FirsthandError(f"libseccomp does not know the system call {name}: install a newer libseccomp2")
     count = 0 if compare is None else 1
     pointer = None if compare is None else ctypes.byref(compare)
-    _check(library.seccomp_rule_add_array(context, _ERRNO | errno.EPERM, number, count, pointer), f"refuse {name}")
+    _check(library.seccomp_rule_add_array(context, action, number, count, pointer), f"have a rule for {name}")
 
 
 def _check(result: int, what: str) -> None:

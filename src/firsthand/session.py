@@ -1,6 +1,7 @@
-"""The supervisor behind `firsthand run`: loader, observer, follower and keeper, started, watched and ended in order.
+"""The supervisor behind `firsthand run`: loader, observer, dissector, follower and keeper, started, watched and ended in order.
 
-The loader brings programs into the kernel and ends; the observer drains rings and writes the log; the follower asks the runtimes
+The loader brings programs into the kernel and ends; the observer drains rings and writes the log; the dissector reads packets for it;
+the follower asks the runtimes
 for names; the keeper turns both into segments. All end when their standard input is closed, so that none outlives a parent that
 was killed. What dies is said and started again, sooner at first and later when it dies again; what is attached in the kernel goes
 on meanwhile.
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,8 @@ class Session:
         self.summary = Summary()
         self._children: dict[str, Child] = {}
         self._lines = Lines()
+        self._control: socket.socket | None = None
+        self._line = 0
         self._lock = -1
         self._round = 0.0
         self._tokens: deque[str] = deque(maxlen=canary.MOST_ROUNDS)
@@ -153,6 +156,7 @@ class Session:
             wall.prepare_file(Path(self.plan.heads), "keeper", history)
         self._prepare_canary()
         self._children["observer"] = Child("observer", self._observer, self.plan.again_most)
+        self._children["dissector"] = Child("dissector", self._dissector, self.plan.again_most)
         self._children["keeper"] = Child("keeper", self._keeper, self.plan.again_most)
         if self.plan.following is not None:
             self._children["follower"] = Child("follower", self._follower, self.plan.again_most)
@@ -171,19 +175,53 @@ class Session:
         self.options = replace(self.options, canary=str(folder))
 
     def _observer(self) -> subprocess.Popen[bytes]:
-        """The loader and the observer, joined by a socket that only they have."""
+        """The loader and the observer, joined by a socket that only they have; to another one we send the dissectors' lines."""
         mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        control = self._new_control()
         options = json.dumps(asdict(replace(self.options, history=".")))
         self._lines.begin()
         self._reading = False
-        with mine, its:
-            observer = self._spawn("observer", "firsthand.pipeline", options, str(its.fileno()), socket=its)
-            loader = self._spawn("loader", "firsthand.loading", options, str(mine.fileno()), socket=mine)
+        with mine, its, control:
+            told = [options, str(its.fileno()), str(control.fileno())]
+            observer = self._spawn("observer", "firsthand.pipeline", *told, sockets=[its, control], speaks=True)
+            loader = self._spawn(
+                "loader", "firsthand.loading", options, str(mine.fileno()), sockets=[mine], speaks=True
+            )
         self._lines.writer_gone()
+        self._new_line()
         assert observer.stdin is not None
         observer.stdin.write(f"canaries {' '.join(self._tokens)}\n".encode())
         self._loaders = [one for one in (*self._loaders, loader) if one.poll() is None]
         return observer
+
+    def _new_control(self) -> socket.socket:
+        """The observer's end of a socket that descriptors are sent through; ours replaces the one before."""
+        if self._control is not None:
+            self._control.close()
+        self._control, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)
+        return its
+
+    def _new_line(self) -> None:
+        """Have the dissector that runs begin anew, for a new observer."""
+        dissector = self._children.get("dissector")
+        if dissector is not None:
+            dissector.end()
+            dissector.start()
+
+    def _dissector(self) -> subprocess.Popen[bytes]:
+        """The dissector, joined to the observer that there is by a socket that only they have."""
+        assert self._control is not None
+        mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        options = json.dumps({"resolvers": self.options.resolvers, "keep_query": self.options.keep_query})
+        self._line += 1
+        with mine, its:
+            process = self._spawn(
+                "dissector", "firsthand.dissecting", options, str(its.fileno()), sockets=[its], allocator=_SMALL
+            )
+            with contextlib.suppress(OSError):  # the observer has died: the next one has another line
+                socket.send_fds(self._control, [str(self._line).encode()], [mine.fileno()])
+        return process
 
     def _keeper(self) -> subprocess.Popen[bytes]:
         told = ["--heads", self.plan.heads] if self.plan.heads else []
@@ -200,15 +238,17 @@ class Session:
         role: str,
         module: str,
         *arguments: str,
-        socket: socket.socket | None = None,
+        sockets: Sequence[socket.socket] = (),
+        speaks: bool = False,
         allocator: Mapping[str, str] = ALLOCATOR,
     ) -> subprocess.Popen[bytes]:
+        """A role's process; one that `speaks` is heard by `Lines`."""
         command = [sys.executable, "-m", "firsthand.wall", role, self.options.history, module, *arguments]
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
-            stdout=self._lines.writer if socket else None,
-            pass_fds=[socket.fileno()] if socket else [],
+            stdout=self._lines.writer if speaks else None,
+            pass_fds=[one.fileno() for one in sockets],
             bufsize=0,
             start_new_session=True,
             env={**allocator, **os.environ},
@@ -325,6 +365,8 @@ class Session:
                 _, lock = pins.claim(self.options.instance)
                 pins.remove(self.options.instance)
                 os.close(lock)
+        if self._control is not None:
+            self._control.close()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -336,7 +378,11 @@ class Session:
                 print(f"firsthand: {line['error']}", file=sys.stderr, flush=True)
                 return
             raise _BY_NAME.get(line["kind"], FirsthandError)(line["error"])
-        if event == "blocked":
+        if event == "unanswered":
+            print(f"firsthand: {line['error']}", file=sys.stderr, flush=True)
+            if line["line"] == str(self._line):
+                self._children["dissector"].process.kill()
+        elif event == "blocked":
             print(f"firsthand: {line['error']}", file=sys.stderr, flush=True)
         elif event == "unblocked":
             print(f"firsthand: the history is written again, after {line['seconds']} s", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -71,6 +72,8 @@ class Network:
     flow_idle_seconds: int
     translations: bool
     translated_namespaces: tuple[str, ...]
+    resolvers: tuple[str, ...]
+    keep_query: bool
 
 
 @dataclass(frozen=True)
@@ -219,6 +222,15 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
     )
 
 
+def _resolvers(words: object, path: Path) -> tuple[str, ...]:
+    if not isinstance(words, list):
+        raise UsageError(f"{path}: network.resolvers: expected a list of addresses or networks, found {words!r}")
+    try:
+        return tuple(str(ipaddress.ip_network(str(word), strict=False)) for word in words)
+    except ValueError as error:
+        raise UsageError(f"{path}: network.resolvers: expected addresses or networks: {error}") from error
+
+
 def size(value: object, where: str) -> int:
     """Bytes: a whole number, or one with a unit such as "20GB" or "1.5 GiB". UsageError for anything else."""
     if type(value) is int and value >= 0:
@@ -245,12 +257,13 @@ def _network(raw: dict[str, Any], path: Path) -> Network:
     idle = raw["flow_idle_seconds"]
     if type(idle) is not int or not 1 <= idle <= 3600:
         raise UsageError(f"{path}: network.flow_idle_seconds: expected whole seconds from 1 to 3600, found {idle!r}")
-    for key in ("names", "requests", "translations"):
+    for key in ("names", "requests", "translations", "keep_query"):
         if type(raw[key]) is not bool:
             raise UsageError(f"{path}: network.{key}: expected true or false, found {raw[key]!r}")
     namespaces = _paths(raw, "translated_namespaces", "/run/netns/NAME", path)
     libraries = _paths(raw, "plaintext", "/usr/lib/x86_64-linux-gnu/libssl.so.3", path)
-    return Network(raw["names"], raw["requests"], libraries, idle, raw["translations"], namespaces)
+    found = (raw["names"], raw["requests"], libraries, idle, raw["translations"], namespaces)
+    return Network(*found, _resolvers(raw["resolvers"], path), raw["keep_query"])
 
 
 def _paths(raw: dict[str, Any], key: str, example: str, path: Path) -> tuple[str, ...]:

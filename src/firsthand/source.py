@@ -78,6 +78,7 @@ class Lost:
     detail: str
     cpu: int | None = None
     ring: int | None = None
+    table: str | None = None
 
 
 class Source:

@@ -29,11 +29,12 @@ FIRST_NUMBER = 4_242_420
 
 @dataclass(frozen=True)
 class Role:
-    """What a process of ours may do; SECURITY.md gives the reason for each. `user` none: it stays root's."""
+    """What a process of ours may do; SECURITY.md gives the reason for each. `user` none: it stays root's; `reads`: the history."""
 
     capabilities: tuple[str, ...] = ()
     filter: Filter | None = None
     user: bool = True
+    reads: bool = True
 
 
 ROLES: dict[str, Role] = {
@@ -42,6 +43,8 @@ ROLES: dict[str, Role] = {
     "loader": Role(("bpf", "perfmon", "net_admin", "sys_admin"), user=False),
     "observer": Role(filter=seccomp.OBSERVER),
     "keeper": Role(filter=seccomp.KEEPER),
+    # Reads what others wrote: it gets at nothing but the line to the observer, and closes itself up further (dissecting.py).
+    "dissector": Role(filter=seccomp.DISSECTOR, reads=False),
     # The runtimes' sockets are root's.
     "follower": Role(filter=seccomp.FOLLOWER, user=False),
 }
@@ -135,16 +138,17 @@ def _give(path: Path, uid: int, gid: int, mode: int | None = None) -> None:
 
 
 def enter(role: str, directory: Path) -> None:
-    """Become a role for good: its working directory is the history. FirsthandError where the kernel refuses a step.
+    """Become a role for good: its working directory is the history, where it has to do with that. FirsthandError where the kernel refuses a step.
 
     Before any thread is started. Who is not root has nothing to give up but what an exec could gain.
     """
     chosen = ROLES[role]
-    os.chdir(directory)
+    os.chdir(directory if chosen.reads else "/")
     if os.geteuid() == 0:
         own = identity(role, directory)
         os.setgroups([own.gid])
-        os.setresgid(own.readers, own.readers, own.readers)  # of what it writes
+        group = own.readers if chosen.reads else own.gid
+        os.setresgid(group, group, group)  # of what it writes
         rights.bound(chosen.capabilities)
         os.setresuid(own.uid, own.uid, own.uid)
     rights.keep(chosen.capabilities)

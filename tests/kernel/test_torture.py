@@ -110,7 +110,7 @@ def test_nothing_is_lost_or_doubled_by_kills(cgroup: TestCgroup, history: Path, 
     work.past(1)
     killed = seen = position = 0
     while killed < KILLS:
-        role = ("observer", "keeper")[killed % 2]
+        role = ("observer", "keeper", "dissector")[killed % 3]
         pid = roles.pids(observed.process.pid).get(role)
         if pid is None:
             continue

@@ -40,6 +40,9 @@ def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
         ("[redaction.scopes]\n'/a' = 'hide'", "found '/a' = 'hide'"),
         ("[redaction.scopes]\na = 'hash'", "/cgroup/path"),
         ("instance = ", "c.toml"),
+        ("[network]\nresolvers = 3", "expected a list of addresses or networks"),
+        ("[network]\nresolvers = ['dns.example']", "network.resolvers: expected addresses or networks"),
+        ("[network]\nkeep_query = 1", "network.keep_query: expected true or false"),
         ("[retention]\ndays = 0", "whole days of at least 1, found 0"),
         ("[retention]\nbytes = '20 XB'", "retention.bytes: expected bytes"),
         ("[retention]\nfree = -1", "retention.free: expected bytes"),
@@ -66,3 +69,12 @@ def test_sizes_have_units(tmp_path: Path) -> None:
     found = _load(tmp_path, text).retention
     assert (found.days, found.bytes, found.free, found.protected_days) == (30, 3 << 29, 7, 365)
     assert found.namespaces == (("(host)", settings.Limit(days=3)), ("shop", settings.Limit(bytes=2000)))
+
+
+def test_resolvers_are_addresses_and_networks(tmp_path: Path) -> None:
+    """As networks, host bits cut; none: what this machine's files name is taken at the start."""
+    found = _load(
+        tmp_path, '[network]\nresolvers = ["10.96.0.10", "169.254.20.10/16", "fd00::a"]\nkeep_query = true\n'
+    ).network
+    assert found.resolvers == ("10.96.0.10/32", "169.254.0.0/16", "fd00::a/128") and found.keep_query
+    assert settings.load({"HOME": str(tmp_path)}).network.resolvers == ()

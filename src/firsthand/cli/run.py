@@ -100,6 +100,7 @@ def _planned(
     found: Settings, place: Path, scopes: tuple[Path, ...], instance: str | None, sockets: tuple[str, ...]
 ) -> Plan:
     """What settings and the command line tell the processes."""
+    from firsthand import resolvers
     from firsthand.options import ObserverOptions
     from firsthand.session import Plan
 
@@ -124,6 +125,8 @@ def _planned(
         plain=found.network.plaintext,
         flow_idle=found.network.flow_idle_seconds,
         translated=found.network.translated_namespaces if found.network.translations else None,
+        resolvers=found.network.resolvers or resolvers.found(),
+        keep_query=found.network.keep_query,
     )
     following = _following(found, place, sockets, bool(scopes))
     return Plan(chosen, following, found.retention, found.heads, found.restart_most_seconds)

@@ -83,16 +83,14 @@ def _try(history: History, query: str, output: str) -> None:
 
 
 def _dot(line: str) -> str:
-    from firsthand.schema.tables import TABLES
+    from firsthand.schema.tables import KEPT
 
     word, _, name = line.strip().partition(" ")
     if word == ".tables":
-        return "\n".join(f"{table.name:<12} {table.doc}" for table in TABLES.values())
-    if word == ".schema" and name in TABLES:
-        rows = [
-            f"{c.name:<20} {c.sql_type:<10} {c.doc}{f' [{c.unit}]' if c.unit else ''}" for c in TABLES[name].columns
-        ]
+        return "\n".join(f"{table.name:<12} {table.doc}" for table in KEPT.values())
+    if word == ".schema" and name in KEPT:
+        rows = [f"{c.name:<20} {c.sql_type:<10} {c.doc}{f' [{c.unit}]' if c.unit else ''}" for c in KEPT[name].columns]
         return "\n".join(rows)
     if word == ".schema":
-        return f"no table {name!r}; there are {', '.join(TABLES)}"
+        return f"no table {name!r}; there are {', '.join(KEPT)}"
     return _HELP

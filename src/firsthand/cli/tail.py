@@ -37,10 +37,10 @@ def command(
     from firsthand.history import place as _place
     from firsthand.history.follow import Follower
     from firsthand.schema import capability
-    from firsthand.schema.tables import TABLES
+    from firsthand.schema.tables import KEPT
 
-    if table not in TABLES:
-        raise UsageError(f"no table {table!r}; there are {', '.join(TABLES)}")
+    if table not in KEPT:
+        raise UsageError(f"no table {table!r}; there are {', '.join(KEPT)}")
     choice = Choice(container=container, namespace=namespace, pod=pod)
     ordinary = capability.bits(settings.load().ordinary_capabilities)
     folders = [_place.NAMES, _place.LOG] if table in ("container", "observer", "loss") else [_place.LOG]

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from firsthand.ask.selector import Requirement
 from firsthand.errors import UsageError
 from firsthand.schema.column import Column
-from firsthand.schema.tables import TABLES
+from firsthand.schema.tables import KEPT
 
 #: Rows of this table go out whatever narrows the others: what is missing must be told to everyone who relies on the rest.
 ALWAYS = "loss"
@@ -95,7 +95,7 @@ def _equals(table: str, rows: pa.Table, column: str, value: str) -> pa.Table:
     """The rows whose column has that value; none where the table has no such column."""
     if column not in rows.column_names:
         return rows.slice(0, 0)
-    typed = value_of(TABLES[table].column(column), value) if table in TABLES else value
+    typed = value_of(KEPT[table].column(column), value) if table in KEPT else value
     field = rows.schema.field(column)
     if pa.types.is_list(field.type):
         held = [typed in (items or ()) for items in rows[column].to_pylist()]
@@ -120,14 +120,14 @@ def value_of(column: Column, text: str) -> Any:
 def check_tables(names: Iterable[str]) -> frozenset[str]:
     """The tables of those names. UsageError, with the nearest, for one that there is not."""
     for name in names:
-        if name not in TABLES:
-            raise UsageError(f"--table: no table {name!r}; {_nearest(name, TABLES)}there are {', '.join(TABLES)}")
+        if name not in KEPT:
+            raise UsageError(f"--table: no table {name!r}; {_nearest(name, KEPT)}there are {', '.join(KEPT)}")
     return frozenset(names)
 
 
 def check_column(option: str, name: str, tables: frozenset[str]) -> list[Column]:
     """The columns of that name in the chosen tables (none: all). UsageError, with the nearest, where there is none."""
-    among = [table for table in TABLES.values() if not tables or table.name in tables]
+    among = [table for table in KEPT.values() if not tables or table.name in tables]
     found = [column for table in among for column in table.columns if column.name == name]
     if not found:
         known = {column.name for table in among for column in table.columns}

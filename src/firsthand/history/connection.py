@@ -14,7 +14,7 @@ import pyarrow as pa
 from firsthand.errors import HistoryError, UsageError
 from firsthand.history import names, place, snapshot
 from firsthand.schema.column import Table
-from firsthand.schema.tables import TABLES
+from firsthand.schema.tables import KEPT
 
 MEMORY = "256MB"
 THREADS = 2
@@ -89,11 +89,11 @@ class History:
         try:
             for name, value in self._settings().items():
                 connection.execute(f"SET {name} = {value}")
-            for table in TABLES.values():
+            for table in KEPT.values():
                 connection.register(f"_{table.name}_tail", view.rows(table.name))
             for statement in _NAMES:
                 connection.execute(statement.format(_container=_raw(view, "container"), _pod=_raw(view, "pod")))
-            for table in TABLES.values():
+            for table in KEPT.values():
                 _define(connection, table, view, "TABLE" if table.name in materialised else "VIEW")
             connection.execute("SET lock_configuration = true")
         except duckdb.Error as error:
@@ -232,7 +232,7 @@ def explained(error: BaseException, seconds: float = SECONDS) -> HistoryError | 
 def _define(connection: duckdb.DuckDBPyConnection, table: Table, view: snapshot.View, kind: str) -> None:
     more = computed(table.name)
     columns = [f'"{name}"' for name in table.names] + [f"{sql} AS {name}" for name, (sql, _) in more.items()]
-    body = f"SELECT {', '.join(columns)} FROM ({_source(view, table)})"  # noqa: S608 - TABLES' names
+    body = f"SELECT {', '.join(columns)} FROM ({_source(view, table)})"  # noqa: S608 - names of KEPT
     connection.execute(f'CREATE {kind} "{table.name}" AS {body}')
     docs = {column.name: column.doc for column in table.columns} | {name: doc for name, (_, doc) in more.items()}
     _comment(connection, table, kind, docs)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from firsthand.errors import SchemaError
 from firsthand.schema.column import TYPES
-from firsthand.schema.tables import TABLES
+from firsthand.schema.tables import KEPT, TABLES
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector
 
 #: A piece of the stream; a memoryview is one of bytes.
@@ -65,6 +65,8 @@ def encode(batch: Batch) -> list[Piece]:
     Only columns that the batch has are written. The pieces refer to the batch's own memory: join or write them before
     it changes. SchemaError where a column is unknown or its vector does not fit the table's type or the length.
     """
+    if batch.table not in KEPT:
+        raise SchemaError(f"rows of table {batch.table} are never kept")
     names = tuple(name for name in TABLES[batch.table].names if name in batch.columns)
     if len(names) != len(batch.columns):
         unknown = sorted(set(batch.columns) - set(names))

@@ -182,7 +182,7 @@ OWN: dict[str, tuple[Column, ...]] = {
             "text",
             "what is remarkable: MALFORMED, LOOP, OVERSIZED, TRUNCATED, UNASKED, FOREIGN_RESOLVER, TUNNEL",
         ),
-        Column("reason", "text", "why it could not be read whole"),
+        Column("reason", "text", "what each mark is for, where it needs a word"),
     ),
     "request": (
         Column("event", "text", "tls: a ClientHello; http: a request's head"),
@@ -198,7 +198,10 @@ OWN: dict[str, tuple[Column, ...]] = {
         Column("url_path", "text", "path, redacted; the query is cut unless a setting keeps it"),
         Column("user_agent", "text", "User-Agent, redacted"),
         Column("marks", "text", "what is remarkable: FRONTED, NO_SNI, MALFORMED, TRUNCATED"),
-        Column("reason", "text", "why it could not be read whole"),
+        Column("reason", "text", "what each mark is for, where it needs a word"),
+        Column("redacted", "bool", "something in path or user agent was replaced before it reached the disk"),
+        Column("redaction", "text", "names of the redaction patterns that matched, comma separated"),
+        Column("within_tls", "bool", "the head was given to libssl: it went out encrypted (setting network.plaintext)"),
     ),
     "packet": (Column("event", "text", "packet"), *_CGROUP),
     "loss": (
@@ -249,6 +252,9 @@ DOCS: dict[str, str] = {
     "clock": "Pairs of the wall clock and the kernel's clock, by which `time` was computed",
     "observer": "When Firsthand observed, with which hooks, scope and settings",
 }
+
+#: Tables that batches pass through on their way to others: no row of theirs is kept.
+PASSING = ("packet",)
 
 #: What each table is of at HEAD: kind of source, for the reference page.
 SOURCE = _HERE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from firsthand.schema import layout as _layout
 from firsthand.schema.column import Column, Table
-from firsthand.schema.tables import TABLES
+from firsthand.schema.tables import KEPT
 
 PATH = Path("docs/events.md")
 _HEAD = """# Events
@@ -23,15 +23,15 @@ An `exec_id` is one program image: `BOOT:TGID:START:NUMBER`, with the boot id's 
 
 def render() -> str:
     """The whole page."""
-    common = next(iter(TABLES.values())).columns[: _common()]
+    common = next(iter(KEPT.values())).columns[: _common()]
     parts = [_HEAD, _section("Common columns", "In every table, in this order.", common)]
-    parts += [_table(table) for table in TABLES.values()]
+    parts += [_table(table) for table in KEPT.values()]
     parts += [_enum(name, values) for name, values in _layout.installed().enums.items()]
     return "\n".join(parts)
 
 
 def _common() -> int:
-    names = [table.names for table in TABLES.values()]
+    names = [table.names for table in KEPT.values()]
     return next(i for i in range(len(names[0])) if len({n[i] for n in names}) > 1 or names[0][i] == "event")
 
 

@@ -76,8 +76,11 @@ class Batch:
 
     def kept(self, mask: NDArray[np.bool_]) -> Batch:
         """The rows where `mask` is true."""
-        rows = np.flatnonzero(mask)
-        return Batch(self.table, len(rows), {name: _rows_of(column, rows) for name, column in self.columns.items()})
+        return self.chosen(np.flatnonzero(mask))
+
+    def chosen(self, rows: NDArray[np.intp]) -> Batch:
+        """These rows, by their places, in this order; one may come several times."""
+        return Batch(self.table, len(rows), {name: rows_of(column, rows) for name, column in self.columns.items()})
 
     @classmethod
     def from_rows(cls, table: str, rows: Sequence[Mapping[str, object]]) -> Batch:
@@ -94,14 +97,15 @@ class Batch:
         return cls(table, len(rows), {c.name: vector(c, [row.get(c.name) for row in rows]) for c in columns})
 
 
-def _rows_of(column: Vector, rows: NDArray[np.intp]) -> Vector:
+def rows_of(column: Vector, rows: NDArray[np.intp]) -> Vector:
+    """The rows of one column, by their places."""
     valid = None if column.valid is None else column.valid[rows]
     if isinstance(column, Fixed):
         return Fixed(column.values[rows], valid)
     offsets, items = _spans(column.offsets, rows)
     if isinstance(column, Text):
         return Text(offsets, column.data[items], valid)
-    chosen = _rows_of(column.items, items)
+    chosen = rows_of(column.items, items)
     assert isinstance(chosen, Text)
     return Lists(offsets, chosen, valid)
 
@@ -149,6 +153,21 @@ def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], list[int]]:
         different, codes = np.unique(values, return_inverse=True)
         return codes, different.tolist()
     return found
+
+
+def distinct_texts(column: Text) -> tuple[NDArray[np.int64], list[bytes]]:
+    """Codes of n rows into the list of distinct strings; null is as empty. For short strings: each costs as much as the longest."""
+    lengths = np.diff(column.offsets).astype(np.int64)
+    if column.valid is not None:
+        lengths = np.where(column.valid, lengths, 0)
+    width = int(lengths.max(initial=0)) + 4  # the length behind it: strings may end in NULs
+    matrix = np.zeros((len(lengths), width), dtype=np.uint8)
+    matrix[:, -4:] = lengths.astype("<u4")[:, None].view(np.uint8)
+    inside = np.arange(width - 4) < lengths[:, None]
+    places = column.offsets[:-1, None] + np.arange(width - 4)
+    matrix[:, :-4][inside] = column.data[places[inside]]
+    found, codes = np.unique(matrix.view(f"V{width}")[:, 0], return_inverse=True)
+    return codes.reshape(-1), [word.tobytes()[: int.from_bytes(word.tobytes()[-4:], "little")] for word in found]
 
 
 def _lists(values: Sequence[object], valid: Mask) -> Lists:

@@ -22,7 +22,7 @@ import re2
 from numpy.typing import NDArray
 
 from firsthand.errors import RedactionError
-from firsthand.wire.batch import Lists, Text
+from firsthand.wire.batch import Batch, Fixed, Lists, Text, rows_of
 from firsthand.wire.patterns import DEFAULTS, Pattern
 
 __all__ = ["DROP", "HASH", "MASK", "Mode", "Pattern", "Redacted", "RedactedText", "Redactor", "compile_redactor"]
@@ -234,6 +234,47 @@ class Redactor:
         return {
             row: ",".join(sorted(names, key=lambda n: (order.get(n, -1), n))).encode() for row, names in rows.items()
         }
+
+
+def redact_texts(batch: Batch, names: Sequence[str], redactor: Redactor, modes: NDArray[np.int8] | None) -> None:
+    """Columns of text, each by itself as if it were a second argument, and what was done in `redacted` and `redaction`."""
+    changed, words = np.zeros(batch.length, dtype=bool), [set[bytes]() for _ in range(batch.length)]
+    for name in names:
+        column = batch.columns[name]
+        assert isinstance(column, Text)
+        done = redactor.apply(_second(column), modes)
+        batch.columns[name] = _of_second(done.args, column)
+        mine = done.redacted & (np.diff(column.offsets) > 0)
+        changed |= mine
+        for row in np.flatnonzero(mine).tolist():
+            words[row] |= {done.patterns.row(row)} - {b""}
+    batch.columns["redacted"] = Fixed(changed.astype(np.uint8))
+    lines = {row: b",".join(sorted(found)) for row, found in enumerate(words) if found}
+    batch.columns["redaction"] = _names(batch.length, lines)
+
+
+def _second(column: Text) -> Lists:
+    """Each string behind an empty one."""
+    lengths = np.zeros(2 * len(column), dtype=np.int32)
+    lengths[1::2] = np.diff(column.offsets)
+    return Lists(np.arange(0, 2 * len(column) + 1, 2, dtype=np.int32), Text(_offsets(lengths), column.data))
+
+
+def _of_second(lists: Lists, before: Text) -> Text:
+    """The second of each list, null where there is none any more; what was empty or null stays so."""
+    there = np.diff(lists.offsets) == 2
+    places = np.where(there, lists.offsets[:-1] + 1, 0).astype(np.intp)
+    found = (
+        rows_of(lists.items, places)
+        if len(lists.items)
+        else Text(np.zeros(len(before) + 1, np.int32), lists.items.data)
+    )
+    assert isinstance(found, Text)
+    had = np.diff(before.offsets) > 0
+    lengths = np.where(there & had, np.diff(found.offsets), 0)
+    keep = np.repeat(there & had, np.diff(found.offsets))
+    valid = there & (np.ones(len(before), dtype=bool) if before.valid is None else before.valid)
+    return Text(_offsets(lengths), found.data[keep], None if valid.all() else valid)
 
 
 def _groups(compiled: Any) -> tuple[Any, tuple[int, ...]]:

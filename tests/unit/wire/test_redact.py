@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firsthand.errors import RedactionError
-from firsthand.wire.batch import Lists, Text, text
+from firsthand.wire.batch import Batch, Lists, Text, text
 from firsthand.wire.patterns import DEFAULTS, Pattern
-from firsthand.wire.redact import DROP, HASH, MARK, MASK, Redactor, _hint, compile_redactor
+from firsthand.wire.redact import DROP, HASH, MARK, MASK, Redactor, _hint, compile_redactor, redact_texts
 from tests.unit.wire.secrets import NEAR_MISSES, Shape, cut, places, shaped
 
 REDACTOR = compile_redactor()
@@ -298,3 +298,47 @@ def test_patterns_are_bounded_in_number() -> None:
 def test_defaults_are_described() -> None:
     """Each default pattern has its own name, a doc and a hint."""
     assert len({p.name for p in DEFAULTS}) == len(DEFAULTS) and all(p.doc and p.hint for p in DEFAULTS)
+
+
+def _requests(paths: list[str | None], agents: list[str | None]) -> Batch:
+    rows = [{"event": "http", "url_path": path, "user_agent": agent} for path, agent in zip(paths, agents, strict=True)]
+    return Batch.from_rows("request", rows)
+
+
+def test_columns_of_text_are_redacted_each_by_itself() -> None:
+    """A secret in a path is replaced, its row says so; the path does not run on into the user agent; null stays null."""
+    paths = ["/a?password=hunter22222&x=1", "/password", None, "/plain"]
+    batch = _requests(paths, ["curl/8", "Mozilla/5.0 (X11)", None, "x"])
+    redact_texts(batch, ("url_path", "user_agent"), REDACTOR, None)
+    path, agent = batch.columns["url_path"], batch.columns["user_agent"]
+    assert isinstance(path, Text) and isinstance(agent, Text) and path.valid is not None
+    assert b"hunter2" not in path.data.tobytes() and path.row(0).startswith(b"/a?password=[redacted]")
+    assert [path.row(1), path.row(3), agent.row(0), agent.row(1), agent.row(3)] == [
+        b"/password",
+        b"/plain",
+        b"curl/8",
+        b"Mozilla/5.0 (X11)",
+        b"x",
+    ]
+    assert path.valid.tolist() == [True, True, False, True]
+    assert batch.columns["redacted"].values.tolist() == [1, 0, 0, 0]  # type: ignore[union-attr]
+    assert batch.columns["redaction"].row(0) and not batch.columns["redaction"].row(1)  # type: ignore[union-attr]
+
+
+def test_columns_of_text_by_mode() -> None:
+    """hash keeps a keyed hash of each, drop keeps none; null stays null and is no change."""
+    batch = _requests(["/a", "/a", None, "/b"], ["x", "x", None, "y"])
+    modes = np.array([HASH, HASH, HASH, DROP], dtype=np.int8)
+    redact_texts(batch, ("url_path", "user_agent"), compile_redactor(key=b"k"), modes)
+    path = batch.columns["url_path"]
+    assert isinstance(path, Text) and path.valid is not None
+    assert path.row(0) == path.row(1) and path.row(0).startswith(b"hash:") and not path.row(3)
+    assert path.valid.tolist() == [True, True, False, False]
+    assert batch.columns["redacted"].values.tolist() == [1, 1, 0, 1]  # type: ignore[union-attr]
+
+
+def test_no_rows_of_text() -> None:
+    """An empty batch stays empty."""
+    batch = Batch("request", 0, {name: text([]) for name in ("url_path", "user_agent")})
+    redact_texts(batch, ("url_path", "user_agent"), REDACTOR, None)
+    assert len(batch.columns["url_path"]) == 0  # type: ignore[arg-type]

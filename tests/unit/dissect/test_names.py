@@ -1,0 +1,162 @@
+"""Rows of `name`: questions and answers of one socket belong together; what is remarkable is marked."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from firsthand.dissect import names
+from firsthand.dissect.names import Names
+from firsthand.dissect.packet import Packet
+from tests import packets
+from tests.packets import BEGIN, RESOLVER, packet, prefixed, question
+
+_SECOND = 1_000_000_000
+_ADDRESS = ("www.example.org.", 20, "A", ["192.0.2.1"])
+
+
+@pytest.fixture
+def reader() -> Names:
+    """One that has seen everything for a while."""
+    found = Names([RESOLVER, "169.254.0.0/16", "::1/128"])
+    found.since = BEGIN - 60 * _SECOND
+    return found
+
+
+def _rows(reader: Names, *given: Packet) -> list[dict[str, Any]]:
+    return [row for one in given for row in reader.take(one)]
+
+
+def _in(payload: bytes, after: int = 3_000_000, **values: Any) -> Packet:
+    return packet(payload, 1, direction="in", ktime=BEGIN + after, **values)
+
+
+def test_an_answer_has_the_time_since_its_question(reader: Names) -> None:
+    """On one socket, by id; the question's row says nothing of it."""
+    asked = question()
+    first, second = _rows(reader, packet(asked), _in(packets.answer(asked, _ADDRESS)))
+    assert (first["event"], first["latency"], first.get("marks")) == ("question", None, None)
+    assert (second["event"], second["latency"], second.get("marks")) == ("answer", 3_000_000, None)
+    assert (second["addresses"], second["ttl"], second["rcode"]) == (["192.0.2.1"], 20, "NOERROR")
+    assert (first["packet"], second["packet"]) == (0, 1)
+
+
+def test_a_server_answers_what_it_was_asked(reader: Names) -> None:
+    """The question came in, the answer goes out; its peer is a client and no resolver."""
+    asked = question()
+    rows = _rows(
+        reader,
+        packet(asked, direction="in", peer_address="10.0.0.9", peer_port=40000),
+        packet(packets.answer(asked, _ADDRESS), ktime=BEGIN + 5, peer_address="10.0.0.9", peer_port=40000),
+    )
+    assert [row["event"] for row in rows] == ["question", "answer"] and rows[1]["latency"] == 5
+    assert not any(row.get("marks") for row in rows)
+
+
+@pytest.mark.parametrize("change", [{"number": 2}, {"cookie": 8}, {"name": "other.example."}])
+def test_an_answer_without_its_question_is_marked(reader: Names, change: dict[str, Any]) -> None:
+    """Another id, another socket, another name."""
+    other = question(change.get("name", "www.example.org."), number=change.get("number", 1))
+    rows = _rows(reader, packet(question()), _in(packets.answer(other), cookie=change.get("cookie", 7)))
+    assert rows[1]["marks"] == "UNASKED" and rows[1]["reason"]
+
+
+def test_unasked_is_not_said_where_questions_may_have_been_missed(reader: Names) -> None:
+    """Just after the beginning, or after a loss."""
+    reader.since = BEGIN - _SECOND
+    (row,) = _rows(reader, _in(packets.answer(question(), _ADDRESS)))
+    assert row.get("marks") is None and row["latency"] is None
+
+
+def test_another_resolver_is_marked(reader: Names) -> None:
+    """On questions to it and answers from it; networks count; IPv6."""
+    asked = question()
+    for peer, foreign in (("8.8.8.8", True), ("169.254.20.10", False), ("::1", False), ("2001:db8::53", True)):
+        rows = _rows(reader, packet(asked, peer_address=peer), _in(packets.answer(asked), peer_address=peer))
+        assert [row.get("marks") for row in rows] == ["FOREIGN_RESOLVER" if foreign else None] * 2, peer
+        assert (peer in (rows[0]["reason"] or "")) == foreign
+
+
+def test_a_tunnel_is_marked_with_its_domain(reader: Names) -> None:
+    """Questions from the name that was one too many on, and their answers; another pod's are not."""
+    chance = random.Random(1)
+    rows = []
+    for number in range(30):
+        asked = question(f"{chance.randbytes(28).hex()}.t.example.", "TXT", number)
+        rows += _rows(reader, packet(asked, ktime=BEGIN + number), _in(packets.answer(asked), number + 1))
+    marked = [row for row in rows if row.get("marks") == "TUNNEL"]
+    assert 2 * 9 <= len(marked) <= 2 * 11 and {row["event"] for row in marked} == {"question", "answer"}
+    assert "t.example" in marked[0]["reason"]
+    (other,) = _rows(reader, packet(question(f"{chance.randbytes(28).hex()}.t.example."), pod_uid="another"))
+    assert other.get("marks") is None
+
+
+def _stream(payload: bytes, offset: int = 0, **values: Any) -> Packet:
+    return packet(payload, values.pop("number", 0), transport="tcp", stream_offset=offset, **values)
+
+
+def test_several_messages_of_one_stream(reader: Names) -> None:
+    """Each its own row, of the packet that made it whole."""
+    asked = [question(f"{name}.example.", number=place) for place, name in enumerate("abc")]
+    whole = prefixed(*asked)
+    rows = _rows(reader, _stream(whole[:50], number=5), _stream(whole[50:], 50, number=6))
+    assert [(row["name"], row["packet"]) for row in rows] == [("a.example", 5), ("b.example", 6), ("c.example", 6)]
+    assert all(row["message_bytes"] == len(asked[0]) for row in rows)
+
+
+def test_half_a_message_is_told_when_it_is_late(reader: Names) -> None:
+    """TRUNCATED, of the packet that it began with, once; the stream goes on behind it."""
+    whole = prefixed(question("a.example."), question("b.example."))
+    assert not _rows(reader, _stream(whole[:20], number=4))
+    assert not list(reader.late(BEGIN + _SECOND))
+    (row,) = reader.late(BEGIN + 6 * _SECOND)
+    assert (row["packet"], row["marks"], row["event"]) == (4, "TRUNCATED", "question")
+    assert not list(reader.late(BEGIN + 60 * _SECOND))
+    (after,) = _rows(reader, _stream(whole[20:], 20, number=9))
+    assert after["name"] == "b.example"
+
+
+def test_a_stream_whose_beginning_was_not_seen(reader: Names) -> None:
+    """Said once, and not read by guess."""
+    whole = prefixed(question("a.example."))
+    assert not _rows(reader, _stream(whole, 1000, number=3))
+    (row,) = reader.late(BEGIN + 6 * _SECOND)
+    assert row["marks"] == "TRUNCATED" and "byte 1000" in row["reason"] and row["packet"] == 3
+    assert not _rows(reader, _stream(whole, 1000 + len(whole)))
+    assert not list(reader.late(BEGIN + 60 * _SECOND, all_of_them=True))
+
+
+def test_a_long_message_over_tcp_is_oversized(reader: Names) -> None:
+    """60,000 bytes: read in part, its length told."""
+    long = packets.answer(question("x.example.", "TXT"), ("x.example.", 5, "TXT", [f'"{i:0250}"' for i in range(230)]))
+    whole = prefixed(long)
+    rows = [
+        row
+        for at in range(0, len(whole), 4000)
+        for row in _rows(reader, _stream(whole[at : at + 4000], at, direction="in"))
+    ]
+    assert len(rows) == 1 and "OVERSIZED" in rows[0]["marks"].split(",") and rows[0]["message_bytes"] == len(long)
+
+
+def test_what_has_no_header_has_a_row(reader: Names) -> None:
+    """Three bytes to port 53: a question, by who sent it."""
+    (out,) = _rows(reader, packet(b"abc"))
+    (back,) = _rows(reader, _in(b"abc"))
+    assert (out["event"], out["marks"], back["event"]) == ("question", "MALFORMED", "answer")
+
+
+def test_what_waits_is_bounded(reader: Names) -> None:
+    """Questions nobody answers, and streams nobody ends: the oldest go, the streams' with a row."""
+    small = Names([])
+    for number in range(names.QUESTIONS + 500):
+        _rows(small, packet(question(), cookie=number, ktime=BEGIN + number))
+    assert len(small.questions) == names.QUESTIONS and small.since == BEGIN + 499
+    rows = []
+    for number in range(names.STREAMS + 10):
+        rows += _rows(small, _stream(b"\0\x60abc", cookie=number, number=number))
+    assert len(small.streams) == names.STREAMS and [row["packet"] for row in rows] == list(range(10))
+    for number in range(names.STREAMS):
+        _rows(small, _stream(b"\x3f\x00" + bytes(4093), cookie=number))
+    assert small.streams.bytes <= names.STREAM_BYTES
