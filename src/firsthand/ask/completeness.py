@@ -18,6 +18,8 @@ from firsthand.history.share import CAUSE
 #: A running observer says that it is alive every ten seconds; one that was silent for longer has ended.
 ALIVE_WITHIN = timedelta(seconds=15)
 _BEGIN = "start"
+#: A row of folded processes spans twice its time at most, one life and a second for the clocks (takes() of kernel/include/fold.h).
+_SPANNED = 2
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Span:
 
 @dataclass
 class Completeness:
-    """The judgement, as it stands in every answer."""
+    """The judgement, as it stands in every answer. `folded`: short processes of the window that stand in rows of many."""
 
     complete: bool
     observed: list[tuple[datetime, datetime]]
@@ -50,6 +52,7 @@ class Completeness:
     blind_spots: list[str]
     reasons: list[str]
     scope: list[str] = field(default_factory=list)
+    folded: int = 0
 
     def plain(self) -> dict[str, Any]:
         """As JSON objects and ISO times."""
@@ -59,6 +62,7 @@ class Completeness:
             "history_begins": iso(self.history_begins) if self.history_begins else None,
             "events_held": self.events_held,
             "events_lost": self.events_lost,
+            "folded": self.folded,
             "blind_spots": self.blind_spots,
             "reasons": self.reasons,
             "scope": self.scope,
@@ -85,6 +89,15 @@ def spans(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Span]:
         if span.open and now - span.end <= ALIVE_WITHIN:
             span.end = now
     return sorted(found, key=lambda span: span.begin)
+
+
+def reach(found: list[Span]) -> timedelta:
+    """How long one row of folded processes spans at most, in any of these spans; zero where none were folded."""
+    settings = [span.settings.get("folding", {}) for span in found]
+    spanned = (
+        _SPANNED * one["every_seconds"] + one["most_ms"] / 1000 + 1 for one in settings if "every_seconds" in one
+    )
+    return timedelta(seconds=max(spanned, default=0))
 
 
 def session_began(found: list[Span], moment: datetime) -> datetime:
@@ -142,7 +155,18 @@ def judge(
         blind_spots=blind,
         reasons=reasons,
         scope=scope,
+        folded=_folded(connection, window, reach(inside)) if "process" in tables else 0,
     )
+
+
+def _folded(connection: duckdb.DuckDBPyConnection, window: Window, reach: timedelta) -> int:
+    """Processes of rows that stand for many and reach into the window."""
+    if not reach:
+        return 0
+    query = "SELECT sum(folded_count) FROM process WHERE time >= ? AND time <= ? AND folded_until >= ?"
+    since, until = window.since.replace(tzinfo=None), window.until.replace(tzinfo=None)
+    row = connection.execute(query, [since - reach, until, since]).fetchone()
+    return int(row[0] or 0) if row else 0
 
 
 def _held(connection: duckdb.DuckDBPyConnection, window: Window, tables: tuple[str, ...]) -> int:
