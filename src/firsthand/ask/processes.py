@@ -62,20 +62,18 @@ def processes(asked: Asked) -> Found:
         given.append((_EXECUTED, []))
     where, parameters = asked.ran(*given)
     of_where, of_parameters = asked.ran((_EXECUTED, []))
-    query = f"SELECT count(*), sum({COUNT}), count(folded_count) FROM process WHERE {where}"  # noqa: S608
-    total, number, short = next(iter(asked.connection.execute(query, parameters).fetchall()))
+    counts = f"count(*) AS total, sum({COUNT}) AS number, count(folded_count) AS many, sum(folded_count) AS short"
+    found = asked.rows(f"SELECT {counts} FROM process WHERE {where}", parameters)[0]  # noqa: S608
+    total, number = found["total"], int(found["number"] or 0)
     of = asked.number(f"SELECT sum({COUNT}) FROM process WHERE {of_where}", of_parameters)  # noqa: S608
     query = f"SELECT * FROM process WHERE {where} ORDER BY time, ktime LIMIT ?"  # noqa: S608
     rows = asked.rows(query, [*parameters, asked.limit])
-    sentence = counted(int(number or 0), max(of, int(number or 0)), "executed programs match")
-    if not short:
+    sentence = counted(number, max(of, number), "executed programs match")
+    if not found["many"]:
         return Found(sentence, rows, total, _COLUMNS, wide=_WIDE)
     told = [{**row, "folded": folded(row)} for row in rows]
-    return Found(f"{sentence}, {_rows(short)}", told, total, ["folded", *_COLUMNS], wide=_WIDE)
-
-
-def _rows(short: int) -> str:
-    return f"many of them in {short:,} row{'s' if short > 1 else ''} of equal short ones"
+    sentence += f", {int(found['short']):,} of them folded into {found['many']:,}"
+    return Found(sentence, told, total, [*_COLUMNS, "folded"], wide=_WIDE)
 
 
 def identify(asked: Asked, text: str) -> str:

@@ -46,6 +46,7 @@ cdef extern from *:
         }
         void drop(int32_t t, int64_t s, int64_t n) {
             if (!late) { known.erase(Image{t, s, n}); return; }
+            if (!known.count(Image{t, s, n})) return;
             ended.push_back(Image{t, s, n});
             if (ended.size() > late) { known.erase(ended.front()); ended.pop_front(); }
         }
