@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Whose a socket is, its ends, and the rows that tell of it. Memory lies in the socket itself and goes with it. */
 #pragma once
-#include "task.h"
+#include "withhold.h"
 
 enum {
 	AF_UNIX = 1,
@@ -81,7 +81,7 @@ static __always_inline bool same_process(const struct socket_process *process, s
 	       process->exec_start == task->group_leader->start_boottime;
 }
 
-/* Whether a task is one to be recorded; its cgroup's id, said once before any row names it. */
+/* Whether a task is one to be recorded; its cgroup's id, said once before any row names it, and what was withheld. */
 static __always_inline bool is_wanted(struct task_struct *task, __u64 *id)
 {
 	struct cgroup *cgroup = cgroup_of(task);
@@ -90,6 +90,8 @@ static __always_inline bool is_wanted(struct task_struct *task, __u64 *id)
 		return false;
 	*id = cgroup_id(cgroup);
 	know_cgroup(cgroup, *id);
+	if (settings.fold)
+		unfold(memory_of(task));
 	return true;
 }
 

@@ -15,7 +15,8 @@ from firsthand.schema import layout as _layout
 class ObserverOptions:
     """All that the observer is told. Times in milliseconds, `patience` in seconds; ring sizes powers of two; `redaction` mask,
     hash or drop; `canary` the cgroup's path below which the supervisor's canaries live, empty for none; `canary_every`
-    and `flow_idle` in seconds; `resolvers` addresses and networks; `keep_query`: of the paths of HTTP requests."""
+    and `flow_idle` in seconds; `fold` and its limits as in LoadOptions; `resolvers` addresses and networks; `keep_query`: of
+    the paths of HTTP requests."""
 
     history: str
     scopes: tuple[str, ...] = ()
@@ -40,13 +41,17 @@ class ObserverOptions:
     plain: tuple[str, ...] = ()
     resolvers: tuple[str, ...] = ()
     keep_query: bool = False
+    fold: bool = False
+    fold_most_ms: int = 1000
+    fold_every_seconds: int = 60
 
-    @property
-    def left_out(self) -> dict[str, object]:
-        """Settings that leave something out of the record, for the observer table."""
+    def left_out(self, refused: str) -> dict[str, object]:
+        """Settings that leave something out of the record, for the observer table. `refused`: why short processes do not fold."""
         names = [name for name, _ in self.patterns]
-        found = {"redaction": self.redaction, "redaction_scopes": dict(self.redaction_scopes), "patterns": names}
-        return found | {
+        found: dict[str, object] = {
+            "redaction": self.redaction,
+            "redaction_scopes": dict(self.redaction_scopes),
+            "patterns": names,
             "names": self.names,
             "requests": self.requests,
             "translations": self.translated is not None,
@@ -54,6 +59,10 @@ class ObserverOptions:
             "keep_query": self.keep_query,
             "resolvers": self.resolvers,
         }
+        if not self.fold:
+            return found
+        limits = {"most_ms": self.fold_most_ms, "every_seconds": self.fold_every_seconds}
+        return found | {"folding": {"refused": refused} if refused else limits}
 
     @property
     def read_args(self) -> bool:
@@ -78,6 +87,9 @@ class ObserverOptions:
             read_names=self.names,
             read_requests=self.requests,
             plain=self.plain,
+            fold=self.fold,
+            fold_most_ms=self.fold_most_ms,
+            fold_every_seconds=self.fold_every_seconds,
         )
 
 

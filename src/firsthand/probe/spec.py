@@ -116,6 +116,14 @@ EXISTING: tuple[Hook, ...] = (
     ),
 )
 
+#: Iterators over one map each, begun again each second where short processes fold: without both, none does.
+SWEEPS: tuple[Hook, ...] = (
+    Hook("fold_late", "fold", ("fold_late",), "process", "short processes do not fold: each has its own rows"),
+    Hook("fold_tell", "fold", ("fold_tell",), "process", "short processes do not fold: each has its own rows"),
+)
+#: The maps that they go over.
+SWEPT = {"fold_late": "withheld_forks", "fold_tell": "folds"}
+
 #: Maps that all objects share, pinned under these names.
 SHARED = (
     "ring",
@@ -133,6 +141,11 @@ SHARED = (
     "flows",
     "sweepers",
     "plains",
+    "fold_words",
+    "fold_secret",
+    "withheld_forks",
+    "withheld_execs",
+    "folds",
 )
 
 #: Uprobes on libssl, attached in each library that a user names.
