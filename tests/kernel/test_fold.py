@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -235,6 +236,24 @@ def test_what_is_flagged_never_folds(cgroup: TestCgroup, history: Path, config: 
     assert found[os.path.realpath("/usr/bin/env")] == (12, 0)
     own, folded = found[os.path.realpath("/bin/true")]
     assert own + folded == 12 and folded > 0
+
+
+def test_one_that_connects_never_folds(cgroup: TestCgroup, history: Path, config: Path) -> None:
+    """A connection's row leads to its process's rows: each such life is told, whatever became of the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        refusing = f"127.0.0.1:{server.getsockname()[1]}"
+    with Observed(history, [cgroup.path]) as observed:
+        _again(cgroup, ["curl", "-s", refusing])
+    lives = (
+        "SELECT count(*) FILTER (event = 'exec') AS own, sum(folded_count) AS folded FROM process WHERE args[2] = '-s'"
+    )
+    assert observed.rows(lives) == [{"own": 12, "folded": None}]
+    orphans = (
+        "SELECT count(*) AS n FROM connection AS c ANTI JOIN process AS p ON p.event = 'exec' "
+        "AND (p.exec_tgid, p.exec_start, p.exec_number) = (c.exec_tgid, c.exec_start, c.exec_number)"
+    )
+    assert observed.rows(orphans) == [{"n": 0}]
+    assert observed.rows("SELECT count(*) AS n FROM connection WHERE outcome = 'refused'")[0]["n"] == 12
 
 
 def test_equal_means_every_byte(cgroup: TestCgroup, history: Path, config: Path) -> None:
