@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -63,9 +64,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Network:
-    """What is recorded of connections; seconds."""
+    """What is recorded of connections (seconds), and what is the cluster's own (CIDRs) or expected (names, addresses, CIDRs)."""
 
     flow_idle_seconds: int
+    cluster: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -240,7 +243,18 @@ def _network(raw: dict[str, Any], path: Path) -> Network:
     idle = raw["flow_idle_seconds"]
     if type(idle) is not int or not 1 <= idle <= 3600:
         raise UsageError(f"{path}: network.flow_idle_seconds: expected whole seconds from 1 to 3600, found {idle!r}")
-    return Network(idle)
+    for key in ("cluster", "expected"):
+        if not isinstance(raw[key], list):
+            raise UsageError(f"{path}: network.{key}: expected a list, found {raw[key]!r}")
+    return Network(idle, tuple(_range(one, path) for one in raw["cluster"]), tuple(map(str, raw["expected"])))
+
+
+def _range(text: object, path: Path) -> str:
+    try:
+        return str(ipaddress.ip_network(str(text)))
+    except ValueError as error:
+        expected = "expected a range such as 10.0.0.0/8 or fd00::/8"
+        raise UsageError(f"{path}: network.cluster: {expected}, found {text!r} ({error})") from error
 
 
 def _retention(raw: dict[str, Any], path: Path) -> Limits:

@@ -36,6 +36,8 @@ def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
         ("ring_bytes = 5000", "power of two"),
         ("poll_ms = '50'", "poll_ms must be int, found str"),
         ("fold = 0", "at least 1"),
+        ("[network]\ncluster = ['10.0.0.1/8']", "network.cluster: expected a range"),
+        ("[network]\nexpected = 'example.com'", "network.expected: expected a list"),
         ("[redaction]\nmode = 'hide'", "mask, hash, drop"),
         ("[redaction.scopes]\n'/a' = 'hide'", "found '/a' = 'hide'"),
         ("[redaction.scopes]\na = 'hash'", "/cgroup/path"),
