@@ -272,7 +272,7 @@ class Scene:
         resolver: str = RESOLVER,
         marks: str | None = None,
     ) -> None:
-        """A question to a resolver and its answer; `alias` is what the name stands for."""
+        """A question to a resolver and its answer, and the flow that they are; `alias` is what the name stands for."""
         ends = self._ends(process, resolver, 53, None, EPHEMERAL + self.number() % 20_000, "udp")
         kind = "AAAA" if addresses and ":" in addresses[0] else "A"
         common = process.row | ends | {"name": name, "type": kind, "query_id": self.number() % 65_536, "marks": marks}
@@ -280,6 +280,7 @@ class Scene:
         holder = alias or name
         records = [f"{name} {ttl} CNAME {alias}"] if alias else []
         records += [f"{holder} {ttl} {kind} {one}" for one in addresses]
+        self.add("connection", at + 0.02, event="close", outcome="closed", duration=2 * 10**7, **_flow(process.row | ends, name))
         answer = {"rcode": rcode, "records": records, "addresses": list(addresses), "ttl": ttl if addresses else None}
         self.add("name", at + 0.01, event="answer", direction="in", latency=10**7, **common, **answer)
 
@@ -310,6 +311,12 @@ class Scene:
             keeper.pass_once(last=True)
             keeper.close()
         return directory
+
+
+def _flow(row: Row, name: str) -> Row:
+    """The flow of a question and its answer."""
+    numbers = {"segments_sent": 1, "segments_received": 1, "bytes_sent": 30 + len(name), "bytes_received": 60 + len(name)}
+    return row | numbers | {"names": None}
 
 
 def _append(directory: Path, folder: str, tables: dict[str, list[Row]], scene: Scene, per_chunk: int) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 import duckdb
 
+from firsthand.ask.graph import Graph
+from firsthand.ask.reach import Reach
+
 VERSION = 1
 #: An image that began before the window and was neither replaced nor ended before it.
 _NOT_ENDED = """(p.time >= ? OR NOT EXISTS (SELECT 1 FROM process e WHERE e.node = p.node AND e.boot = p.boot
@@ -70,7 +73,9 @@ class Filters:
 class Asked:
     """One question put to one history. `ordinary` is the capability set of an ordinary container.
 
-    `session` is when the observers that watched at the window's begin had started: since then they told all that ran.
+    `session` is when the observers that watched at the window's begin had started: since then they told all that ran; `at_end` the same
+    of its end. `everything`: also what is usually left out.
+    `threshold`: the least score. `tree`: with the processes behind. `reach`: what is the cluster's own.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -81,6 +86,11 @@ class Asked:
     ordinary: int = 0
     could: bool = False
     session: datetime | None = None
+    at_end: datetime | None = None
+    everything: bool = False
+    threshold: float | None = None
+    tree: bool = False
+    reach: Reach = field(default_factory=Reach)
 
     def where(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
         """The window, the filters and more conditions as one WHERE clause with its parameters."""
@@ -97,6 +107,11 @@ class Asked:
         conditions += [*self.filters.conditions, *more]
         return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
 
+    def before(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
+        """As `where`, for all that the history holds from before the window."""
+        conditions = [("time < ?", [self.since]), *self.filters.conditions, *more]
+        return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
+
     def existing(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
         """As `where`, for rows that span time: those told until the window's end. What ended before it, the query leaves out."""
         conditions = [("time <= ?", [_naive(self.window.until)]), *self.filters.conditions, *more]
@@ -106,6 +121,11 @@ class Asked:
     def since(self) -> datetime:
         """The window's begin as the history's times are: UTC without a zone."""
         return _naive(self.window.since)
+
+    @property
+    def until(self) -> datetime:
+        """Its end."""
+        return _naive(self.window.until)
 
     def rows(self, query: str, parameters: list[Any]) -> list[dict[str, Any]]:
         """A query's rows by column name."""
@@ -123,7 +143,8 @@ class Asked:
 class Found:
     """What a question found: the sentence, the rows (at most the limit), how many there were; `lines` stand for a table.
 
-    `columns` are those of a table, `wide` what a wide one has more; programs get whole rows.
+    `columns` are those of a table, `wide` what a wide one has more; programs get whole rows. `reasons`: why it is not complete, beyond
+    what the record's own completeness tells. `graph`: the same as a graph, to be drawn.
     """
 
     sentence: str
@@ -132,6 +153,8 @@ class Found:
     columns: list[str] = field(default_factory=list)
     lines: list[str] | None = None
     wide: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    graph: Graph | None = None
 
 
 def _naive(moment: datetime) -> datetime:

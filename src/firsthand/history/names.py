@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from firsthand.history import peers
-from firsthand.history.peers import TELLING, Peers
+from firsthand.history.peers import TELLING as TELLING
+from firsthand.history.peers import Peers
 
 #: What a name is made of, and the columns that are frozen.
 COLUMNS = ("pod", "namespace", "workload", "workload_source", "image", "container_name")

@@ -51,7 +51,8 @@ Words = tuple[str | None, ...]
 
 @dataclass(frozen=True)
 class Holder:
-    """Somebody who held an address from `begin` to before `end` (microseconds). Not `sure`: it may have been later.
+    """Somebody who held an address from `begin` to before `end` (microseconds). Not `sure`: it may have been later; `open`: no end
+    was told, so `end` is how long it is believed.
 
     `identity` is the same for all that tell of the same one; `words` are those of COLUMNS.
     """
@@ -62,6 +63,7 @@ class Holder:
     begin: int
     end: int
     sure: bool = True
+    open: bool = False
 
     @property
     def kind(self) -> str:
@@ -139,9 +141,10 @@ class Peers:
 
     def _holder(self, key: tuple[Any, ...], life: _Life) -> Holder:
         begin = life.since if life.began is None else life.began
-        ends = [life.told + BELIEVED, *([life.until] if life.until is not None else [])]
-        ends += [moment for moment in self._removed.get(key[1:4], ()) if moment >= begin]
-        return _named(Holder(life.socket, life.identity, life.words, begin, min(ends), life.began is not None), life, key[1])
+        ends = [moment for moment in self._removed.get(key[1:4], ()) if moment >= begin]
+        ends += [] if life.until is None else [life.until]
+        end = min([*ends, life.told + BELIEVED])
+        return _named(Holder(life.socket, life.identity, life.words, begin, end, life.began is not None, not ends), life, key[1])
 
     def of(self, key: Key, moment: int) -> Words | None:
         """The words of the one who held an address at a moment (microseconds); None where that is not known."""
@@ -208,22 +211,24 @@ def _named(one: Holder, life: _Life, node: str) -> Holder:
 
 def spans(holders: Iterable[Holder]) -> tuple[list[int], list[Words | None]]:
     """From when on (microseconds, rising) an address was whose; None where nobody's, or where two may be meant."""
-    cut = _taken_over(list(holders))
+    cut = taken_over(list(holders))
     edges = sorted({edge for one in cut for edge in (one.begin, one.end)})
     return edges, [_meant([one for one in cut if one.begin <= edge < one.end]) for edge in edges]
 
 
-def _taken_over(holders: list[Holder]) -> list[Holder]:
+def taken_over(holders: Sequence[Holder]) -> list[Holder]:
     """Each one ends where the next one of its network surely begins."""
-    return [
-        replace(one, end=min([one.end, *(o.begin for o in holders if o.network == one.network and o.sure and o.begin > one.begin)]))
-        for one in holders
-    ]
+    found = []
+    for one in holders:
+        next_ones = [o.begin for o in holders if o.network == one.network and o.sure and o.begin > one.begin]
+        end = min([one.end, *next_ones])
+        found.append(replace(one, end=end, open=one.open and end == one.end))
+    return found
 
 
 def meant(holders: Iterable[Holder], moment: int) -> list[Holder]:
     """Those who may be meant at a moment: one, or several where it is not certain."""
-    there = [one for one in _taken_over(list(holders)) if one.begin <= moment < one.end]
+    there = [one for one in taken_over(list(holders)) if one.begin <= moment < one.end]
     nodes = [one for one in there if one.kind == "node"]
     return list({one.identity: one for one in nodes or there}.values())
 
@@ -249,12 +254,10 @@ def _newer(known: _Life, life: _Life) -> _Life:
 
 def _telling(table: str, rows: pa.Table) -> list[dict[str, Any]]:
     """The rows that tell of a holder, the oldest first."""
-    if table == "address":
-        found = rows
-    else:
-        found = rows.filter(pc.is_in(rows["event"], pa.array(TELLING)))
+    found = rows if table == "address" else rows.filter(pc.is_in(rows["event"], pa.array(TELLING)))
     if table == "container":
-        found = found.filter(pc.and_(found["pod_uid"].is_null(), pc.greater(pc.coalesce(pc.list_value_length(found["addresses"]), 0), 0)))
+        addressed = pc.greater(pc.coalesce(pc.list_value_length(found["addresses"]), 0), 0)
+        found = found.filter(pc.and_(found["pod_uid"].is_null(), addressed))
     return list(found.select(_READ[table]).sort_by("time").to_pylist())
 
 
@@ -327,7 +330,8 @@ def _moments(rows: pa.Table) -> NDArray[Any]:
     times = rows["time"].cast(pa.int64()).fill_null(0).to_numpy()
     before = rows["duration"].fill_null(0).to_numpy() // 1000
     closes = pc.fill_null(pc.equal(rows["event"], "close"), False).to_numpy()
-    return times - np.where(closes, before, 0)
+    moments: NDArray[Any] = times - np.where(closes, before, 0)
+    return moments
 
 
 def _classes(addresses: Any) -> Any:

@@ -26,7 +26,7 @@ CLASSES = {
 }
 EXTERNAL = "external"
 #: Not an address of anybody.
-NOBODY = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+NOBODY = ("0.0.0.0", "::")
 #: The ranges of the class `private`.
 PRIVATE = (
     *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"),
