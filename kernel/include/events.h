@@ -134,6 +134,7 @@ enum connection_flag {
 	CONNECTION_PATH_TRUNCATED = 1 << 8,
 	CONNECTION_SHARED = 1 << 9, /* more processes used it than `taken` rows tell */
 	CONNECTION_IDLE = 1 << 10, /* a flow that is told because nothing more came */
+	CONNECTION_INCOMING = 1 << 11, /* the peer began it */
 };
 
 enum direction {

@@ -166,6 +166,8 @@ static __always_inline __u64 memory_flags(const struct socket_memory *memory)
 		flags |= CONNECTION_UNOWNED;
 	if (memory->state & SOCKET_INCOMING && !(memory->state & SOCKET_ACCEPT_TOLD))
 		flags |= CONNECTION_LISTENER;
+	if (memory->state & SOCKET_INCOMING)
+		flags |= CONNECTION_INCOMING;
 	if (memory->state & SOCKET_BEFORE)
 		flags |= CONNECTION_BEFORE;
 	if (memory->state & SOCKET_SHARED)

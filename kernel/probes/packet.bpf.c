@@ -138,12 +138,13 @@ static __always_inline void tell_flow(struct flow *flow, __u16 kind, __u64 flags
 		return;
 	row->process = flow->process;
 	row->ends = flow->ends;
-	row->duration = flow->last - flow->first;
+	row->duration = row->header.ktime - flow->first;
 	row->bytes_sent = flow->bytes_sent;
 	row->bytes_received = flow->bytes_received;
 	row->segments_sent = flow->sent;
 	row->segments_received = flow->received;
-	row->flags = flags | end_flags(&row->ends) | (flow->process.exec_tgid ? 0 : CONNECTION_UNOWNED);
+	row->flags = flags | end_flags(&row->ends) | (flow->process.exec_tgid ? 0 : CONNECTION_UNOWNED) |
+		     (flow->incoming ? CONNECTION_INCOMING : 0);
 	if (kind == RECORD_CONNECTION_CLOSE)
 		row->outcome = OUTCOME_CLOSED;
 	submit(&row->header, kind);

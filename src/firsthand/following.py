@@ -1,4 +1,5 @@
-"""The follower: asks container runtimes whose each cgroup is, and writes `container` and `pod` rows into a log of its own.
+"""The follower: asks container runtimes whose each cgroup is, and writes `container` and `pod` rows into a log of its own, and the
+machine's own addresses.
 
 A process without capabilities and outside the observer (`python -m firsthand.following '{"history": ...}'`): it reads the
 observer's log as any reader does, so a runtime that answers slowly, wrongly or not at all costs names and no event. One thread
@@ -27,6 +28,7 @@ from firsthand.history import place
 from firsthand.history.chunk import Chunk
 from firsthand.history.ipc import columns_of
 from firsthand.history.log import Cursor, LogWriter
+from firsthand.identity import machine
 from firsthand.identity.asker import AGAIN, MOST_QUESTIONS, Asker, Gone, Reached, Told
 from firsthand.identity.book import Book
 from firsthand.identity.container import parse
@@ -37,6 +39,8 @@ from firsthand.wire.batch import Batch
 LOOK = 0.1
 #: Rows are gathered for so long before they are written: a commit costs as much as ten rows.
 GATHER = 0.1
+#: Seconds between two looks at the machine's own addresses.
+ADDRESSES = 10.0
 #: Seconds within which a runtime's list may lack a container that its events have told.
 SETTLED = 5.0
 _ONE_DAY = 86_400
@@ -84,6 +88,8 @@ class Follower:
         self._removed: OrderedDict[str, int] = OrderedDict()
         self._over: OrderedDict[str, int] = OrderedDict()
         self._day = 0
+        self._addresses: dict[str, int] = {}
+        self._addresses_due = 0.0
 
     def open(self) -> None:
         """Open the log, and start to ask. HistoryError where another follower writes."""
@@ -104,6 +110,7 @@ class Follower:
             while True:
                 self._take(self.out.get_nowait())
         self._read_log()
+        self._own_addresses()
         self._each_day()
         if self.rows.tables and time.monotonic() - self.rows.since >= GATHER:
             self.write()
@@ -235,7 +242,27 @@ class Follower:
         day = int(time.time()) // _ONE_DAY
         if self._day and day != self._day:
             self._write(self.book.everything())
+            for address, since in self._addresses.items():
+                self._address("held", address, since)
         self._day = day
+
+    def _own_addresses(self) -> None:
+        """What the machine's own addresses are, where that has changed. Those of the first look were there from the boot on."""
+        if time.monotonic() < self._addresses_due:
+            return
+        moment = time.time_ns() // 1000
+        since = moment if self._addresses_due else _booted()
+        self._addresses_due = time.monotonic() + ADDRESSES
+        now = machine.addresses()
+        for address in sorted(self._addresses.keys() - now):
+            self._address("gone", address, self._addresses.pop(address), moment)
+        for address in sorted(now - self._addresses.keys()):
+            self._addresses[address] = since
+            self._address("held", address, since)
+
+    def _address(self, event: str, address: str, since: int, until: int | None = None) -> None:
+        row = {"event": event, "kind": "node", "address": address, "name": self.node, "source": "machine"}
+        self._row("address", row | {"since": since, "until": until})
 
     def _read_log(self) -> None:
         while (chunk := self._next_chunk()) is not None:
@@ -279,6 +306,11 @@ class Follower:
             for asker in self.askers.values():
                 if asker.may_know(runtime):
                     asker.ask(container)
+
+
+def _booted() -> int:
+    """When this machine was booted, in microseconds since 1970."""
+    return time.time_ns() // 1000 - time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 
 
 def _cgroups(chunk: Chunk) -> Iterable[tuple[str, str, int]]:

@@ -65,7 +65,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Network:
-    """What is recorded of connections; seconds."""
+    """What is recorded of connections (seconds), and what is the cluster's own (CIDRs) or expected (names, addresses, CIDRs)."""
 
     names: bool
     requests: bool
@@ -75,6 +75,8 @@ class Network:
     translated_namespaces: tuple[str, ...]
     resolvers: tuple[str, ...]
     keep_query: bool
+    cluster: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -281,10 +283,14 @@ def _network(raw: dict[str, Any], path: Path) -> Network:
     for key in ("names", "requests", "translations", "keep_query"):
         if type(raw[key]) is not bool:
             raise UsageError(f"{path}: network.{key}: expected true or false, found {raw[key]!r}")
+    for key in ("cluster", "expected"):
+        if not isinstance(raw[key], list):
+            raise UsageError(f"{path}: network.{key}: expected a list, found {raw[key]!r}")
     namespaces = _paths(raw, "translated_namespaces", "/run/netns/NAME", path)
     libraries = _paths(raw, "plaintext", "/usr/lib/x86_64-linux-gnu/libssl.so.3", path)
     found = (raw["names"], raw["requests"], libraries, idle, raw["translations"], namespaces)
-    return Network(*found, _resolvers(raw["resolvers"], path), raw["keep_query"])
+    ranges = (tuple(_range(one, path) for one in raw["cluster"]), tuple(map(str, raw["expected"])))
+    return Network(*found, _resolvers(raw["resolvers"], path), raw["keep_query"], *ranges)
 
 
 def _paths(raw: dict[str, Any], key: str, example: str, path: Path) -> tuple[str, ...]:
@@ -294,6 +300,14 @@ def _paths(raw: dict[str, Any], key: str, example: str, path: Path) -> tuple[str
             f'{path}: network.{key}: expected a list of absolute paths such as "{example}", found {found!r}'
         )
     return tuple(found)
+
+
+def _range(text: object, path: Path) -> str:
+    try:
+        return str(ipaddress.ip_network(str(text)))
+    except ValueError as error:
+        expected = "expected a range such as 10.0.0.0/8 or fd00::/8"
+        raise UsageError(f"{path}: network.cluster: {expected}, found {text!r} ({error})") from error
 
 
 def _retention(raw: dict[str, Any], path: Path) -> Limits:

@@ -39,6 +39,8 @@ def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
         ("[folding]\nprocesses = 1", "folding.processes must be true or false, found 1"),
         ("[folding]\nmost_ms = 10001", "folding.most_ms: expected a whole number from 1 to 10000, found 10001"),
         ("[folding]\nevery_seconds = 0", "folding.every_seconds: expected a whole number from 1 to 3600, found 0"),
+        ("[network]\ncluster = ['10.0.0.1/8']", "network.cluster: expected a range"),
+        ("[network]\nexpected = 'example.com'", "network.expected: expected a list"),
         ("[redaction]\nmode = 'hide'", "mask, hash, drop"),
         ("[redaction.scopes]\n'/a' = 'hide'", "found '/a' = 'hide'"),
         ("[redaction.scopes]\na = 'hash'", "/cgroup/path"),

@@ -8,6 +8,9 @@ from typing import Any
 
 import duckdb
 
+from firsthand.ask.graph import Graph
+from firsthand.ask.reach import Reach
+
 VERSION = 1
 #: An image that began before the window and was neither replaced nor ended before it; or several in one row, some within it.
 _NOT_ENDED = """(p.time >= ? OR p.folded_until >= ? OR (p.folded_until IS NULL AND NOT EXISTS (SELECT 1 FROM process e
@@ -72,8 +75,9 @@ class Filters:
 class Asked:
     """One question put to one history. `ordinary` is the capability set of an ordinary container.
 
-    `session` is when the observers that watched at the window's begin had started: since then they told all that ran.
-    `reach` is how long one row of folded processes spans at most; zero where none were folded.
+    `session` is when the observers that watched at the window's begin had started: since then they told all that ran; `at_end` the
+    same of its end. `folds` is how long one row of folded processes spans at most; zero where none were folded. `everything`: also
+    what is usually left out. `threshold`: the least score. `tree`: with the processes behind. `reach`: what is the cluster's own.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -84,7 +88,12 @@ class Asked:
     ordinary: int = 0
     could: bool = False
     session: datetime | None = None
-    reach: timedelta = timedelta()
+    at_end: datetime | None = None
+    folds: timedelta = timedelta()
+    everything: bool = False
+    threshold: float | None = None
+    tree: bool = False
+    reach: Reach = field(default_factory=Reach)
 
     def where(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
         """The window, the filters and more conditions as one WHERE clause with its parameters."""
@@ -94,9 +103,9 @@ class Asked:
 
     def ran(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
         """As `where`, for rows of `process` alone: with those of folded processes that began before the window and reach into it."""
-        if not self.reach:
+        if not self.folds:
             return self.where(*more)
-        began = self.since - self.reach
+        began = self.since - self.folds
         conditions = [("time >= ? AND time <= ?", [began, _naive(self.window.until)])]
         conditions.append(("(time >= ? OR folded_until >= ?)", [self.since, self.since]))
         conditions += [*self.filters.conditions, *more]
@@ -105,11 +114,16 @@ class Asked:
     def running(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
         """As `where`, for images of `process p` that ran within the window, though they may have begun before it."""
         began = self.since if self.session is None else min(self.since, _naive(self.session))
-        began = min(began, self.since - self.reach)
+        began = min(began, self.since - self.folds)
         conditions = [("p.time >= ? AND p.time <= ?", [began, _naive(self.window.until)])]
         if began < self.since:
             conditions.append((_NOT_ENDED, [self.since, self.since, began, self.since]))
         conditions += [*self.filters.conditions, *more]
+        return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
+
+    def before(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
+        """As `where`, for all that the history holds from before the window."""
+        conditions = [("time < ?", [self.since]), *self.filters.conditions, *more]
         return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
 
     def existing(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
@@ -121,6 +135,11 @@ class Asked:
     def since(self) -> datetime:
         """The window's begin as the history's times are: UTC without a zone."""
         return _naive(self.window.since)
+
+    @property
+    def until(self) -> datetime:
+        """Its end."""
+        return _naive(self.window.until)
 
     def rows(self, query: str, parameters: list[Any]) -> list[dict[str, Any]]:
         """A query's rows by column name."""
@@ -138,7 +157,8 @@ class Asked:
 class Found:
     """What a question found: the sentence, the rows (at most the limit), how many there were; `lines` stand for a table.
 
-    `columns` are those of a table, `wide` what a wide one has more; programs get whole rows.
+    `columns` are those of a table, `wide` what a wide one has more; programs get whole rows. `reasons`: why it is not complete, beyond
+    what the record's own completeness tells. `graph`: the same as a graph, to be drawn.
     """
 
     sentence: str
@@ -147,6 +167,8 @@ class Found:
     columns: list[str] = field(default_factory=list)
     lines: list[str] | None = None
     wide: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    graph: Graph | None = None
 
 
 def _naive(moment: datetime) -> datetime:

@@ -6,6 +6,8 @@ import unicodedata
 from datetime import datetime
 from typing import Any
 
+from firsthand.schema import capability
+
 #: Unicode general categories that are escaped: controls, formats (bidirectional overrides), surrogates, private,
 #: unassigned, line and paragraph separators.
 _HARMFUL = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
@@ -55,6 +57,33 @@ def place(row: dict[str, Any]) -> str:
     if row.get("pod"):
         return printable(f"{row['pod']}/{name}" if name else str(row["pod"]))
     return printable(str(name)) if name else str(row["container"])[:12]
+
+
+_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+
+
+def size(number: int) -> str:
+    """Bytes with a unit, three digits."""
+    for unit, name in _UNITS:
+        if number >= unit:
+            return f"{number / unit:.3g} {name}" if number < 999.5 * unit else f"{number / unit:.0f} {name}"
+    return f"{number} B"
+
+
+def end(address: str | None, port: int | None) -> str | None:
+    """One end of a connection: ADDRESS:PORT, an IPv6 one in brackets; None where there is none."""
+    if address is None:
+        return None
+    host = f"[{address}]" if ":" in address else address
+    return host if port is None else f"{host}:{port}"
+
+
+def beyond(bits: int | None, ordinary: int) -> str | None:
+    """A set of capabilities in a word: all, none beyond the ordinary set, or what goes beyond; None where it is not known."""
+    if bits is None:
+        return None
+    every = (1 << len(capability.NAMES)) - 1
+    return "all" if bits & every == every else " ".join(capability.names(bits & ~ordinary)) or "none"
 
 
 def plain(value: Any) -> Any:

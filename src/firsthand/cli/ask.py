@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from firsthand.history.connection import History
 
 _INCOMPLETE, _ROWS = 3, 4
+#: Forms of a graph.
+_DRAWN = ("dot", "svg")
 
 
 @click.command()
@@ -31,11 +33,24 @@ _INCOMPLETE, _ROWS = 3, 4
 @click.option("-l", "--selector", help="Only pods with these labels, as kubectl takes them: app=web,tier!=test.")
 @click.option("--node", help="Only this machine.")
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="At most so many rows.")
+@click.option("--at", help="address: the moment that is asked about, as --since; the window's end by default.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Also what is left out: loopback and unix sockets, peers inside the cluster.",
+)
+@click.option("--tree", is_flag=True, help="connected: as a tree of the processes behind.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="beacons, exfiltration: the least score that is shown; 0.5 by default.",
+)
 @click.option("--could", is_flag=True, help="privileged: also containers that could be granted more than they hold.")
 @click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
 @click.option("--fail-on-rows", is_flag=True, help="Exit with 4 where rows are found.")
 @click.option("--require-complete", is_flag=True, help="Exit with 3 where the evidence is incomplete.")
-@options.output_option(*options.FORMATS)
+@options.output_option(*options.FORMATS, *_DRAWN)
 def command(question: str | None, arguments: tuple[str, ...], **given: Any) -> int:
     """Answer a QUESTION from the history; without one, list the questions.
 
@@ -51,7 +66,20 @@ def command(question: str | None, arguments: tuple[str, ...], **given: Any) -> i
         return 0
     if question not in QUESTIONS:
         raise UsageError(f"no question {question!r}; there are {', '.join(QUESTIONS)}")
+    _check(question, QUESTIONS[question], given)
     return _answer(question, QUESTIONS[question], list(arguments), given)
+
+
+def _check(name: str, question: Question, given: dict[str, Any]) -> None:
+    """Options that say nothing to a question are wrong words, not passed over."""
+    from firsthand.errors import UsageError
+
+    if given["output"] in _DRAWN and not question.draws:
+        raise UsageError(f"-o {given['output']} draws a graph, which `ask {name}` has not; `ask map` has")
+    if given["at"] and not question.moment:
+        raise UsageError(f"--at is for `ask address`; `ask {name}` takes --since and --until")
+    if given["tree"] and name != "connected":
+        raise UsageError(f"--tree is for `ask connected`; `ask {name}` has no such form")
 
 
 def _answer(name: str, question: Question, arguments: list[str], given: dict[str, Any]) -> int:
@@ -75,7 +103,7 @@ def _answered(history: History, name: str, question: Question, arguments: list[s
     now = datetime.now(UTC)
     with history.connection() as connection:
         spans = completeness.spans(connection, now)
-        asked = _asked(connection, spans, arguments, given, now)
+        asked = _asked(connection, spans, question, arguments, given, now)
         found = question.answer(asked)
         matter = question.arguments_matter or any(text.startswith("args") for text in arguments)
         judged = completeness.judge(
@@ -88,9 +116,11 @@ def _answered(history: History, name: str, question: Question, arguments: list[s
             arguments_matter=matter,
             names_matter=question.names_matter or asked.filters.by_name,
             filters=asked.filters,
-            reaches=asked.session if question.running else None,
+            reaches=_reaches(question, asked, spans),
             damage=history.damage,
         )
+        judged.reasons += found.reasons
+        judged.complete = not judged.reasons
     sentence = _sentence(found, judged)
     _print(name, sentence, found, judged, asked.window, "json" if given["as_json"] else given["output"])
     if given["require_complete"] and not judged.complete:
@@ -105,33 +135,60 @@ def _hooks() -> dict[str, str]:
     return {hook.name: hook.table for hook in (*HOOKS, *EXISTING)}
 
 
-def _asked(connection: Any, spans: list[Span], arguments: list[str], given: dict[str, Any], now: datetime) -> Asked:
+def _reaches(question: Question, asked: Asked, spans: list[Span]) -> datetime | None:
+    """How far before the window the question looks."""
+    if question.compares:
+        return min((span.begin for span in spans), default=None)
+    return asked.session if question.running else None
+
+
+def _asked(
+    connection: Any, spans: list[Span], question: Question, arguments: list[str], given: dict[str, Any], now: datetime
+) -> Asked:
     from firsthand import settings
     from firsthand.ask import completeness, selector
-    from firsthand.ask.answer import Asked, Filters, Window
-    from firsthand.errors import UsageError
+    from firsthand.ask.answer import Asked, Filters
+    from firsthand.ask.reach import Reach
     from firsthand.schema import capability
 
+    window = _window(spans, question, given, now)
+    chosen = selector.choose(connection, given["selector"]) if given["selector"] else None
+    known = settings.load()
+    return Asked(
+        connection,
+        window,
+        arguments,
+        Filters(given["namespace"], given["pod"], chosen, given["node"]),
+        given["limit"],
+        capability.bits(known.ordinary_capabilities),
+        given["could"],
+        completeness.session_began(spans, window.since),
+        completeness.session_began(spans, window.until),
+        completeness.reach(spans),
+        everything=given["everything"],
+        threshold=given["threshold"],
+        tree=given["tree"],
+        reach=Reach(known.network.cluster, known.network.expected),
+    )
+
+
+def _window(spans: list[Span], question: Question, given: dict[str, Any], now: datetime) -> Window:
+    """What the options say, else the whole history, or its last part for a question about that."""
+    from firsthand.ask import completeness
+    from firsthand.ask.answer import Window
+    from firsthand.errors import UsageError
+
     whole = completeness.extent(spans, now)
+    if given["at"]:
+        moment = options.moment(given["at"], now)
+        return Window(moment, moment)
     since = options.moment(given["since"], now) if given["since"] else whole.since
     until = options.moment(given["until"], now) if given["until"] else now if given["since"] else whole.until
     if since > until:
         raise UsageError(f"the window ends before it begins: --since {since.isoformat()}, --until {until.isoformat()}")
-    chosen = selector.choose(connection, given["selector"]) if given["selector"] else None
-    filters = Filters(given["namespace"], given["pod"], chosen, given["node"])
-    ordinary = capability.bits(settings.load().ordinary_capabilities)
-    session = completeness.session_began(spans, since)
-    return Asked(
-        connection,
-        Window(since, until),
-        arguments,
-        filters,
-        given["limit"],
-        ordinary,
-        given["could"],
-        session,
-        completeness.reach(spans),
-    )
+    if question.recent is not None and not given["since"]:
+        since = max(until - question.recent, whole.since + (until - whole.since) / 2)
+    return Window(since, until)
 
 
 def _sentence(found: Found, judged: Completeness) -> str:
@@ -148,6 +205,9 @@ def _print(name: str, sentence: str, found: Found, judged: Completeness, window:
     from firsthand.ask.completeness import iso
     from firsthand.cli import output
 
+    if form in _DRAWN:
+        sys.stdout.write(_drawn(found, form))
+        return
     if form == "json":
         answer = {
             "version": VERSION,
@@ -168,6 +228,13 @@ def _print(name: str, sentence: str, found: Found, judged: Completeness, window:
     else:
         names = whole
         output.rows(names, [[row.get(name) for name in names] for row in found.rows], form, sys.stdout)
+
+
+def _drawn(found: Found, form: str) -> str:
+    from firsthand.ask import draw
+
+    assert found.graph is not None
+    return draw.dot(found.graph) if form == "dot" else draw.svg(found.graph)
 
 
 def _table(sentence: str, found: Found, judged: Completeness, window: Window, names: list[str], form: str) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
+from firsthand.ask.show import size
 from firsthand.cli import options
 
 _BY = ("namespace", "table", "workload", "binary")
 _SIZES = ("bytes", "protected_bytes", "held_bytes", "share")
-_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
 @click.command()
@@ -68,11 +68,3 @@ def _table(found: dict[str, Any]) -> None:
     output.table(list(rows[0]), [list(row.values()) for row in rows], sys.stdout)
     if found["by"] in ("workload", "binary"):
         click.echo("bytes are an estimate: those of a segment, divided among its rows")
-
-
-def size(number: int) -> str:
-    """Bytes with a unit, three digits."""
-    for unit, name in _UNITS:
-        if number >= unit:
-            return f"{number / unit:.3g} {name}" if number < 999.5 * unit else f"{number / unit:.0f} {name}"
-    return f"{number} B"

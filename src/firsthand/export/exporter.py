@@ -107,6 +107,7 @@ class Exporter:
     def _lines(self, unit: Unit) -> Iterator[bytes]:
         for gap in unit.gaps:
             yield self.form.line({"table": "gap", "time": datetime.now(UTC), "node": self.watch.node, **gap})
+        self.naming.hear(unit.tables)
         for table, rows in unit.tables:
             self.watch.see(table, rows)
             if self.choice.takes(table):

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from firsthand.history import arrow, manifest, place, segment
 from firsthand.history.follow import Follower
-from firsthand.history.names import MOST, TELLING, Names
+from firsthand.history.names import MOST, TABLES, TELLING, Names
 
-_TABLES = ("container", "pod")
+_LABELLED = ("container", "pod")
 
 
 class Naming:
@@ -23,14 +23,14 @@ class Naming:
     def __init__(self, history: Path) -> None:
         self.names = Names()
         self._labels: OrderedDict[str, Mapping[str, str]] = OrderedDict()
-        self._follower = Follower(history, _TABLES, folder=place.NAMES, from_now=False)
+        self._follower = Follower(history, TABLES, folder=place.NAMES, from_now=False)
         self._recall(history)
 
     def _recall(self, history: Path) -> None:
         now = manifest.load(history)
         since = segment.date_of(int(time.time() // 86400) - 1)
         for one in now.segments:
-            if one.log == place.NAMES and one.date >= since and one.table in _TABLES:
+            if one.log == place.NAMES and one.date >= since and one.table in TABLES:
                 path = segment.generation(history, now.generation) / one.path
                 self._learn(one.table, arrow.conform(one.table, pq.read_table(path, partitioning=None)))
 
@@ -42,6 +42,8 @@ class Naming:
 
     def _learn(self, table: str, rows: pa.Table) -> None:
         self.names.learn(table, rows)
+        if table not in _LABELLED:
+            return
         for row in rows.select(["event", "container", "pod_uid", "labels"]).to_pylist():
             key = row["pod_uid"] or row["container"]
             if row["event"] in TELLING and key and (table == "pod" or not row["pod_uid"]):
@@ -50,8 +52,13 @@ class Naming:
         while len(self._labels) > MOST:
             self._labels.popitem(last=False)
 
+    def hear(self, tables: list[tuple[str, pa.Table]]) -> None:
+        """What rows on their way out say themselves: the kernel tells which containers are gone, and hold no address."""
+        for table, rows in tables:
+            self.names.peers.learn(table, rows)
+
     def named(self, rows: pa.Table) -> pa.Table:
-        """Rows with the names in them."""
+        """Rows with the names in them, and the peers of connections."""
         return self.names.freeze(rows)
 
     def labels(self) -> Mapping[str, Mapping[str, str]]:

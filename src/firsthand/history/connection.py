@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from firsthand.errors import HistoryError, UsageError
-from firsthand.history import names, place, snapshot
+from firsthand.history import names, peers_sql, place, snapshot
 from firsthand.schema.column import Table
 from firsthand.schema.tables import KEPT
 
@@ -28,6 +28,7 @@ EXEC_ID = (
     "the process (program image) as text: BOOT8:TGID:START:NUMBER",
 )
 PARENT = (_ID.format("parent_tgid", "parent_start", "parent_number"), "the parent's exec_id at the fork, as text")
+OPENER = (_ID.format("opener_tgid", "opener_start", "opener_number"), "the opener's exec_id, as text")
 PREVIOUS = (_ID.format("exec_tgid", "exec_start", "previous_number"), "the exec_id that this exec replaced, as text")
 
 #: A pod's own cgroup has a pod's uid and no container: these words are known of it.
@@ -52,8 +53,8 @@ _EXPLAIN = re.compile(r"\s*EXPLAIN\b(\s+(ANALYZE|ANALYSE|VERBOSE)\b)*\s*(\([^()]
 
 def computed(table: str) -> dict[str, tuple[str, str]]:
     """The columns that a view has behind those of its table: SQL and doc by name."""
-    found = {"exec_id": EXEC_ID, "parent_exec_id": PARENT}
-    return found | {"previous_exec_id": PREVIOUS} if table == "process" else found
+    more = {"process": {"previous_exec_id": PREVIOUS}, "connection": {"opener_exec_id": OPENER}}
+    return {"exec_id": EXEC_ID, "parent_exec_id": PARENT, **more.get(table, {})}
 
 
 class History:
@@ -91,8 +92,9 @@ class History:
                 connection.execute(f"SET {name} = {value}")
             for table in KEPT.values():
                 connection.register(f"_{table.name}_tail", view.rows(table.name))
-            for statement in _NAMES:
-                connection.execute(statement.format(_container=_raw(view, "container"), _pod=_raw(view, "pod")))
+            raw = {f"_{name}": _raw(view, name) for name in names.TABLES}
+            for statement in (*_NAMES, *peers_sql.VIEWS):
+                connection.execute(statement.format(**raw))
             for table in KEPT.values():
                 _define(connection, table, view, "TABLE" if table.name in materialised else "VIEW")
             connection.execute("SET lock_configuration = true")
@@ -232,7 +234,10 @@ def explained(error: BaseException, seconds: float = SECONDS) -> HistoryError | 
 def _define(connection: duckdb.DuckDBPyConnection, table: Table, view: snapshot.View, kind: str) -> None:
     more = computed(table.name)
     columns = [f'"{name}"' for name in table.names] + [f"{sql} AS {name}" for name, (sql, _) in more.items()]
-    body = f"SELECT {', '.join(columns)} FROM ({_source(view, table)})"  # noqa: S608 - names of KEPT
+    source = _source(view, table)
+    if table.name == "connection":
+        source = peers_sql.joined(source)
+    body = f"SELECT {', '.join(columns)} FROM ({source})"  # noqa: S608 - names of KEPT
     connection.execute(f'CREATE {kind} "{table.name}" AS {body}')
     docs = {column.name: column.doc for column in table.columns} | {name: doc for name, (_, doc) in more.items()}
     _comment(connection, table, kind, docs)

@@ -153,7 +153,7 @@ class Keeper:
         root = segment.generation(self.directory, self.generation)
         since = segment.date_of(int(self.now() // 86400) - 1)
         for one in segments:
-            if one.log != place.NAMES or one.date < since or one.table not in ("container", "pod"):
+            if one.date < since or (one.table not in names.TABLES if one.log == place.NAMES else one.table != "container"):
                 continue
             if damage := segment.damage(root / one.path, one):
                 print(f"keeper: names are not known from there: {damage}", file=sys.stderr, flush=True)
@@ -215,12 +215,12 @@ class Keeper:
     def _write(self, source: Source, group: Group) -> list[Segment]:
         root = segment.generation(self.directory, self.generation)
         written: list[Segment] = []
-        for name, parts in sorted(group.tables.items()):
-            rows = arrow.together(name, parts)
-            if source.log == place.NAMES:
-                self._learn(name, rows)
-            else:
-                rows = self.names.freeze(rows)
+        tables = {name: arrow.together(name, parts) for name, parts in sorted(group.tables.items())}
+        for name in names.TABLES:
+            if name in tables:
+                self._learn(name, tables[name])
+        for name, found in tables.items():
+            rows = found if source.log == place.NAMES else self.names.freeze(found)
             made = segment.write(root, name, rows, group.node, (group.start, group.end), source.log)
             self._remember_unnamed(rows, made)
             written += made

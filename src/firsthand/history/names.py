@@ -14,10 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from firsthand.history import peers
+from firsthand.history.peers import TELLING as TELLING
+from firsthand.history.peers import Peers
+
 #: What a name is made of, and the columns that are frozen.
 COLUMNS = ("pod", "namespace", "workload", "workload_source", "image", "container_name")
-#: Rows of `container` and `pod` that tell a name. `gone` tells it as well: for what lived shorter than a look.
-TELLING = ("named", "gone")
+#: Tables whose rows tell names, or who held an address.
+TABLES = peers.TABLES
 MOST = 65_536
 _EPOCH = datetime(1970, 1, 1)
 
@@ -34,10 +38,11 @@ class Name:
 
 
 class Names:
-    """Names by container id and by pod uid, the least recently told first to go."""
+    """Names by container id and by pod uid, the least recently told first to go; and the peers of connections."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
+        self.peers = Peers(most)
         self._containers: OrderedDict[str, tuple[Name, ...]] = OrderedDict()
         self._pods: OrderedDict[str, Words] = OrderedDict()
 
@@ -45,7 +50,8 @@ class Names:
         return len(self._containers)
 
     def learn(self, table: str, rows: pa.Table) -> set[str]:
-        """Take in rows of `container` or `pod`; the container ids that were told."""
+        """Take in rows of TABLES; the container ids that were told. Those of `container` may be the kernel's as well."""
+        self.peers.learn(table, rows)
         if table not in ("container", "pod"):
             return set()
         told = rows.filter(pc.is_in(rows["event"], pa.array(TELLING)))
@@ -103,6 +109,9 @@ class Names:
         """The rows with what is known now put where nothing stands. A table without `container` stays as it is."""
         if not {"container", "pod", "time"} <= set(rows.column_names) or not rows.num_rows:
             return rows
+        return self.peers.freeze(self._named(rows))
+
+    def _named(self, rows: pa.Table) -> pa.Table:
         words = self._words(rows)
         if words is None:
             return rows

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 HOST, NONE = "(host)", "(none)"
 BULK, PROTECTED, NAMES, RECORD = KINDS = ("bulk", "protected", "names", "record")
 #: Tables that say who and whether, without which other rows cannot be judged, and those that are findings.
-_NAMES = ("container", "pod")
+_NAMES = ("container", "pod", "address")
 _RECORD = ("loss", "observer", "clock")
 _PROTECTED = ("finding", "privilege")
 #: Processes that gained rights or hid their binary, by process_flag of kernel/include/events.h.

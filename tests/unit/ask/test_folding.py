@@ -71,7 +71,7 @@ def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def _asked(connection: duckdb.DuckDBPyConnection, since: float, until: float, *arguments: str) -> Asked:
     reach = completeness.reach(completeness.spans(connection, _at(400)))
     window = Window(_at(since), _at(until))
-    return Asked(connection, window, list(arguments), ordinary=ORDINARY, session=_at(since), reach=reach)
+    return Asked(connection, window, list(arguments), ordinary=ORDINARY, session=_at(since), folds=reach)
 
 
 def _judge(connection: duckdb.DuckDBPyConnection, since: float, until: float) -> completeness.Completeness:

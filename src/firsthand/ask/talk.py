@@ -1,0 +1,42 @@
+"""Rows of `connection` as somebody who talks with somebody: the words of SQL that several questions share.
+
+Each conversation counts once: a TCP one at its beginning, which is a row of its own, a UDP flow at its end, since a short one has no
+other row. Bytes stand in the row of the end.
+"""
+
+from __future__ import annotations
+
+
+def flagged(name: str) -> str:
+    """Whether a row has this flag of connection_flag (kernel/include/events.h)."""
+    return f"contains(coalesce(flag_names, ''), '{name}')"
+
+
+#: Rows of conversations: sockets that only listen are none.
+TOLD = f"event IN ('connect', 'accept', 'close') AND NOT {flagged('LISTENING')}"
+#: Who began it: this side (out) or the peer (in); null: older than the observer.
+DIRECTION = f"""CASE WHEN event = 'connect' THEN 'out' WHEN event = 'accept' OR {flagged("INCOMING")} THEN 'in'
+    WHEN {flagged("BEFORE")} THEN NULL ELSE 'out' END"""
+#: The row by which a conversation counts. One that nobody accepted, or that is older than the observer, has but an end.
+COUNTED = f"""((transport = 'udp' AND event = 'close') OR (transport <> 'udp' AND event IN ('connect', 'accept')
+    AND outcome IS DISTINCT FROM 'started')
+    OR (transport <> 'udp' AND event = 'close' AND ({flagged("LISTENER")} OR {flagged("BEFORE")})))"""
+#: Attempts that came to nothing.
+FAILED = "(event = 'connect' AND outcome NOT IN ('started', 'established'))"
+BEGAN = "time - to_microseconds(coalesce(duration, 0) // 1000)"
+
+_POD = "coalesce(namespace || '/' || pod, pod, container_name, left(container, 12), 'host')"
+_PEER_POD = """coalesce(peer_namespace || '/' || peer_pod, peer_pod,
+    CASE peer_kind WHEN 'node' THEN CASE WHEN peer_name = node THEN 'host' ELSE 'node ' || peer_name END
+    WHEN 'loopback' THEN 'loopback' ELSE peer_name END, peer_workload, names[1], peer_address, 'unix:' || path, '?')"""
+#: Whose a row is, as fine as is wanted.
+WHO = {
+    "workload": f"coalesce(workload, {_POD})",
+    "pod": _POD,
+    "process": f"{_POD} || ' ' || coalesce(exe, '?')",
+}
+#: Who the peer is: whose the address was, else the newest name that was asked for, else the address.
+PEER = {"workload": f"coalesce(peer_workload, {_PEER_POD})", "pod": _PEER_POD, "process": _PEER_POD}
+#: The port that is served: the peer's where this side began.
+PORT = f"CASE WHEN ({DIRECTION}) = 'in' THEN local_port ELSE coalesce(nat_port, peer_port) END"
+BY = tuple(WHO)

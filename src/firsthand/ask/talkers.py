@@ -1,0 +1,59 @@
+"""`talkers`: who talks with whom, and how much."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from firsthand.ask import talk
+from firsthand.ask.answer import Asked, Found
+from firsthand.ask.show import size
+from firsthand.errors import UsageError
+
+NEEDS = ("connection", "pod")
+_COLUMNS = ["who", "peer", "kind", "out", "in", "failed", "bytes_sent", "bytes_received", "ports", "binaries", "first", "last"]
+#: Binaries and ports that a row names.
+NAMED = 8
+#: Left out unless everything is wanted: what does not leave its pod or machine.
+_OUTWARD = "transport IN ('tcp', 'udp', 'icmp', 'other') AND peer_kind IS DISTINCT FROM 'loopback'"
+#: Numbers of some rows together.
+SUMS = f"""count(*) FILTER ({talk.FAILED}) AS failed,
+    coalesce(sum(bytes_sent) FILTER (event = 'close'), 0)::BIGINT AS bytes_sent,
+    coalesce(sum(bytes_received) FILTER (event = 'close'), 0)::BIGINT AS bytes_received, min(time) AS first, max(time) AS last,
+    list_sort(list(DISTINCT exe) FILTER (exe IS NOT NULL))[:{NAMED}] AS binaries"""
+
+
+def by_what(asked: Asked) -> str:
+    """The one argument: how finely ends are told apart."""
+    by = asked.arguments[0] if asked.arguments else "workload"
+    if by not in talk.BY or len(asked.arguments) > 1:
+        raise UsageError(f"{' '.join(asked.arguments)!r}: give one of {', '.join(talk.BY)}")
+    return by
+
+
+def rows_of(asked: Asked) -> tuple[str, list[Any]]:
+    """The WHERE clause of conversations that are wanted."""
+    more = [] if asked.everything else [(_OUTWARD, list[Any]())]
+    return asked.where((talk.TOLD, []), *more)
+
+
+def talkers(asked: Asked) -> Found:
+    """One row for each pair of who and peer, the most bytes first."""
+    by = by_what(asked)
+    where, parameters = rows_of(asked)
+    query = f"""WITH rows AS (SELECT *, {talk.WHO[by]} AS who, {talk.PEER[by]} AS peer, {talk.DIRECTION} AS way,
+            {talk.PORT} || '/' || transport AS port FROM connection WHERE {where})
+        SELECT who, peer, any_value(peer_kind) AS kind, count(*) FILTER ({talk.COUNTED} AND way = 'out') AS out,
+            count(*) FILTER ({talk.COUNTED} AND way IS DISTINCT FROM 'out') AS "in", {SUMS},
+            list_sort(list(DISTINCT port) FILTER (port IS NOT NULL))[:{NAMED}] AS ports, count(*) OVER () AS total
+        FROM rows GROUP BY who, peer ORDER BY bytes_sent + bytes_received DESC, out + "in" DESC, who, peer LIMIT ?"""  # noqa: S608
+    rows = asked.rows(query, [*parameters, asked.limit])
+    total = max((row.pop("total") for row in rows), default=0)
+    return Found(_sentence(rows, total, by), rows, total, _COLUMNS)
+
+
+def _sentence(rows: list[dict[str, Any]], total: int, by: str) -> str:
+    said = f"{total:,} pairs of {by} and peer"
+    if not rows:
+        return said
+    most = rows[0]
+    return f"{said}; most between {most['who']} and {most['peer']}: {size(most['bytes_sent'])} out, {size(most['bytes_received'])} in"
