@@ -47,6 +47,12 @@ def conform(table: str, rows: pa.Table) -> pa.Table:
     return pa.table([*columns, *(rows.column(name) for name in extra)], schema=pa.schema(fields))
 
 
+def narrow(table: str, rows: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Some columns of a table's rows as its schema has them, missing ones null; names that it does not know are left out."""
+    fields = [field for field in schema(table) if field.name in names]
+    return pa.table([_column(rows, field) for field in fields], schema=pa.schema(fields))
+
+
 def _column(rows: pa.Table, field: pa.Field) -> Any:
     index = rows.schema.get_field_index(field.name)
     if index < 0:

@@ -63,13 +63,22 @@ class Header:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk that passed its checksum (CRC-32 of header and payload), where it stands, and where the next one begins."""
+    """A chunk that passed its checksum (CRC-32 of header and payload), where it stands, and where the next one begins.
+
+    `before`: its bytes before the payload, as they stand in the file.
+    """
 
     header: Header
     position: Position
     next: Position
     payload: memoryview
     checksum: int = 0
+    before: bytes = b""
+
+    @property
+    def raw(self) -> bytes:
+        """The whole chunk, as it stands in the file."""
+        return self.before + self.payload
 
     def tables(self) -> dict[str, bytes]:
         """Each table's Arrow IPC stream; a table that stands twice has its last stream only (see `streams`)."""
@@ -152,10 +161,15 @@ class File:
         start = os.pread(self.descriptor, FIXED.size, offset)
         if len(start) < FIXED.size:
             return None
-        size, length, checksum = self._fixed(start, offset)
+        size, length, _ = self._fixed(start, offset)
         rest = os.pread(self.descriptor, length + size, offset + FIXED.size)
-        if len(rest) < length + size:
-            return None
+        return None if len(rest) < length + size else self.whole(start, rest, offset)
+
+    def whole(self, start: bytes, rest: bytes, offset: int) -> Chunk:
+        """The chunk of a fixed header and all that stands behind it. DamagedError for a bad one."""
+        size, length, checksum = self._fixed(start, offset)
+        if len(rest) != length + size:
+            raise self.damaged(offset, f"it has {len(rest)} bytes behind its fixed header, not {length + size}")
         if zlib.crc32(rest) != checksum:
             raise self.damaged(offset, "its checksum does not hold")
         try:
@@ -163,7 +177,7 @@ class File:
         except (ValueError, KeyError, TypeError) as error:
             raise self.damaged(offset, f"its header is unreadable ({error})") from error
         here, after = Position(self.number, offset), Position(self.number, offset + FIXED.size + len(rest))
-        return Chunk(header, here, after, memoryview(rest)[length:], checksum)
+        return Chunk(header, here, after, memoryview(rest)[length:], checksum, start + rest[:length])
 
     def skip(self, offset: int) -> int | None:
         """Where the chunk at an offset ends, by its fixed header alone; None where the file ends before."""
@@ -221,6 +235,13 @@ class File:
             if resume is None:
                 return
             offset = resume
+
+
+def unpack(raw: bytes, at: Position) -> Chunk:
+    """The chunk whose bytes these are, from that place of its log. DamagedError where they are none."""
+    if len(raw) < FIXED.size:
+        raise DamagedError(f"{len(raw)} bytes are no chunk: its fixed header alone has {FIXED.size}")
+    return File(-1, at.file).whole(raw[: FIXED.size], raw[FIXED.size :], at.offset)
 
 
 def latest(spans: Iterable[Span], durable: Mapping[tuple[int, int], int], keep: int = 64) -> dict[tuple[int, int], int]:
