@@ -53,8 +53,10 @@ class Writer:
             raise HistoryError(
                 f"{name}: {size} bytes are more than a bundle takes ({error}); ask for less time"
             ) from error
-        except tarfile.TarError as error:
-            raise DamagedError(f"{name}: it ends before its {size} bytes ({error})") from error
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise DamagedError(f"{name}: it ends before its {size} bytes: it was cut") from error
         if hashed.digest.hexdigest() != sha256 or content.read(1):
             raise DamagedError(f"{name}: its SHA-256 is not {sha256}: it was changed")
 
@@ -141,7 +143,10 @@ class Archive:
             if name <= last or count > MEMBERS:
                 raise self._refused(at, f"{name!r} stands out of order, twice, or behind {MEMBERS:,} others")
             yield name, Member(at + _BLOCK, info.size)
-            at, last = at + _BLOCK + -(-info.size // _BLOCK) * _BLOCK, name
+            end = at + _BLOCK + info.size
+            at, last = end + -info.size % _BLOCK, name
+            if self._at(end, at - end).strip(b"\0"):
+                raise self._refused(end, f"something stands behind the end of {name!r}")
         if any(self._at(place, _COPY).strip(b"\0") for place in range(at, self.size, _COPY)):
             raise self._refused(at, "something stands behind the end of the tar")
 

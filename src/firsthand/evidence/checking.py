@@ -120,6 +120,11 @@ class _Checker:
         listed = {name for name in self.bundle.members if name.startswith(("segments/", "chunks/"))}
         found.damage += [f"{name}: sources.json does not name it" for name in sorted(listed - set(names))]
         self._left_out(about, {one.sha256 for one in origins})
+        handed = max((entry.time for entry in entries if entry.kind == "hand_over"), default=None)
+        if handed is not None and handed < about.question.until:
+            found.unproven.append(
+                "that nothing of the log was left out: the chain's last hand-over was before the window's end; make the bundle later"
+            )
         self._unproven(about, origins, entries)
 
     def _origin(self, one: Origin, brought: dict[int, verify.Held], segments: bool) -> None:
