@@ -115,10 +115,9 @@ class Archive:
     def read(self, name: str) -> bytes:
         """A document, whole. DamagedError where there is none, or a longer one than DOCUMENT."""
         with self.open(name) as file:
-            data = file.read(DOCUMENT + 1)
-        if len(data) > DOCUMENT:
-            raise DamagedError(f"{name}: it is longer than {DOCUMENT:,} bytes, which no document of a bundle is")
-        return data
+            if self.members[name].size > DOCUMENT:
+                raise DamagedError(f"{name}: it is longer than {DOCUMENT:,} bytes, which no document of a bundle is")
+            return file.read()
 
     def sha256(self, name: str) -> str:
         """The hash of a member's content."""

@@ -192,7 +192,7 @@ class _Checker:
 def _brought(entry: Entry) -> verify.Held:
     try:
         return verify.segments_of(entry)
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except verify.UNREADABLE:
         return {}
 
 

@@ -30,7 +30,7 @@ from firsthand.evidence.sources import Source, Stored, Tail, of_view
 from firsthand.history import chain, manifest, schema_store, segment
 from firsthand.history.chain import Entry
 from firsthand.history.connection import History, explained
-from firsthand.history.verify import segments_of
+from firsthand.history.verify import UNREADABLE, segments_of
 from firsthand.schema.tables import TABLES
 
 _DAY = 86_400_000_000
@@ -158,7 +158,7 @@ class _Maker:
         missing = {source.name.rpartition("/")[2].partition(".")[0] for source in used if isinstance(source, Stored)}
 
         def enough(entry: Entry) -> bool:
-            with contextlib.suppress(ValueError, TypeError, AttributeError):
+            with contextlib.suppress(*UNREADABLE):
                 missing.difference_update(sha256 for sha256, _ in segments_of(entry).values())
             return not missing and entry.time < self.question.since
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ _CHECKED = FIXED.size - 4
 #: A chunk's header and payload are at most this long; a longer length is damage.
 LIMIT = 512 << 20
 _HEADER_LIMIT = 1 << 20
+_NAME = re.compile(r"[a-z_]{1,40}")
+_UNREADABLE = (ValueError, KeyError, TypeError, RecursionError)
 
 
 class Span(NamedTuple):
@@ -130,17 +133,38 @@ def _render(header: Header) -> bytes:
 
 
 def parse(text: bytes) -> Header:
-    """A header from its JSON. ValueError, KeyError or TypeError where it is none."""
+    """A header from its JSON. ValueError, KeyError, TypeError or RecursionError where it is none."""
     raw = json.loads(text)
     return Header(
-        raw["node"],
-        raw["boot"],
-        raw["written"],
-        tuple(Span(*span) for span in raw["spans"]),
-        {(ring, incarnation): end for ring, incarnation, end in raw["durable"]},
-        tuple((name, rows, size) for name, rows, size in raw["tables"]),
-        raw.get("state", {}),
+        _of(raw["node"], str),
+        _of(raw["boot"], str),
+        _number(raw["written"]),
+        tuple(Span(*map(_number, span)) for span in raw["spans"]),
+        {(_number(ring), _number(incarnation)): _number(end) for ring, incarnation, end in raw["durable"]},
+        tuple((_table(name), _number(rows), _number(size)) for name, rows, size in raw["tables"]),
+        _of(raw.get("state", {}), dict),
     )
+
+
+def _of(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, found {type(value).__name__}")
+    return value
+
+
+def _number(value: Any) -> int:
+    """A count, a position or a time: none of them is below 0, and each fits 64 bits."""
+    found: int = _of(value, int)
+    if not 0 <= found < 1 << 64:
+        raise ValueError(f"{found} is no count")
+    return found
+
+
+def _table(name: Any) -> str:
+    """A table's name, which becomes one of a folder."""
+    if not _NAME.fullmatch(_of(name, str)):
+        raise ValueError(f"{name!r:.40} is no table's name")
+    return str(name)
 
 
 @dataclass
@@ -174,7 +198,9 @@ class File:
             raise self.damaged(offset, "its checksum does not hold")
         try:
             header = parse(rest[:length])
-        except (ValueError, KeyError, TypeError) as error:
+            if (held := sum(bytes_ for _, _, bytes_ in header.tables)) != size:
+                raise ValueError(f"its tables have {held} bytes, and it has {size}")
+        except _UNREADABLE as error:
             raise self.damaged(offset, f"its header is unreadable ({error})") from error
         here, after = Position(self.number, offset), Position(self.number, offset + FIXED.size + len(rest))
         return Chunk(header, here, after, memoryview(rest)[length:], checksum, start + rest[:length])

@@ -6,6 +6,7 @@ makes a commit durable with the journal's removal, so that a log file deleted af
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -23,7 +24,7 @@ from firsthand.history.chunk import Position
 
 _Found = TypeVar("_Found")
 _BUSY = 20.0  # seconds
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS segments (
     path TEXT PRIMARY KEY, table_name TEXT NOT NULL, date TEXT NOT NULL, node TEXT NOT NULL, rows INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
@@ -86,6 +87,8 @@ _NAMES = ", ".join({"table": "table_name"}.get(field.name, field.name) for field
 _ADDED = {"log": "log TEXT NOT NULL DEFAULT 'log'", "unnamed": "unnamed INTEGER"}
 _ABSENT = {"log": "'log'", "unnamed": "NULL"}
 
+#: A segment's path: TABLE/date=DAY/FILE, and nothing that leads out of its generation.
+_PATH = re.compile(r"[a-z_]+/date=\d{4}-\d\d-\d\d/[A-Za-z0-9._-]+\.parquet")
 #: SQLITE_ERROR (a table or column is not there), SQLITE_CORRUPT, SQLITE_NOTADB.
 _DAMAGED = (1, 11, 26)
 #: SQLITE_READONLY_ROLLBACK (sqlite.org/rescode.html): a hot journal, and no right to roll it back.
@@ -102,7 +105,7 @@ class Manifest:
             self._db = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=DELETE")
             self._db.execute("PRAGMA synchronous=EXTRA")
-            self._db.executescript(_SCHEMA)
+            self._db.executescript(SCHEMA)
             for column in _ADDED.keys() - _columns(self._db):
                 self._db.execute(f"ALTER TABLE segments ADD COLUMN {_ADDED[column]}")
             if not self._db.execute("SELECT count(*) FROM state").fetchone()[0]:
@@ -281,7 +284,7 @@ def _reading(path: Path, read: Callable[[sqlite3.Connection], _Found]) -> _Found
         try:
             return _read(path, "ro", read)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != _ROLLBACK:
+            if getattr(error, "sqlite_errorcode", None) != _ROLLBACK:  # none: Python could not read a text
                 raise
             return _rolled_back(path, read)
 
@@ -326,10 +329,16 @@ def _held(db: sqlite3.Connection) -> Snapshot:
     handed = _position(db, "handed_over")
     names = _position(db, "names_handed_over")
     known = _columns(db)
+    lacking = {column for column in _NAMES.split(", ") if column not in known} - _ABSENT.keys()
+    if lacking:
+        raise sqlite3.DataError(f"the table segments lacks {', '.join(sorted(lacking))}")
     held = [column if column in known else _ABSENT[column] for column in _NAMES.split(", ")]
     sql = f"SELECT {', '.join(held)} FROM segments ORDER BY path"  # noqa: S608 - names of Segment
     segments = tuple(_segment(row) for row in db.execute(sql))
-    return Snapshot(state[0] if state else 1, handed, segments, names, _head(db))
+    generation = state[0] if state else 1
+    if type(generation) is not int:
+        raise sqlite3.DataError(f"the generation is {generation!r}")
+    return Snapshot(generation, handed, segments, names, _head(db))
 
 
 def _head(db: sqlite3.Connection) -> Head | None:
@@ -343,7 +352,10 @@ def _segment(row: tuple[Any, ...]) -> Segment:
     found = Segment(*row)
     texts = (found.path, found.table, found.date, found.node, found.sha256, found.log)
     numbers = (found.rows, found.bytes, found.from_file, found.from_offset, found.to_file, found.to_offset)
+    times = (found.time_min, found.time_max, found.unnamed)
     if not all(type(text) is str for text in texts) or not all(type(number) is int for number in numbers):
+        raise sqlite3.DataError(f"a segment's line holds {row!r}")
+    if not all(time is None or type(time) is int for time in times) or not _PATH.fullmatch(found.path):
         raise sqlite3.DataError(f"a segment's line holds {row!r}")
     return found
 
@@ -353,6 +365,8 @@ def _position(db: sqlite3.Connection, table: str) -> Position | None:
     if not _has(db, table):
         return None
     found = db.execute(f"SELECT file, position FROM {table}").fetchone()  # noqa: S608 - one of two names
+    if found and [type(number) for number in found] != [int, int]:
+        raise sqlite3.DataError(f"{table} holds {found!r}")
     return Position(*found) if found else None
 
 
@@ -375,6 +389,8 @@ def _explained(path: Path) -> Iterator[None]:
         raise _failed(path, error) from error
     except (sqlite3.Error, OSError) as error:
         raise _failed(path, error) from error
+    except (UnicodeDecodeError, OverflowError) as error:  # SQLite's own message holds what a damaged page does
+        raise _damaged(path, str(error)) from error
 
 
 def _failed(path: Path, error: Exception) -> HistoryError:

@@ -114,9 +114,14 @@ def _read_tail(view: View, log: str) -> list[int]:
             continue
         if found.position.file not in visited[-1:]:
             visited.append(found.position.file)
+        try:
+            tables = arrow.tables(found)
+        except DamagedError as error:
+            view.damage.append(str(error))
+            continue
         view.chunks.append((log, found))
-        for name, stream in found.streams():
-            view.tail.setdefault(name, []).append(arrow.conform(name, arrow.read(stream)))
+        for name, rows in tables:
+            view.tail.setdefault(name, []).append(rows)
     return visited
 
 

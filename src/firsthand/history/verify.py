@@ -16,6 +16,8 @@ from firsthand.history.holders import holders
 from firsthand.history.log import LogReader, files, path_of
 from firsthand.history.manifest import Segment
 
+#: What an entry's body raises that is none.
+UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)
 #: SHA-256 and rows of segments, by path.
 Held = dict[str, tuple[str, int]]
 
@@ -95,7 +97,7 @@ def _apply(entry: Entry, before: Entry | None, held: Held, damage: list[str], wh
         gone = {path: (sha, rows) for path, sha, rows, *_ in body.get("gone", [])}
         new = segments_of(entry)
         in_, out = sum(rows for _, rows in gone.values()), sum(rows for _, rows in new.values())
-    except (ValueError, TypeError, AttributeError):
+    except UNREADABLE:
         damage.append(f"{where}: its body is unreadable")
         return
     for path, told in gone.items():
@@ -110,7 +112,7 @@ def _apply(entry: Entry, before: Entry | None, held: Held, damage: list[str], wh
 
 
 def segments_of(entry: Entry) -> Held:
-    """The segments that an entry brings. ValueError, TypeError or AttributeError where its body is none."""
+    """The segments that an entry brings. An error of UNREADABLE where its body is none."""
     return {path: (sha, rows) for path, sha, rows in entry.content.get("segments", [])}
 
 
