@@ -23,6 +23,7 @@ from nanoarrow.ipc import InputStream, StreamWriter
 from numpy.typing import NDArray
 
 from firsthand.errors import DamagedError, SchemaError
+from firsthand.history import flatbuffer
 from firsthand.schema.column import TYPES
 from firsthand.schema.tables import TABLES
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector
@@ -89,6 +90,7 @@ def columns_of(stream: Piece, names: Sequence[str]) -> dict[str, list[Any]]:
 
     DamagedError where the bytes are no such stream.
     """
+    flatbuffer.check(stream)
     try:
         with InputStream.from_readable(io.BytesIO(stream)) as source, na.ArrayStream(source) as arrays:
             return _listed(arrays, names)

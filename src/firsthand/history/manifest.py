@@ -185,7 +185,7 @@ class Manifest:
 
     def _last(self) -> Entry | None:
         row = self._db.execute("SELECT * FROM chain ORDER BY sequence DESC LIMIT 1").fetchone()
-        return Entry(*row) if row else None
+        return _entry(row) if row else None
 
     def _told(self, paths: Iterable[str]) -> list[list[Any]]:
         """[path, sha256, rows, first and last time] of segments that are listed."""

@@ -166,3 +166,19 @@ def test_an_entry_that_is_none(tmp_path: Path) -> None:
     assert any("cannot be read" in damage for damage in verify(tmp_path).damage)
     _sql(tmp_path, f"UPDATE chain SET body = '{'[' * 100_000}' WHERE sequence = 2")
     assert any("its body is unreadable" in damage for damage in verify(tmp_path).damage)
+
+
+def test_a_last_entry_that_is_none(tmp_path: Path) -> None:
+    """Law: nothing is chained to an entry whose hash is none; the keeper says that the manifest is damaged."""
+    with LogWriter(tmp_path, "n", "b") as log:
+        log.append([samples.loss()], [])
+        keeper = Keeper(tmp_path)
+        keeper.pass_once(last=True)
+        keeper.close()
+    _sql(tmp_path, "UPDATE chain SET hash = x'ff' WHERE sequence = (SELECT max(sequence) FROM chain)")
+    with pytest.raises(DamagedError, match=r"manifest\.db is damaged"):
+        book = manifest.Manifest(tmp_path)
+        try:
+            book.retire(9, [one.path for one in book.snapshot().segments], "x", 1)
+        finally:
+            book.close()
