@@ -14,6 +14,8 @@ from firsthand.ask.answer import Chosen, Filters, Window, iso
 from firsthand.errors import DamagedError
 
 _TEXTS = ("namespace", "pod", "node", "selector")
+#: A row of many that folded spans twice `folding.every_seconds` at most, and that is an hour at most; in microseconds.
+FOLD = 2 * 3600 * 1_000_000
 _LISTS = ("arguments", "pods", "containers")
 
 
@@ -46,8 +48,12 @@ class Question:
         return Filters(self.namespace, self.pod, chosen, self.node)
 
     def takes(self, rows: pa.Table) -> Any:
-        """For each row whether it is asked for, by its time and by whose it is."""
-        return pc.and_(within(rows["time"], self.since, self.until), self.concerns(rows))
+        """For each row whether it is asked for, by its time and by whose it is; of many that folded, whether any is."""
+        inside = within(rows["time"], self.since, self.until)
+        if "folded_until" in rows.column_names:
+            reaches_in = within(rows["folded_until"], self.since, self.until + FOLD)
+            inside = pc.or_(inside, pc.and_(within(rows["time"], self.since - FOLD, self.since), reaches_in))
+        return pc.and_(inside, self.concerns(rows))
 
     def concerns(self, rows: pa.Table) -> Any:
         """For each row whether it is of those that are asked for, whenever it happened."""

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from firsthand.evidence import lineage, sessions
-from firsthand.evidence.question import Question, among, within
+from firsthand.evidence.question import FOLD, Question, among, within
 from firsthand.evidence.sources import Source
 from firsthand.history import arrow, names
 from firsthand.history.names import Names
@@ -171,8 +171,9 @@ def _subject(
     images: lineage.Images,
 ) -> None:
     """The rows of the window, whose they are, and which images they name."""
-    for source in _near(sources, table, question.since, question.until):
-        for first, rows in source.rows(table, (*_WHOSE, *lineage.COLUMNS)):
+    folds = [name for name in ("folded_until",) if name in TABLES[table].names]
+    for source in _near(sources, table, question.since - (FOLD if folds else 0), question.until):
+        for first, rows in source.rows(table, (*_WHOSE, *lineage.COLUMNS, *folds)):
             rows = found.names.freeze(rows)
             mask = question.takes(rows)
             found.add(table, source.name, WINDOW, first + _where(mask))

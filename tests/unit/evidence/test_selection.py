@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,19 @@ def _selected(history: Path, question: Question, table: str = "process") -> pa.T
 def _keys(rows: pa.Table, why: str) -> list[tuple[Any, ...]]:
     chosen = [row for row in rows.to_pylist() if row["why"] == why]
     return sorted((row["time"], row["exec_tgid"], row["exec_number"], row["event"]) for row in chosen)
+
+
+def test_many_that_folded_are_of_the_window_if_any_is(tmp_path: Path) -> None:
+    """A row that began before the window and stands for processes within it is in the bundle, as it is in `ask`'s count."""
+    probe = scene.process((-50, "folded", 700, 2, 300, 4, scene.WEB, "/bin/probe"))
+    for name, tail in (("tail", True), ("segments", False)):
+        history = scene.write(tmp_path / name, tail=tail)
+        with closing(scene.Scene(history)) as made:
+            made.append("process", probe | {"folded_count": 9, "folded_until": scene.micro(10)})
+            if not tail:
+                made.keeper.pass_once(last=True)
+        assert (700, "folded") in [key[1::2] for key in _keys(_selected(history, _question(history, 0)), "window")]
+        assert (700, "folded") not in [key[1::2] for key in _keys(_selected(history, _question(history, 11)), "window")]
 
 
 @pytest.mark.parametrize(
