@@ -80,7 +80,10 @@ def spans(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Span]:
             found.append(Span(node, moment, moment, moment, scope, {}, [], {}))
         last = (node, boot, instance)
         span = found[-1]
-        span.begin = moment if event == "ready" else span.begin
+        if (
+            event == "ready" and span.begin == span.started
+        ):  # one that resumed is ready again: the kernel side went on meanwhile
+            span.begin = moment
         span.end, span.open = moment, event != "stop"
         span.hooks, span.blind_spots = json.loads(hooks or "{}"), json.loads(blind or "[]")
         span.settings = json.loads(settings or "{}")
@@ -139,10 +142,8 @@ def judge(
     `filters`: what retention let go counts only where they concern it. `reaches`: how far before the window the question looks.
     `damage`: what could not be read.
     """
-    mine = [span for span in found if node is None or span.node == node]
-    inside = [span for span in mine if span.end >= window.since and span.begin <= window.until]
-    lost = _losses(connection, window, tables)
-    reasons = _gaps(mine, window) + lost[1] + _missing(inside, tables, hooks_of) + _scopes(inside)
+    mine, inside = _concerned(found, window, node)
+    lost, reasons = recorded(connection, found, window, tables, hooks_of, node=node)
     reasons += [f"damaged: {what}" for what in damage]
     if "process" in tables:
         reasons += _not_yet_told(inside, window)
@@ -157,10 +158,10 @@ def judge(
     blind += [f"outside the cgroup {text} nothing was recorded" for text in scope]
     return Completeness(
         complete=not reasons,
-        observed=_merged([(max(s.begin, window.since), min(s.end, window.until)) for s in inside]),
+        observed=observed(mine, window),
         history_begins=min((span.begin for span in mine), default=None),
         events_held=_held(connection, window, tables),
-        events_lost=lost[0],
+        events_lost=lost,
         blind_spots=blind,
         reasons=reasons,
         scope=scope,
@@ -176,6 +177,33 @@ def _folded(connection: duckdb.DuckDBPyConnection, window: Window, reach: timede
     since, until = window.since.replace(tzinfo=None), window.until.replace(tzinfo=None)
     row = connection.execute(query, [since - reach, until, since]).fetchone()
     return int(row[0] or 0) if row else 0
+
+
+def recorded(
+    connection: duckdb.DuckDBPyConnection,
+    found: list[Span],
+    window: Window,
+    tables: tuple[str, ...],
+    hooks_of: dict[str, str],
+    *,
+    node: str | None = None,
+) -> tuple[int, list[str]]:
+    """What the rows of `observer` and `loss` alone say: events lost in the window, and the reasons why it is not whole."""
+    mine, inside = _concerned(found, window, node)
+    lost, reasons = _losses(connection, window, tables)
+    return lost, _gaps(mine, window) + reasons + _missing(inside, tables, hooks_of) + _scopes(inside)
+
+
+def _concerned(found: list[Span], window: Window, node: str | None) -> tuple[list[Span], list[Span]]:
+    """The spans of a node (None: all), and those of them that reach into the window."""
+    mine = [span for span in found if node is None or span.node == node]
+    return mine, [span for span in mine if span.end >= window.since and span.begin <= window.until]
+
+
+def observed(mine: list[Span], window: Window) -> list[tuple[datetime, datetime]]:
+    """When within the window these spans observed."""
+    inside = [span for span in mine if span.end >= window.since and span.begin <= window.until]
+    return _merged([(max(span.begin, window.since), min(span.end, window.until)) for span in inside])
 
 
 def _held(connection: duckdb.DuckDBPyConnection, window: Window, tables: tuple[str, ...]) -> int:
