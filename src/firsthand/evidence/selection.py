@@ -154,7 +154,9 @@ def _learn(sources: Sequence[Source], question: Question, known: Names) -> None:
             parts += [rows.filter(_telling(rows, since, until)) for _, rows in source.rows(table, columns)]
         told = pa.concat_tables(parts)
         known.learn(
-            table, told.sort_by([("time", "ascending"), *((n, "ascending") for n in told.column_names if n != "time")])
+            table,
+            told.sort_by([("time", "ascending"), *((n, "ascending") for n in told.column_names if n != "time")]),
+            peers=False,
         )
 
 

@@ -49,9 +49,13 @@ class Names:
     def __len__(self) -> int:
         return len(self._containers)
 
-    def learn(self, table: str, rows: pa.Table) -> set[str]:
-        """Take in rows of TABLES; the container ids that were told. Those of `container` may be the kernel's as well."""
-        self.peers.learn(table, rows)
+    def learn(self, table: str, rows: pa.Table, *, peers: bool = True) -> set[str]:
+        """Take in rows of TABLES; the container ids that were told. Those of `container` may be the kernel's as well.
+
+        Without `peers` not who held an address: that needs all columns, and rows of long before.
+        """
+        if peers:
+            self.peers.learn(table, rows)
         if table not in ("container", "pod"):
             return set()
         told = rows.filter(pc.is_in(rows["event"], pa.array(TELLING)))

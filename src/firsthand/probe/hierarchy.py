@@ -8,6 +8,8 @@ cgroups in every one of them and on hybrid machines `0::/` may be every process'
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +19,11 @@ from firsthand.errors import NotSupportedError, UsageError
 
 #: v1 controllers in order of preference; the place + 1 is enum controller in kernel/include/maps.h.
 CONTROLLERS = ("memory", "pids", "cpu", "cpuacct", "cpuset", "blkio", "devices", "freezer")
+
+#: The inode of a hierarchy's root: kernfs_create_root() of fs/kernfs/dir.c.
+ROOT = 1
+#: The same number on every architecture: include/uapi/asm-generic/unistd.h, include/uapi/linux/mount.h.
+_FSOPEN, _FSCONFIG, _FSMOUNT, _CLOEXEC, _CREATE = 430, 431, 432, 1, 6
 
 
 @dataclass(frozen=True)
@@ -65,9 +72,42 @@ def here() -> list[Hierarchy]:
     return found
 
 
-def version2() -> Hierarchy | None:
-    """Where cgroup v2 is mounted, beside others or alone; None where it is not."""
-    return next((one for one in here() if not one.controller), None)
+def open_version2() -> int:
+    """A descriptor of the root of cgroup v2, to which every socket belongs; mounted for us alone where it is nowhere mounted.
+
+    OSError where it cannot be had: no rights, or a cgroup namespace that shows a part of it.
+    """
+    for one in here():
+        if not one.controller and one.mount.stat().st_ino == ROOT:
+            return os.open(one.mount, os.O_RDONLY | os.O_DIRECTORY)
+    root = _mounted_apart()
+    if os.fstat(root).st_ino == ROOT:
+        return root
+    os.close(root)
+    raise OSError(
+        errno.ENOENT, "the root of cgroup v2 is not in sight: mount the host's cgroup2 on /sys/fs/cgroup or below it"
+    )
+
+
+def _mounted_apart() -> int:
+    """The root of a mount in no folder, which goes with the descriptor; fsopen(2), fsconfig(2), fsmount(2) by number: older libc lack them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with contextlib.ExitStack() as stack:
+        context = _called(libc.syscall(_FSOPEN, b"cgroup2", _CLOEXEC))
+        stack.callback(os.close, context)
+        _called(libc.syscall(_FSCONFIG, context, _CREATE, None, None, 0))
+        mount = _called(libc.syscall(_FSMOUNT, context, _CLOEXEC, 0))
+        stack.callback(os.close, mount)
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=mount)
+
+
+def _called(found: int) -> int:
+    if found < 0:
+        number = ctypes.get_errno()
+        raise OSError(
+            number, f"cgroup v2 is not mounted, and could not be: {os.strerror(number)}; mount cgroup2 somewhere"
+        )
+    return found
 
 
 def choose(scopes: Sequence[Path], wanted: str = "auto") -> Hierarchy:

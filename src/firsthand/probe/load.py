@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from firsthand.errors import NotSupportedError, ProbeError, SchemaError
 from firsthand.probe import libbpf, pins, sweep, translation, uprobe
-from firsthand.probe.hierarchy import Hierarchy, version2
+from firsthand.probe.hierarchy import Hierarchy, open_version2
 from firsthand.probe.pins import Control, MapInfo
 from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, PLAIN_FUNCTIONS, SHARED, SWEEPS, SWEPT, Hook
 from firsthand.schema import btf
@@ -471,11 +470,8 @@ def _attach(program: int, *, at_cgroup: bool = False) -> tuple[int, int]:
 
 
 def _link_at_cgroup(program: int) -> int:
-    """At the root of cgroup v2, which every socket of the machine belongs to. OSError where v2 is not mounted."""
-    root = version2()
-    if root is None:
-        raise OSError(errno.ENOENT, "cgroup v2 is not mounted: mount cgroup2 on /sys/fs/cgroup or below it")
-    folder = os.open(root.mount, os.O_RDONLY | os.O_DIRECTORY)
+    """At the root of cgroup v2, which every socket of the machine belongs to. OSError where that is not in sight."""
+    folder = open_version2()
     try:
         return libbpf.pointer("bpf_program__attach_cgroup", program, folder)
     finally:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import uuid
 from pathlib import Path
 
 import pytest
 
 from firsthand.errors import UsageError
 from firsthand.probe import hierarchy
+from tests import require
 
 _V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 _HYBRID = """31 23 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
@@ -51,3 +56,33 @@ def test_a_scope_that_is_no_cgroup_is_refused(tmp_path: Path) -> None:
     """The error names the folder and a right place."""
     with pytest.raises(UsageError, match="not a cgroup's folder"):
         hierarchy.choose([tmp_path])
+
+
+def test_the_root_is_had_where_it_is_nowhere_mounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that mounts version 1 alone has a version 2 all the same: sockets belong to it."""
+    require.root()
+    found = [hierarchy.Hierarchy(1, "memory", Path("/sys/fs/cgroup/memory"))]
+    monkeypatch.setattr(hierarchy, "here", lambda: found)
+    root = hierarchy.open_version2()
+    try:
+        assert os.fstat(root).st_ino == hierarchy.ROOT
+        assert "cgroup.procs" in os.listdir(root)
+    finally:
+        os.close(root)
+
+
+def test_a_part_is_not_taken_for_the_root() -> None:
+    """In a cgroup namespace what is mounted there shows the namespace's part: programs there would see its sockets alone."""
+    require.root()
+    root = hierarchy.open_version2()
+    part = f"firsthand-test-{uuid.uuid4().hex[:12]}"
+    os.mkdir(part, dir_fd=root)
+    try:
+        code = "from firsthand.probe import hierarchy as h; h.here = list; h.open_version2()"
+        words = [sys.executable, "-c", code]
+        enter = f'echo $$ > /proc/self/fd/{root}/{part}/cgroup.procs && exec unshare --cgroup --mount "$@"'
+        shown = subprocess.run(["/bin/sh", "-c", enter, "sh", *words], pass_fds=[root], capture_output=True, text=True)
+        assert shown.returncode and "mount the host's cgroup2" in shown.stderr
+    finally:
+        os.rmdir(part, dir_fd=root)
+        os.close(root)
