@@ -44,6 +44,13 @@ def bpf() -> None:
     btf("bpf")
 
 
+def time_namespaces() -> None:
+    """Root, and a kernel with CONFIG_TIME_NS."""
+    bpf()
+    if not Path("/proc/self/ns/time").exists():
+        _lacking("this kernel has no time namespaces", "bpf")
+
+
 def programs(word: str, *names: str) -> None:
     """Executables on the path (sbin included)."""
     absent = [name for name in names if not shutil.which(name, path=_PATH)]

@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from firsthand import __version__, ending
+from firsthand import __version__, boottime, ending
 from firsthand.errors import FirsthandError, HistoryError
 from firsthand.history import place
 from firsthand.history.chunk import Chunk
@@ -222,7 +222,7 @@ class Follower:
 
     def _dated(self, row: dict[str, object]) -> dict[str, object]:
         """A row with the moment at which it was learnt."""
-        common = {"time": time.time_ns() // 1000, "ktime": time.clock_gettime_ns(time.CLOCK_BOOTTIME)}
+        common = {"time": time.time_ns() // 1000, "ktime": boottime.now_ns()}
         known = {name: value for name, value in row.items() if value is not None}
         return {**common, "node": self.node, "boot": self.boot, **known}
 

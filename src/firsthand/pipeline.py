@@ -25,7 +25,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from firsthand import __version__
+from firsthand import __version__, boottime
 from firsthand.canary import Canaries
 from firsthand.errors import FirsthandError, HistoryError
 from firsthand.history import schema_store
@@ -344,7 +344,7 @@ class Observer:
 
     def _write(self, table: str, rows: list[dict[str, object]]) -> None:
         """Rows of our own, made durable with what the source knows; they come behind what already waits."""
-        common = {"time": time.time_ns() // 1000, "ktime": time.clock_gettime_ns(time.CLOCK_BOOTTIME)}
+        common = {"time": time.time_ns() // 1000, "ktime": boottime.now_ns()}
         common |= {"node": self.node, "boot": self.boot}  # type: ignore[dict-item]
         batch = Batch.from_rows(table, [common | row for row in rows])
         if self.waiting is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firsthand import boottime
 from firsthand.history.chunk import Span
 from firsthand.probe import load, stats
 from firsthand.probe.load import RINGS, Loaded
@@ -255,7 +256,7 @@ class Source:
     def beat(self) -> None:
         """Tell the kernel side that somebody reads."""
         control = self.loaded.control
-        control.heartbeat = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        control.heartbeat = boottime.now_ns()
         control.write(self.loaded.maps["control"])
 
     def close(self) -> None:

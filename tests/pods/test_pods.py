@@ -66,7 +66,9 @@ class Scene:
 
     def _told_gone(self, pod: str) -> None:
         """Until the end of every sandbox and container of a pod stands in the history."""
-        query = f"SELECT container FROM container WHERE pod = '{pod}' GROUP BY container HAVING NOT bool_or(event = 'gone')"
+        query = (
+            f"SELECT container FROM container WHERE pod = '{pod}' GROUP BY container HAVING NOT bool_or(event = 'gone')"
+        )
         while self.observed.rows(query):
             assert self.observed.process.poll() is None
 

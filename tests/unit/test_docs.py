@@ -48,3 +48,11 @@ def test_the_readme_links_to_pages_that_exist() -> None:
     readme = (DOCS.parent / "README.md").read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", readme):
         assert (DOCS.parent / target).exists(), target
+
+
+def test_the_readme_names_each_page_once() -> None:
+    """One list of the docs, without a page that stands there twice or not at all; `uninstall` is a part of `install`."""
+    import re
+
+    listed = re.findall(r"\[[a-z]+\]\(docs/([a-z]+)\.md\)", (DOCS.parent / "README.md").read_text().split("\nDocs: ")[1])
+    assert sorted(listed) == sorted(page.stem for page in DOCS.glob("*.md") if page.stem != "uninstall")

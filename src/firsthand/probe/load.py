@@ -9,11 +9,11 @@ import json
 import os
 import socket
 import struct
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from firsthand import boottime
 from firsthand.errors import NotSupportedError, ProbeError, SchemaError
 from firsthand.probe import libbpf, pins
 from firsthand.probe.hierarchy import Hierarchy
@@ -195,7 +195,7 @@ def _adopt_maps(loaded: Loaded, options: LoadOptions) -> None:
     if set(found) == set(SHARED) and all(pins.info(found[word]) == wanted[word] for word in SHARED):
         control = loaded.control
         loaded.taken_over = bool(control.incarnation)
-        loaded.unattended = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - control.heartbeat > control.patience
+        loaded.unattended = boottime.now_ns() - control.heartbeat > control.patience
     else:
         _replace(loaded, found)
 
@@ -235,7 +235,7 @@ def _shapes(options: LoadOptions) -> dict[str, MapInfo]:
 
 def _take_control(loaded: Loaded, options: LoadOptions) -> None:
     """Say who reads from now on; the programs count for nobody but write."""
-    now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    now = boottime.now_ns()
     incarnation = loaded.control.incarnation or now
     Control(incarnation, now, round(options.patience * 1_000_000_000), options.build).write(loaded.maps["control"])
 

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firsthand import boottime
+
 PERIOD = 60_000_000_000
 TOLERANCE = 1_000_000
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Both clocks at one moment, in nanoseconds."""
+    """Both clocks at one moment, in nanoseconds; `boottime` as boottime.py gives it."""
 
     realtime: int
     boottime: int
@@ -31,10 +33,10 @@ class Sample:
 
 
 def read_clocks() -> Sample:
-    """CLOCK_REALTIME between two readings of CLOCK_BOOTTIME."""
-    before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    """CLOCK_REALTIME between two readings of the kernel's clock."""
+    before = boottime.now_ns()
     realtime = time.clock_gettime_ns(time.CLOCK_REALTIME)
-    after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    after = boottime.now_ns()
     return Sample(realtime, (before + after) // 2)
 
 
