@@ -38,7 +38,7 @@ from firsthand.probe.load import Loaded
 from firsthand.schema import layout as _layout
 from firsthand.source import Lost, Source
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, spread
-from firsthand.wire.clock import Clock
+from firsthand.wire.clock import SET, Clock
 from firsthand.wire.decode import Decoder
 from firsthand.wire.redact import Pattern, Redactor, compile_redactor
 from firsthand.wire.scoped import ScopedModes
@@ -280,8 +280,20 @@ class Observer:
             self._write_losses(
                 [Lost("canary_silent", 0, now - SECOND, now, f"hook {name} did not answer") for name in silent]
             )
-        if self.clock.resample():
-            self._write("clock", [asdict(self.clock.sample)])
+        self._sample_clock()
+
+    def _sample_clock(self) -> None:
+        """A new sample where one is due. Where the wall clock was set, signs of life by the old time and by the new one say which
+        part of either was observed."""
+        until, offset = self.clock.now(), self.clock.sample.offset
+        if not self.clock.resample():
+            return
+        was_set = abs(self.clock.sample.offset - offset) > SET
+        if was_set:
+            self._say("alive", until)
+        self._write("clock", [asdict(self.clock.sample)])
+        if was_set:
+            self._say("alive")
 
     def _attached(self) -> set[str]:
         return {program.hook.name for program in self.loaded.programs}
@@ -295,7 +307,7 @@ class Observer:
 
     def _loss(self, loss: Lost, now: float) -> dict[str, object]:
         """A row; what was lost while the disk took nothing says so."""
-        wall_now, since, detail = time.time_ns() // 1000, loss.since, loss.detail
+        wall_now, since, detail = self.clock.now(), loss.since, loss.detail
         for begin, _ in self.marks.failed:
             since = min(since, begin)
             detail = ", ".join(filter(None, (detail, "the history could not be written")))
@@ -303,10 +315,11 @@ class Observer:
         row |= {"since": wall_now - int((now - since) * 1e6), "until": wall_now - int((now - loss.until) * 1e6)}
         return row | {name: value for name, value in (("cpu", loss.cpu), ("ring", loss.ring)) if value is not None}
 
-    def _say(self, event: str) -> None:
-        """A row of `observer`, and with the first one a clock sample."""
+    def _say(self, event: str, moment: int | None = None) -> None:
+        """A row of `observer`, at a `moment` in microseconds or now, and with the first one a clock sample."""
         now = time.monotonic()
         row: dict[str, object] = {
+            "time": self.clock.now() if moment is None else moment,
             "event": event,
             "instance": self.options.instance,
             "version": __version__,
@@ -344,7 +357,7 @@ class Observer:
 
     def _write(self, table: str, rows: list[dict[str, object]]) -> None:
         """Rows of our own, made durable with what the source knows; they come behind what already waits."""
-        common = {"time": time.time_ns() // 1000, "ktime": boottime.now_ns()}
+        common = {"time": self.clock.now(), "ktime": boottime.now_ns()}
         common |= {"node": self.node, "boot": self.boot}  # type: ignore[dict-item]
         batch = Batch.from_rows(table, [common | row for row in rows])
         if self.waiting is not None:

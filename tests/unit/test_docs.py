@@ -54,5 +54,7 @@ def test_the_readme_names_each_page_once() -> None:
     """One list of the docs, without a page that stands there twice or not at all; `uninstall` is a part of `install`."""
     import re
 
-    listed = re.findall(r"\[[a-z]+\]\(docs/([a-z]+)\.md\)", (DOCS.parent / "README.md").read_text().split("\nDocs: ")[1])
+    listed = re.findall(
+        r"\[[a-z]+\]\(docs/([a-z]+)\.md\)", (DOCS.parent / "README.md").read_text().split("\nDocs: ")[1]
+    )
     assert sorted(listed) == sorted(page.stem for page in DOCS.glob("*.md") if page.stem != "uninstall")

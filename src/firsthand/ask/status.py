@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from firsthand.ask import completeness
-from firsthand.ask.completeness import ALIVE_WITHIN, iso
+from firsthand.ask.completeness import iso
 from firsthand.history import place
 from firsthand.history.holders import holders
 
@@ -98,22 +98,18 @@ def _reasons(found: dict[str, Any], connection: duckdb.DuckDBPyConnection, now: 
 
 def _observers(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[dict[str, Any]]:
     newest: dict[str, completeness.Span] = {}
-    for span in completeness.spans(connection, now):
+    for span in sorted(completeness.spans(connection, now), key=lambda one: (one.observing(now), one.begin)):
         newest[span.node] = span
-    rows = connection.execute(
-        "SELECT node, arg_max(recorded, time), arg_max(lost, time), arg_max(measures, time) FROM observer WHERE event <> 'runtime' GROUP BY node"
-    ).fetchall()
-    counted = {node: (recorded, lost, json.loads(measures or "{}")) for node, recorded, lost, measures in rows}
     return [
         {
             "node": span.node,
-            "observing": span.open and now - span.end <= ALIVE_WITHIN,
+            "observing": span.observing(now),
             "since": iso(span.begin),
             "until": iso(span.end),
-            "recorded": counted[span.node][0],
-            "lost": counted[span.node][1],
+            "recorded": span.recorded,
+            "lost": span.lost,
             "uptime": round((span.end - span.begin).total_seconds(), 1),
-            "measures": counted[span.node][2],
+            "measures": span.measures,
             "scope": (span.scope or "").split("\n") if span.scope else [],
             "missing": sorted(name for name, state in span.hooks.items() if state.startswith("missing")),
         }

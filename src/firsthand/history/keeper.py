@@ -24,15 +24,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from firsthand import ending, settings
+from firsthand import boottime, ending, settings
 from firsthand.errors import DamagedError, FirsthandError, HistoryError
 from firsthand.history import arrow, compact, fault, names, place, segment
 from firsthand.history.chain import Publisher
 from firsthand.history.chunk import Chunk, Position
-from firsthand.history.log import Cursor, files, path_of
+from firsthand.history.log import Cursor, files, path_of, waits
 from firsthand.history.manifest import Manifest, Segment
 from firsthand.history.names import Names
 from firsthand.history.retention import Retention
+from firsthand.history.steady import Steady
 
 EVERY = 5.0
 #: One group of segments holds about this much at most; it bounds the keeper's memory.
@@ -104,7 +105,8 @@ class Source:
 class Keeper:
     """The one keeper of a history. HistoryError where another runs. `linger` and `grace` in seconds, see LINGER and GRACE.
 
-    `many` is compact.MANY. Without `limits` nothing is ever let go. `now` gives the time in seconds since 1970.
+    `many` is compact.MANY. Without `limits` nothing is ever let go. `now` gives the time in seconds since 1970, `elapsed` one that
+    nobody can set; by default it goes as a `now` of the caller's own does.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Keeper:
         many: int = compact.MANY,
         limits: settings.Limits | None = None,
         now: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] | None = None,
         heads: Path | None = None,
     ) -> None:
         self.directory = directory
@@ -124,6 +127,7 @@ class Keeper:
         self.max_rows = max_rows
         self.grace = grace
         self.now = now
+        self.elapsed = elapsed or (_since_boot if now is time.time else now)
         self.many = many
         self.limits = limits
         self._publisher = Publisher(heads)
@@ -139,8 +143,9 @@ class Keeper:
             raise
 
     def _open(self) -> None:
-        self.manifest = Manifest(self.directory)
-        self._retention = Retention(self.directory, self.manifest, self.limits, self.now) if self.limits else None
+        self.manifest = Manifest(self.directory, self.now)
+        steady = Steady(self.now, self.elapsed, self.manifest)
+        self._retention = Retention(self.directory, self.manifest, self.limits, steady) if self.limits else None
         now = self.manifest.snapshot()
         self.generation = now.generation
         place.folder(segment.generation(self.directory, self.generation))
@@ -255,7 +260,8 @@ class Keeper:
                 continue
             if chunk is None:
                 break
-            if not group.takes(chunk, self.max_rows) or (before is not None and chunk.header.written > before):
+            young = before is not None and waits(chunk.header.written, before, int(self.now() * 1_000_000))
+            if young or not group.takes(chunk, self.max_rows):
                 cursor.back(chunk.position)
                 break
             group.add(chunk)
@@ -280,9 +286,16 @@ class Keeper:
             numbers.pop()  # a writer has begun it and may die before its first chunk: what it goes on from stands before
         for number in numbers[:-1]:
             path = path_of(self.directory, number, source.log)
-            if number < source.handed_over.file and self.now() - path.stat().st_mtime >= self.linger:
+            lingers = (
+                0 <= self.now() - path.stat().st_mtime < self.linger
+            )  # one of the future is of before a clock was set back
+            if number < source.handed_over.file and not lingers:
                 fault.reached("log.before_delete")
                 path.unlink()
+
+
+def _since_boot() -> float:
+    return boottime.now_ns() / 1e9
 
 
 def run(keeper: Keeper, every: float, stop: Sequence[int]) -> None:

@@ -51,6 +51,14 @@ def files(directory: Path, folder: str = place.LOG) -> list[int]:
     return sorted(int(found[1]) for found in map(_NAME.fullmatch, names) if found)
 
 
+def waits(written: int, before: int, now: int) -> bool:
+    """Whether a chunk is too young: written after `before`. All in microseconds of the wall clock.
+
+    One that was written after `now` is of the time before the clock was set back, and as old as it can be.
+    """
+    return before < written <= now
+
+
 def path_of(directory: Path, number: int, folder: str = place.LOG) -> Path:
     """A log file's path."""
     return directory / folder / f"{number:016d}.log"

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS state (generation INTEGER NOT NULL, retired_at INTEGE
 CREATE TABLE IF NOT EXISTS chain (
     sequence INTEGER PRIMARY KEY, kind TEXT NOT NULL, time INTEGER NOT NULL, body TEXT NOT NULL, previous TEXT NOT NULL,
     hash TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS doubt (one INTEGER PRIMARY KEY CHECK (one = 1), since INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS damage (file INTEGER, position INTEGER, message TEXT, PRIMARY KEY (file, position));
 """
 
@@ -92,10 +93,14 @@ EMPTY = Snapshot(0, None, ())
 
 
 class Manifest:
-    """The manifest as its one writer, the keeper, sees it. HistoryError where it cannot be opened or written."""
+    """The manifest as its one writer, the keeper, sees it; `now` dates the chain's entries, in seconds since 1970.
 
-    def __init__(self, directory: Path) -> None:
+    HistoryError where it cannot be opened or written.
+    """
+
+    def __init__(self, directory: Path, now: Callable[[], float] = time.time) -> None:
         self.path = directory / place.MANIFEST
+        self._now = now
         with _explained(self.path):
             self._db = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=DELETE")
@@ -166,6 +171,25 @@ class Manifest:
             last = self._last()
         return Head(last.sequence, last.hash) if last else None
 
+    def last_change(self) -> float:
+        """When the newest entry was made, in seconds since 1970."""
+        with _explained(self.path):
+            last = self._last()
+        return last.time / 1_000_000 if last else self._now()
+
+    def doubt(self, since: float | None) -> None:
+        """Keep that the wall clock is not believed since it showed this (seconds since 1970; None: it is); see steady.py."""
+        with _explained(self.path), self._transaction():
+            self._db.execute("DELETE FROM doubt")
+            if since is not None:
+                self._db.execute("INSERT INTO doubt VALUES (1, ?)", (int(since),))
+
+    def doubted(self) -> float | None:
+        """What `doubt` kept last; None where it never did."""
+        with _explained(self.path):
+            found = self._db.execute("SELECT since FROM doubt").fetchone()
+        return float(found[0]) if found else None
+
     def _begin_chain(self) -> None:
         """A manifest that has none yet, new or of a version before: what it holds now is where its chain begins."""
         now = _snapshot(self._db)
@@ -175,7 +199,7 @@ class Manifest:
 
     def _append(self, kind: str, body: Mapping[str, Any], moment: int | None = None) -> None:
         """One more entry, within a transaction."""
-        entry = chain.following(self._last(), kind, time.time_ns() // 1000 if moment is None else moment, body)
+        entry = chain.following(self._last(), kind, int(self._now() * 1_000_000) if moment is None else moment, body)
         self._db.execute("INSERT INTO chain VALUES (?, ?, ?, ?, ?, ?)", astuple(entry))
 
     def _last(self) -> Entry | None:

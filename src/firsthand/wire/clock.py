@@ -18,6 +18,8 @@ from firsthand import boottime
 
 PERIOD = 60_000_000_000
 TOLERANCE = 1_000_000
+#: From here on the wall clock was not drifting but set.
+SET = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Clock:
     def __init__(self, read: Callable[[], Sample] = read_clocks) -> None:
         self._read = read
         self.sample = read()
+
+    def now(self) -> int:
+        """The wall time of this moment by the sample in force, in microseconds: as an event of this moment would get it."""
+        return (self._read().boottime + self.sample.offset) // 1000
 
     def resample(self) -> bool:
         """Take a new sample where one is due; True where it was."""
