@@ -27,6 +27,7 @@ from firsthand.history import place
 from firsthand.history.chunk import Chunk
 from firsthand.history.ipc import columns_of
 from firsthand.history.log import Cursor, LogWriter
+from firsthand.history.patience import Complaint, begun
 from firsthand.identity.asker import AGAIN, MOST_QUESTIONS, Asker, Gone, Reached, Told
 from firsthand.identity.book import Book
 from firsthand.identity.container import parse
@@ -84,6 +85,7 @@ class Follower:
         self._removed: OrderedDict[str, int] = OrderedDict()
         self._over: OrderedDict[str, int] = OrderedDict()
         self._day = 0
+        self._complaint = Complaint("follower")
 
     def open(self) -> None:
         """Open the log, and start to ask. HistoryError where another follower writes."""
@@ -116,9 +118,10 @@ class Follower:
         try:
             self.log.append([Batch.from_rows(table, list(rows.values())) for table, rows in tables.items()], [])
         except HistoryError as error:
-            print(f"follower: {error}", file=sys.stderr, flush=True)
+            self._complaint.say(error)
             self.rows.since = time.monotonic() + AGAIN
             return
+        self._complaint.well()
         self.rows = Rows()
 
     def close(self) -> None:
@@ -297,14 +300,20 @@ def main(arguments: list[str]) -> int:
     stops = ending.stops()
     try:
         place.create(Path(options.history))
-        follower = Follower(options)
-        follower.open()
+        follower = begun(lambda: _opened(options), "follower", stops)
     except FirsthandError as error:
         print(f"follower: {error}", file=sys.stderr, flush=True)
         return error.exit_code
-    follower.run(stops)
-    follower.close()
+    if follower is not None:
+        follower.run(stops)
+        follower.close()
     return 0
+
+
+def _opened(options: FollowerOptions) -> Follower:
+    follower = Follower(options)
+    follower.open()
+    return follower
 
 
 if __name__ == "__main__":

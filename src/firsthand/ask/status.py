@@ -47,11 +47,12 @@ def _moment(microseconds: int) -> datetime:
 
 
 def disk(directory: Path) -> dict[str, int]:
-    """Bytes that each part of a history takes, and what its filesystem has free and in all."""
+    """Bytes that each part of a history takes, and what its filesystem has free and in all; whether it is mounted read-only."""
     parts = {"log": place.LOG, "names": place.NAMES, "segments": place.GENERATIONS}
     found = os.statvfs(directory)
     sizes = {name: _size(directory / folder) for name, folder in parts.items()}
-    return {**sizes, "free": found.f_bavail * found.f_frsize, "total": found.f_blocks * found.f_frsize}
+    room = {"free": found.f_bavail * found.f_frsize, "total": found.f_blocks * found.f_frsize}
+    return {**sizes, **room, "read_only": bool(found.f_flag & os.ST_RDONLY)}
 
 
 def _size(folder: Path) -> int:
@@ -91,6 +92,8 @@ def _reasons(found: dict[str, Any], connection: duckdb.DuckDBPyConnection, now: 
     row = connection.execute("SELECT sum(events) FROM loss WHERE until >= ?", [since]).fetchone()
     if row and row[0]:
         reasons.append(f"{int(row[0]):,} events or values were lost in the last five minutes")
+    if found["disk"]["read_only"]:
+        reasons.append("the history's disk is mounted read-only")
     if found["disk"]["free"] < FREE * found["disk"]["total"]:
         reasons.append(f"the history's disk has {found['disk']['free'] >> 20:,} MB left")
     return reasons

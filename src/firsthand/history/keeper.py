@@ -32,6 +32,7 @@ from firsthand.history.chunk import Chunk, Position
 from firsthand.history.log import Cursor, files, path_of, waits
 from firsthand.history.manifest import Manifest, Segment
 from firsthand.history.names import Names
+from firsthand.history.patience import Complaint, begun
 from firsthand.history.retention import Retention
 from firsthand.history.steady import Steady
 
@@ -135,9 +136,15 @@ class Keeper:
         self._unnamed: OrderedDict[str, set[str]] = OrderedDict()
         self._late: set[str] = set()
         place.create(directory)
-        self._lock = place.lock(directory / "keeper.lock", "keeper")
+        try:
+            self._lock = place.lock(directory / "keeper.lock", "keeper")
+        except OSError as error:
+            raise place.unwritable(directory, error) from error
         try:
             self._open()
+        except OSError as error:
+            os.close(self._lock)
+            raise place.unwritable(directory, error) from error
         except BaseException:
             os.close(self._lock)
             raise
@@ -301,14 +308,16 @@ def _since_boot() -> float:
 def run(keeper: Keeper, every: float, stop: Sequence[int]) -> None:
     """Pass after pass, `every` seconds, until one of the descriptors is readable; then the last pass.
 
-    A pass that fails (a full disk) is told on standard error and tried again: the log holds its rows meanwhile.
+    A pass that fails (a full disk) is told on standard error, once, and tried again: the log holds its rows meanwhile.
     """
+    complaint = Complaint("keeper")
     while not select.select(stop, [], [], every)[0]:
         try:
             keeper.pass_once()
             keeper.tidy()
+            complaint.well()
         except HistoryError as error:
-            print(f"keeper: {error}", file=sys.stderr, flush=True)
+            complaint.say(error)
     keeper.pass_once(last=True)
 
 
@@ -328,9 +337,11 @@ def main(arguments: list[str]) -> int:
     try:
         limits = settings.Limits.parse(options.limits) if options.limits else settings.load().retention
         history = options.history or place.default_directory()
-        keeper = Keeper(history, linger=options.linger, grace=options.grace, limits=limits, heads=options.heads)
-        run(keeper, min(options.every, 10.0), stops)
-        keeper.close()
+        times = {"linger": options.linger, "grace": options.grace}
+        keeper = begun(lambda: Keeper(history, **times, limits=limits, heads=options.heads), "keeper", stops)
+        if keeper is not None:
+            run(keeper, min(options.every, 10.0), stops)
+            keeper.close()
     except FirsthandError as error:
         print(error, file=sys.stderr)
         return error.exit_code

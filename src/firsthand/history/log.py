@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
@@ -30,7 +29,6 @@ _WRITERS = {place.LOG: "observer", place.NAMES: "follower"}
 _NAME = re.compile(r"(\d{16})\.log")
 #: Bytes gathered for one write.
 STAGING = 1 << 20
-_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EROFS: "it is mounted read-only"}
 
 
 @dataclass(frozen=True)
@@ -99,6 +97,9 @@ class LogWriter:
             raise self._failed(error) from error
         try:
             self._open()
+        except OSError as error:
+            self.close()
+            raise self._failed(error) from error
         except BaseException:
             self.close()
             raise
@@ -228,11 +229,7 @@ class LogWriter:
             return  # the torn tail fails its checksum, and the next opening cuts it
 
     def _failed(self, error: OSError) -> HistoryError:
-        why = _FULL.get(error.errno or 0, str(error))
-        return HistoryError(
-            f"{self.directory}: the log cannot be written, {why}; free space there, mount it writable, or choose "
-            "another directory with --history. What was recorded before is safe."
-        )
+        return place.unwritable(self.directory, error, "the log")
 
 
 def _add(pieces: list[Piece], more: list[Piece]) -> int:

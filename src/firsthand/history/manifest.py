@@ -16,7 +16,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from firsthand.errors import DamagedError, HistoryError
+from firsthand.errors import DamagedError, HistoryError, UnwritableError
 from firsthand.history import chain, fault, place
 from firsthand.history.chain import Entry, Head
 from firsthand.history.chunk import Position
@@ -87,6 +87,8 @@ _ABSENT = {"log": "'log'", "unnamed": "NULL"}
 
 #: SQLITE_ERROR (a table or column is not there), SQLITE_CORRUPT, SQLITE_NOTADB.
 _DAMAGED = (1, 11, 26)
+#: SQLITE_READONLY, SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN.
+_UNWRITABLE = (8, 10, 13, 14)
 #: SQLITE_READONLY_ROLLBACK (sqlite.org/rescode.html): a hot journal, and no right to roll it back.
 _ROLLBACK = 776
 EMPTY = Snapshot(0, None, ())
@@ -353,13 +355,13 @@ def _explained(path: Path) -> Iterator[None]:
         known = getattr(error, "sqlite_errorcode", None)  # none: Python could not read a text, or we a line
         if known is None or known & 0xFF in _DAMAGED:
             raise _damaged(path, str(error)) from error
-        raise _failed(path, error) from error
+        raise _failed(path, error, UnwritableError if (known or 0) & 0xFF in _UNWRITABLE else HistoryError) from error
     except (sqlite3.Error, OSError) as error:
         raise _failed(path, error) from error
 
 
-def _failed(path: Path, error: Exception) -> HistoryError:
-    return HistoryError(
+def _failed(path: Path, error: Exception, kind: type[HistoryError] = HistoryError) -> HistoryError:
+    return kind(
         f"{path}: {error}; check that the disk has room and that you may read it (root or the group {place.GROUP})"
     )
 
