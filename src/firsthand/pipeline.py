@@ -105,7 +105,12 @@ class Observer:
         self.source = Source(loaded, self.decoders, self.log.last_spans(), self.log.state)
         if loaded.taken_over:
             self.resolver.cgroups.seed(_hierarchy.paths(self.hierarchy, self.scopes))
-        self._say("resume" if self.source.resumed else "start")
+        self._say("resume" if self._goes_on else "start")
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether every hook stayed attached since the observer before: then the time between is observed as well."""
+        return self.source.resumed and not self.loaded.interrupted
 
     def _decoders(self, directory: Path) -> dict[int, Decoder]:
         """By layout number: the installed one, and those whose records a ring that is taken over may still hold."""
@@ -126,7 +131,7 @@ class Observer:
 
     def read_existing(self) -> None:
         """Take in what runs already, and make room in the ring meanwhile."""
-        self.source.learning = self.source.resumed and not self.loaded.unattended
+        self.source.learning = self._goes_on and not self.loaded.unattended
         try:
             for _ in load.read_existing(self.loaded):
                 if any(stream.waiting * 4 > stream.ring.size for stream in self.source.streams):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,9 @@ def test_a_disk_that_fails_under_the_observer(
     heard.join()
     assert heard.said("the log cannot be written") == 1
     assert heard.said("what the rings hold waits there until the next") == 1
+    since = datetime.now(UTC)
     run_words(cgroup, range(100, 110))
+    until = datetime.now(UTC)
     failing.mend()
     assert all_recorded(observed, range(10))
     observed.start()
@@ -204,3 +207,4 @@ def test_a_disk_that_fails_under_the_observer(
     run_words(cgroup, range(110, 120))
     _end(observed, heard)
     assert all_recorded(observed, [*range(100), *range(110, 120)])
+    assert any("not recorded from" in reason for reason in observed.judged(since, until)), "nothing was attached then"

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -210,6 +211,8 @@ def test_nobody_for_long_means_counting_only(
     until = time.monotonic() + 2
     while time.monotonic() < until:
         work.past(work.counted()[0] + 50)
+    alone = datetime.now(UTC)  # long before anybody reads again, and the kernel side has only counted for a second
+    work.past(work.counted()[0] + 50)
     observed.command.remove("--keep-attached")
     observed.start()
     truth = work.end()
@@ -222,3 +225,5 @@ def test_nobody_for_long_means_counting_only(
         "SELECT count(*) AS n FROM process WHERE event <> 'seen' AND exec_tgid <> ?".replace("?", str(work.process.pid))
     )
     assert found[0]["n"] + loss[0]["n"] >= sum(truth)
+    moment = timedelta(milliseconds=1)
+    assert any("unattended failed" in reason for reason in observed.judged(alone, alone + moment))

@@ -85,8 +85,8 @@ class Program:
 class Loaded:
     """What is in the kernel now. `missing` maps hooks to the reason why this kernel refused them.
 
-    `taken_over`: the rings were there before, with what they hold. `previous` is what had to be replaced, detached: its rings
-    are to be emptied.
+    `taken_over`: the rings were there before, with what they hold; `interrupted` names the hooks that were not attached to them
+    meanwhile. `previous` is what had to be replaced, detached: its rings are to be emptied.
     """
 
     folder: Path
@@ -96,6 +96,7 @@ class Loaded:
     missing: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     taken_over: bool = False
+    interrupted: list[str] = field(default_factory=list)
     unattended: bool = False
     previous: Loaded | None = None
 
@@ -157,6 +158,7 @@ def bring_in(options: LoadOptions) -> Loaded:
     check_machine()
     notes = pins.mount_bpffs()
     folder, lock = pins.claim(options.instance)
+    goes_on = (folder / "control").exists()
     loaded = Loaded(folder, lock, notes=notes)
     try:
         _adopt_maps(loaded, options)
@@ -169,7 +171,7 @@ def bring_in(options: LoadOptions) -> Loaded:
         _scope(loaded, options)
         _take_control(loaded, options)
     except BaseException:
-        loaded.close()
+        loaded.forget() if goes_on else loaded.close()  # what a reader before left records on, for the next try
         raise
     return loaded
 
@@ -279,6 +281,8 @@ def _bring_program(loaded: Loaded, hook: Hook, name: str, options: LoadOptions, 
         if attached is not None:
             _enter(loaded, name, program)
             return attached
+        if loaded.taken_over:
+            loaded.interrupted.append(hook.name)
         return _spine(loaded, hook, name, program)
     finally:
         libbpf.library().bpf_object__close(handle)
@@ -458,6 +462,7 @@ def _described(loaded: Loaded, fds: list[int]) -> dict[str, object]:
         "missing": loaded.missing,
         "notes": loaded.notes,
         "taken_over": loaded.taken_over,
+        "interrupted": loaded.interrupted,
         "unattended": loaded.unattended,
         "previous": _described(loaded.previous, fds) if loaded.previous else None,
     }
@@ -482,6 +487,7 @@ def _restored(raw: dict[str, object], fds: list[int]) -> Loaded:
     found.programs = [Program(hooks[hook], name, at(fd), at(link)) for hook, name, fd, link in raw["programs"]]  # type: ignore[attr-defined]
     found.missing, found.notes = raw["missing"], raw["notes"]  # type: ignore[assignment]
     found.taken_over, found.unattended = bool(raw["taken_over"]), bool(raw["unattended"])
+    found.interrupted = raw["interrupted"]  # type: ignore[assignment]
     previous = raw["previous"]
     found.previous = _restored(previous, fds) if previous else None  # type: ignore[arg-type]
     return found
