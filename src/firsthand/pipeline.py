@@ -25,12 +25,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from firsthand import __version__, boottime
-from firsthand.canary import Canaries
+from firsthand import __version__, boottime, measures
+from firsthand.canary import MOST_ROUNDS, Canaries
 from firsthand.errors import FirsthandError, HistoryError
 from firsthand.history import schema_store
 from firsthand.history.log import LogWriter, Span
 from firsthand.identity.resolve import CGROUPS, IMAGES, Resolver
+from firsthand.measures import bound
 from firsthand.options import ObserverOptions, tuples
 from firsthand.probe import hierarchy as _hierarchy
 from firsthand.probe import load
@@ -88,6 +89,7 @@ class Observer:
         self.scopes = [Path(scope) for scope in options.scopes]
         self.hierarchy = _hierarchy.choose(self.scopes, options.hierarchy)
         self.canaries = Canaries(self.hierarchy, options.canary, self._hear)
+        self.tables = measures.KernelTables()
         self.word = ""
         self.marks = Marks()
         self.waiting: Pending | None = None
@@ -344,21 +346,16 @@ class Observer:
             self._write("clock", [asdict(self.clock.sample)])
 
     def _measures(self, now: float) -> dict[str, float]:
-        """What the observer measures of itself; a bound is NAME beside NAME_limit."""
-        found: dict[str, float] = {}
+        """What the observer measures of itself; see measures.py."""
         passed = max(now - self.marks.alive, 0.001)
-        bytes_per_second = 0.0
-        for stream, name in zip(self.source.streams, load.RINGS, strict=True):
-            found[f"{name}_waiting_bytes"], found[f"{name}_waiting_bytes_limit"] = stream.waiting, stream.ring.size
-            bytes_per_second += stream.rate(now)
-        if bytes_per_second:
-            found["ring_seconds"] = round(self.source.streams[0].ring.size / bytes_per_second, 1)
+        found = measures.rings(self.source, now) | self.tables.measures(self.loaded) | measures.failures(self.loaded)
         found["events_per_second"] = round((self.source.recorded - self.marks.recorded) / passed, 1)
         found["lag_seconds"] = round(now - self.marks.failing, 1) if self.marks.failing else 0
         found["commit_seconds_max"] = round(self.marks.slowest, 4)
-        found["cgroups"], found["cgroups_limit"] = len(self.resolver.cgroups), CGROUPS
-        found["images"], found["images_limit"] = len(self.resolver.images), IMAGES
-        return found
+        found |= bound("cgroups", len(self.resolver.cgroups), CGROUPS)
+        found |= bound("images", len(self.resolver.images), IMAGES)
+        found |= bound("canary_rounds", self.canaries.rounds, MOST_ROUNDS)
+        return found | bound("log_bytes", self.log.held, self.log.limit)
 
     def _write(self, table: str, rows: list[dict[str, object]]) -> None:
         """Rows of our own, made durable with what the source knows; they come behind what already waits."""

@@ -28,7 +28,9 @@ from firsthand.wire.sequence import Sequences
 #: Records that one append takes from a ring at most.
 SLICE = 32768
 #: Failures that already show as gaps in the numbers.
-IN_GAPS = ("reserve", "scratch", "unattended")
+IN_GAPS = ("reserve", "reserve_room", "scratch", "unattended")
+#: Causes of numbers that never came.
+GAPS = ("sequence_gap", "open_tail")
 _LAYOUT = 8  # offset of record_header.layout
 #: Looks for what is missing that are kept: a gap is told within the window of sequence.py, two looks at most.
 _LOOKS = 16
@@ -222,22 +224,22 @@ class Source:
         for stream, counters in zip(self.streams, produced, strict=True):
             stream.sequences.produced(counters, now)
         found = self._gaps(now, final=final) + self._counted(now)
-        self.lost += sum(one.events for one in found if one.cause == "sequence_gap")
+        self.lost += sum(one.events for one in found if one.cause in GAPS)
         return found
 
     def _gaps(self, now: float, *, final: bool) -> list[Lost]:
         """One for each ring, CPU and moment, with what the kernel counted as the reason meanwhile."""
-        gaps: dict[tuple[int, int, float], int] = {}
+        gaps: dict[tuple[int, int, float, str], int] = {}
         for stream in self.streams:
             late = now + 2 * stream.sequences.window if final else now
             for gap in stream.sequences.closed(late):
-                key = (stream.number, gap.cpu, gap.since)
+                key = (stream.number, gap.cpu, gap.since, GAPS[gap.tail])
                 gaps[key] = gaps.get(key, 0) + gap.events
         causes = self._failures(IN_GAPS) if gaps else {}
         detail = ", ".join(f"{name} failed {count} times" for name, count in causes.items())
         return [
-            Lost("sequence_gap", events, self._before(since), now, detail, cpu, ring)
-            for (ring, cpu, since), events in gaps.items()
+            Lost(cause, events, self._before(since), now, detail, cpu, ring)
+            for (ring, cpu, since, cause), events in gaps.items()
         ]
 
     def _before(self, seen: float) -> float:

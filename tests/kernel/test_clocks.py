@@ -5,23 +5,18 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from firsthand.ask import completeness
 from firsthand.ask.answer import Window
 from firsthand.history.connection import History
-from firsthand.options import ObserverOptions
-from firsthand.pipeline import Observer
-from firsthand.probe import load, pins
-from firsthand.wire.clock import Clock, Sample, read_clocks
 from tests import require
 from tests.cgroups import TestCgroup
+from tests.kernel.inside import Inside
 from tests.kernel.observed import Observed
 
 _CLONE_NEWTIME = 0x80  # include/uapi/linux/sched.h
@@ -95,66 +90,15 @@ def test_a_take_over_between_time_namespaces(cgroup: TestCgroup, history: Path) 
     assert observed.lost() == 0
 
 
-class Wall:
-    """The clock seam: the real clocks, of which the wall's can be set."""
-
-    def __init__(self) -> None:
-        self.ahead = 0
-
-    def __call__(self) -> Sample:
-        now = read_clocks()
-        return Sample(now.realtime + self.ahead * 1_000_000_000, now.boottime)
-
-
-class Stepped:
-    """The real observer in this process, on the real kernel, by a wall clock that a test sets."""
-
-    def __init__(self, cgroup: TestCgroup, history: Path) -> None:
-        self.cgroup, self.history, self.wall = cgroup, history, Wall()
-        instance = f"test-{uuid.uuid4().hex[:12]}"
-        options = ObserverOptions(history=str(history), scopes=(str(cgroup.path),), instance=instance, poll=5)
-        self.observer = Observer(options)
-        self.observer.clock = Clock(self.wall)
-        self.loaded = load.bring_in(options.load_options())
-        self.observer.open(self.loaded)
-        self.observer.read_existing()
-        self.observer.prove()
-
-    def run(self, word: str) -> None:
-        """One program in the cgroup, down to the disk."""
-        before = self.observer.source.recorded
-        self.cgroup.run(["/bin/true", word]).wait()
-        self.until(lambda: self.observer.source.recorded >= before + 2)
-
-    def set(self, seconds: int) -> None:
-        """Set the wall clock, and go on until the observer has told of it."""
-        self.wall.ahead += seconds
-        offset = self.observer.clock.sample.offset
-        self.until(lambda: self.observer.clock.sample.offset != offset)
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Turn after turn, until it is so."""
-        while not condition():
-            self.observer.tick()
-
-    def rows(self, query: str) -> list[dict[str, Any]]:
-        """Of the history."""
-        with History(self.history).connection() as connection:
-            result = connection.execute(query)
-            names = [column[0] for column in result.description]
-            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-
-
 @pytest.fixture
-def stepped(cgroup: TestCgroup, history: Path) -> Iterator[Stepped]:
-    made = Stepped(cgroup, history)
+def stepped(cgroup: TestCgroup, history: Path) -> Iterator[Inside]:
+    made = Inside(cgroup, history)
     yield made
-    made.observer.forget()
-    pins.remove(made.observer.options.instance)
+    made.close()
 
 
 @pytest.mark.parametrize("seconds", [3600, -3600])
-def test_the_wall_clock_is_set(stepped: Stepped, seconds: int) -> None:
+def test_the_wall_clock_is_set(stepped: Inside, seconds: int) -> None:
     """Rows before have the old time, rows after it the new one, by the samples in `clock`; both parts count as observed, and nothing else."""
     stepped.run("before")
     stepped.set(seconds)

@@ -192,8 +192,13 @@ class LogWriter:
             self._check_limit()
             self._begin(self._number + 1)
 
+    @property
+    def held(self) -> int:
+        """Bytes of all files of this log now."""
+        return sum(_size(path_of(self.directory, n, self.folder)) for n in files(self.directory, self.folder))
+
     def _check_limit(self) -> None:
-        held = sum(_size(path_of(self.directory, n, self.folder)) for n in files(self.directory, self.folder))
+        held = self.held
         if held > self.limit:
             raise HistoryError(
                 f"{self.directory / self.folder} holds {held} bytes, over the limit of {self.limit}: nothing takes the "

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from firsthand import boottime
-from firsthand.errors import NotSupportedError, ProbeError, SchemaError
+from firsthand.errors import NotSupportedError, ProbeError, SchemaError, UsageError
 from firsthand.probe import libbpf, pins
 from firsthand.probe.hierarchy import Hierarchy
 from firsthand.probe.pins import Control, MapInfo
@@ -392,6 +392,11 @@ def _scope(loaded: Loaded, options: LoadOptions) -> None:
     """The map `scopes` holds what is asked for now, and nothing of a reader before."""
     fd = loaded.maps["scopes"]
     wanted = {struct.pack("<Q", scope) for scope in options.scopes}
+    most = pins.info(fd).max_entries
+    if len(wanted) > most:
+        raise UsageError(
+            f"{len(wanted):,} scopes were given, and the kernel side takes {most:,}: name folders above them"
+        )
     for key in wanted:
         update(fd, key, struct.pack("<I", 1))
     for key in set(keys(fd, 8)) - wanted:
