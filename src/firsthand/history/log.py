@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,11 +34,23 @@ STAGING = 1 << 20
 
 @dataclass(frozen=True)
 class Cut:
-    """What opening removed from the end of the last file: a chunk that was never acknowledged."""
+    """What opening removed from the end of the last file: a chunk whose write was cut short, and so never acknowledged.
+
+    `damaged`: it was there in full, and fails its checksum: it may have been acknowledged. `since` is when the one before it was
+    written (microseconds).
+    """
 
     file: int
     offset: int
     bytes: int
+    damaged: bool = False
+    since: int | None = None
+
+    def __str__(self) -> str:
+        why = "fail their checksum" if self.damaged else "are of a write that was cut short, and never acknowledged"
+        return (
+            f"the last {self.bytes:,} bytes of log file {self.file:016d}.log {why}: they were cut off at {self.offset}"
+        )
 
 
 def files(directory: Path, folder: str = place.LOG) -> list[int]:
@@ -65,8 +78,8 @@ def path_of(directory: Path, number: int, folder: str = place.LOG) -> Path:
 class LogWriter:
     """The one writer of a history's log, `folder` of place.py. HistoryError where another writes, or it cannot be written.
 
-    Opening scans the last file: a torn tail is cut off at the last good chunk and told in `cut`. `clock` gives seconds
-    that only rise, for rotation.
+    Opening scans the last file: a torn tail is cut off at the last good chunk, told in `cut` and said on standard error; where it may
+    have been acknowledged, a row of `loss` says so. `clock` gives seconds that only rise, for rotation.
     """
 
     def __init__(
@@ -103,6 +116,16 @@ class LogWriter:
         except BaseException:
             self.close()
             raise
+        if self.cut is not None:
+            self._tell(self.cut)
+
+    def _tell(self, cut: Cut) -> None:
+        print(f"{_WRITERS[self.folder]}: {cut}", file=sys.stderr, flush=True)
+        if cut.damaged:
+            now = time.time_ns() // 1000
+            row = {"time": now, "node": self.node, "boot": self.boot, "cause": "log_damaged", "detail": str(cut)}
+            row |= {"until": now} | ({"since": cut.since} if cut.since else {})
+            self.append([Batch.from_rows("loss", [row])], [])
 
     def append(
         self, batches: Sequence[Batch], spans: Sequence[Span], state: Mapping[str, Any] | None = None
@@ -164,7 +187,8 @@ class LogWriter:
                 if isinstance(found, Chunk):
                     last = found
                 elif found.resume is None and cut:
-                    self.cut = Cut(number, found.at, file.size - found.at)
+                    since = last.header.written if last else None
+                    self.cut = Cut(number, found.at, file.size - found.at, file.whole(found.at), since)
                     os.ftruncate(descriptor, found.at)
                     os.fsync(descriptor)
         finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from firsthand.errors import DamagedError, HistoryError
-from firsthand.history import arrow, manifest, place, segment
+from firsthand.history import arrow, holders, manifest, place, segment
 from firsthand.history.chunk import Position
 from firsthand.history.log import LogReader
 
@@ -106,14 +106,18 @@ def _open_all(view: View, root: Path) -> None:
 def _read_tail(view: View, log: str) -> list[int]:
     """Fill the tail from one log; the numbers of the files that were read, rising."""
     visited: list[int] = []
+    end = view.manifest.of(log) or Position(0, 0)
     for found in LogReader(view.directory, log).walk(view.manifest.of(log)):
         if isinstance(found, DamagedError):
             view.damage.append(str(found))
             continue
+        end = found.next
         if found.position.file not in visited[-1:]:
             visited.append(found.position.file)
         for name, stream in found.streams():
             view.tail.setdefault(name, []).append(arrow.conform(name, arrow.read(stream)))
+    if rest := holders.torn(view.directory, log, end):
+        view.damage.append(rest)
     return visited
 
 
