@@ -7,7 +7,7 @@ COMPILED := $(KERNEL_SOURCES) $(wildcard src/firsthand/*/*.pyx) setup.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests run test test-kernel test-pods test-vm bench check docs format wheel install rollback uninstall torture clean
+.PHONY: help setup setup-tests run test test-kernel test-pods test-vm bench check docs format wheel install rollback uninstall torture fuzz clean
 
 help: ## list these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s '	'
@@ -31,7 +31,7 @@ run: setup ## observe in the foreground until Ctrl-C; options by ARGS='--for 30s
 	@.venv/bin/firsthand run $(ARGS)
 
 test: setup .venv/.tests ## every test that this machine can run, the VM tests aside
-	@$(PYTHON) -m pytest tests/unit tests/kernel tests/install tests/pods $(ARGS)
+	@$(PYTHON) -m pytest tests/unit tests/fuzz tests/kernel tests/install tests/pods $(ARGS)
 
 test-kernel: setup .venv/.tests ## live tests on this kernel (root)
 	@$(PYTHON) -m pytest tests/kernel $(ARGS)
@@ -78,6 +78,9 @@ uninstall: setup ## remove what `make install` made; the history stays; ARGS='--
 
 torture: setup .venv/.tests ## 1,000 kills of each role in turn, under load
 	@FIRSTHAND_KILLS=1000 $(PYTHON) -m pytest tests/kernel/test_torture.py -k kills -s $(ARGS)
+
+fuzz: setup .venv/.tests ## fuzz each target for SECONDS=600; what is found is kept in build/fuzz
+	@FIRSTHAND_FUZZ_SECONDS=$(or $(SECONDS),600) $(PYTHON) -m pytest tests/fuzz -k hostile -s $(ARGS)
 
 clean: ## remove what was built; the history stays
 	rm -rf build dist build.log .venv/.built src/firsthand/probe/objects src/firsthand/probe/lib

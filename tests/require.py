@@ -1,10 +1,11 @@
 """The only place that may skip a test. Each function prints why; under FIRSTHAND_REQUIRE=all (or a comma separated list of its
-words: root, btf, bpf, containerd, docker, podman, qemu, kernels) a missing thing fails the test instead."""
+words: root, btf, bpf, containerd, docker, podman, qemu, kernels, fuzzing) a missing thing fails the test instead."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,13 @@ def _static(binary: Path) -> bool:
     """Whether an ELF file asks for no interpreter, whose path would stand in its first page (elf(5), PT_INTERP)."""
     with binary.open("rb") as file:
         return b"/ld-" not in file.read(4096)
+
+
+def fuzzing() -> None:
+    """The fuzzer with its sanitizer runtimes, and the compiler that builds for it."""
+    if not (Path(sysconfig.get_paths()["purelib"]) / "asan_with_fuzzer.so").exists():
+        _lacking("atheris is not installed (pip has it for x86-64 Linux)", "fuzzing")
+    programs("fuzzing", "clang")
 
 
 def qemu() -> None:

@@ -84,16 +84,24 @@ static __always_inline void count_refused(__u32 to)
 	count(held * 2 < size ? FAILURE_RESERVE_ROOM : FAILURE_RESERVE);
 }
 
-static __always_inline void finish(struct draft *draft, __u16 kind, __u32 to)
+/* All of a record's head but its place in the ring: processor, number and length. */
+static __always_inline struct record_header *head(struct draft *draft, __u16 kind, __u32 to)
 {
 	struct record_header *header = (void *)draft->record->data;
-	__u32 length = draft->at;
 
 	header->kind = kind;
 	header->ring = to;
 	header->layout = settings.layout_number;
-	header->cpu = bpf_get_smp_processor_id();
 	header->ktime = draft->now;
+	return header;
+}
+
+static __always_inline void finish(struct draft *draft, __u16 kind, __u32 to)
+{
+	struct record_header *header = head(draft, kind, to);
+	__u32 length = draft->at;
+
+	header->cpu = bpf_get_smp_processor_id();
 	header->seq = next_number(to);
 	/* 6.1's verifier loses the bound if the compiler moves the check away from the use. */
 	asm volatile("" : "+r"(length));

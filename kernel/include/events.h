@@ -31,6 +31,7 @@ enum record_kind {
 	RECORD_PROCESS_EXEC = 2,
 	RECORD_PROCESS_EXIT = 3,
 	RECORD_PROCESS_SEEN = 4,
+	RECORD_PROCESS_FOLDED = 5,
 	RECORD_CGROUP_CREATE = 16,
 	RECORD_CGROUP_REMOVE = 17,
 	RECORD_CGROUP_MOVE = 18,
@@ -102,7 +103,7 @@ struct record_header {
 	__u16 kind;
 	__u16 ring DOC("the ring that carried the record: 0 ordinary, 1 urgent");
 	__u32 layout;
-	__u32 cpu DOC("the processor on which it happened");
+	__u32 cpu DOC("the processor that wrote the record: on which it happened, where it was not withheld");
 	__u64 seq DOC("number of the record in its (ring, cpu); a gap is a loss");
 	__u64 ktime DOC("bpf_ktime_get_boot_ns: since boot, suspend included") UNIT("ns");
 };
@@ -178,15 +179,34 @@ struct process_exec {
 
 struct process_exit {
 	struct process_context context;
-	__u64 user_time DOC("processor time in user mode, all threads") UNIT("ns");
-	__u64 system_time DOC("processor time in the kernel, all threads") UNIT("ns");
-	__u64 duration DOC("from the process's start to the exit of its last thread") UNIT("ns");
+	__u64 user_time DOC("processor time in user mode, all threads; of a folded row: of all its processes")
+	UNIT("ns");
+	__u64 system_time DOC("processor time in the kernel, all threads; of a folded row: of all its processes")
+	UNIT("ns");
+	__u64 duration DOC("from the process's start to the exit of its last thread; of a folded row: the longest")
+	UNIT("ns");
 	__u64 peak_memory DOC("largest resident set (signal->maxrss)") UNIT("bytes");
 	__s32 exit_code DOC("the code given to exit(2), 0 to 255; null where a signal ended it") NULL_IS("-1");
 	__s32 exit_signal DOC("the signal that ended it; null where it exited by itself") NULL_IS("-1");
 	__u8 core_dumped DOC("a core was dumped") ROLE("bool");
 	__u8 pad[7];
 } TAG("table:process") TAG("record:RECORD_PROCESS_EXIT:exit");
+
+/*
+ * Equal short processes in one row (kernel/include/fold.h). Ids and ktime are those of one of them: all are equal in
+ * what else an exec tells. Strings of an exec that may become one begin behind this struct.
+ */
+struct process_folded {
+	struct process_exec exec;
+	__u64 folded_count
+		DOC("how many equal short processes this one row stands for; null: the row is one process's own");
+	__u64 folded_last DOC("ktime of the last one's exec; ktime itself is the first one's") UNIT("ns");
+	__u64 user_time UNIT("ns");
+	__u64 system_time UNIT("ns");
+	__u64 duration UNIT("ns");
+	__s32 exit_code NULL_IS("-1");
+	__u8 pad[4];
+} TAG("table:process") TAG("record:RECORD_PROCESS_FOLDED:folded");
 
 struct cgroup_event {
 	struct record_header header;

@@ -19,6 +19,10 @@ enum bound {
 	CGROUPS = 65536,
 	SCOPES = 1024,
 	ANCESTORS = 64,
+	WITHHELD = 1024, /* lives of which it is not yet known whether they fold */
+	WITHHELD_EXECS = 2048, /* of these lives, and those that rows of folds will be made of */
+	WITHHELD_BYTES = 6144, /* of an exec's record that may be withheld */
+	FOLDS = 4096,
 };
 
 /* Where a value or record was lost, counted per CPU; user space names them from this enum. */
@@ -52,6 +56,9 @@ struct settings {
 	__u32 scoped;
 	__u32 read_args;
 	__u32 read_env;
+	__u32 fold; /* 1: equal short processes fold; see fold.h */
+	__u32 fold_most_ms;
+	__u32 fold_every_seconds;
 };
 
 const volatile struct settings settings SEC(".rodata.settings") = {.read_args = 1, .read_env = 1};
@@ -82,6 +89,20 @@ struct process_key {
 	__u64 start;
 };
 
+/* What equal execs have in common: a keyed hash of all that their rows tell but who and when, and the bytes hashed. */
+struct probe_key {
+	__u64 first, second;
+	__u32 length;
+	__u32 pad;
+};
+
+/* How far a life that may fold has come. */
+enum life_stage {
+	LIFE_FORKED = 0,
+	LIFE_EXECED = 1, /* once, in the image that `probe` tells */
+	LIFE_OTHER = 2, /* it did what no probe does */
+};
+
 /* What the fork and the moment before an exec know, and later moments cannot read any more. */
 struct process_memory {
 	__u64 parent_start, parent_number;
@@ -93,12 +114,45 @@ struct process_memory {
 	__u32 unsure;
 	char parent_name[32];
 	__u32 brought_in; /* it was moved into its cgroup and has not yet executed a program of its own there */
+	__u32 stage; /* enum life_stage */
+	__u64 ticket; /* of its withheld records, 0: there are none */
+	struct probe_key probe;
 };
 
 struct cgroup_memory {
 	__u64 first_start; /* the container's first process that was brought in from outside: its init */
 	__s32 first_tgid;
 	__u32 pad;
+	__u64 probed; /* when an equal short process last ended in it again, bpf_ktime_get_boot_ns; 0: never */
+};
+
+/* What is known of one kind of equal short processes, and what was folded of it since its last row. */
+struct fold {
+	__u64 seen; /* when the last one ended, bpf_ktime_get_boot_ns */
+	__u64 ticket; /* of the withheld exec that its row will be made of, while count is not 0 */
+	__u64 count;
+	__u64 first, last; /* ktime of the execs */
+	__u64 user_time, system_time, longest;
+	__s32 exit_code; /* of the last one that was recorded in full */
+	__s32 folded_code; /* of those counted */
+	__u32 busy; /* 1: somebody writes here */
+	__u32 pad;
+};
+
+/* The hash's key: made with the maps by user space, from the kernel's random numbers. */
+struct fold_secret {
+	__u64 first[WITHHELD_BYTES / 8];
+	__u64 second[WITHHELD_BYTES / 8];
+};
+
+struct withheld_exec {
+	__u8 data[WITHHELD_BYTES];
+};
+
+enum fold_word {
+	FOLD_TICKETS = 0, /* the last ticket */
+	FOLD_FORCED = 1, /* user space: everything that is withheld is to be told now */
+	FOLD_WORDS = 2,
 };
 
 /*
@@ -171,6 +225,16 @@ HASH_MAP(__u64, struct cgroup_memory, CGROUPS)
 cgroups SEC(".maps");
 HASH_MAP(__u64, __u32, SCOPES)
 scopes SEC(".maps");
+MAP(BPF_MAP_TYPE_ARRAY, __u32, __u64, FOLD_WORDS)
+fold_words SEC(".maps");
+MAP(BPF_MAP_TYPE_ARRAY, __u32, struct fold_secret, 1)
+fold_secret SEC(".maps");
+HASH_MAP(__u64, struct process_fork, WITHHELD) /* by ticket */
+withheld_forks SEC(".maps");
+HASH_MAP(__u64, struct withheld_exec, WITHHELD_EXECS)
+withheld_execs SEC(".maps");
+HASH_MAP(struct probe_key, struct fold, FOLDS)
+folds SEC(".maps");
 
 static __always_inline void count(enum failure what)
 {

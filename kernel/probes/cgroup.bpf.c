@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Cgroups come and go, and processes move into them, in the hierarchy that carries the containers. */
-#include "task.h"
+#include "withhold.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -43,6 +43,7 @@ static __always_inline void bring_in(struct task_struct *task)
 
 	memory = bpf_map_lookup_elem(&processes, &key);
 	if (memory) {
+		unfold(memory);
 		memory->brought_in = 1;
 		return;
 	}

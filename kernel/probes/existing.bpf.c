@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* What runs already when observing begins: read once by iterators, marked as seen. */
 #include "image.h"
+#include "withhold.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -66,6 +67,7 @@ int existing_processes(struct bpf_iter__task *ctx)
 		known->first_tgid = task->tgid;
 	}
 	remember_existing(task);
+	unfold(memory_of(task));
 	if (!begin(&draft, sizeof(*exec)))
 		return 0;
 	exec = (void *)draft.record->data;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* The end of processes, once each: when the last thread goes. */
-#include "task.h"
+#include "fold.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -43,32 +43,46 @@ static __always_inline void fill_end(struct process_exit *exit, int status)
 	exit->core_dumped = !!(status & 0x80);
 }
 
+static __always_inline void tell_exit(struct task_struct *task, struct cgroup *cgroup, struct process_memory *memory)
+{
+	struct cgroup_memory *known;
+	struct process_exit *exit;
+	struct draft draft;
+	__u64 id = cgroup_id(cgroup);
+
+	known = know_cgroup(cgroup, id);
+	if (!begin(&draft, sizeof(*exit))) {
+		unfold(memory);
+		return;
+	}
+	exit = (void *)draft.record->data;
+	__builtin_memset(exit, 0, sizeof(*exit));
+	fill_context(&exit->context, task, id, memory);
+	fill_times(exit, task, draft.now);
+	fill_end(exit, wait_status(task));
+	if (fold_exit(memory, exit, known, draft.now))
+		abandon(&draft);
+	else
+		finish(&draft, RECORD_PROCESS_EXIT, RING_ORDINARY);
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit, struct task_struct *task)
 {
+	struct process_memory *memory;
 	struct process_key key;
-	struct process_exit *exit;
 	struct cgroup *cgroup;
-	struct draft draft;
-	__u64 id;
 
 	/* Decremented before the tracepoint: 0 only for the last thread (the tracepoint says so itself since 6.16). */
 	if (task->signal->live.counter)
 		return 0;
 	key = key_of(task);
+	memory = bpf_map_lookup_elem(&processes, &key);
 	cgroup = cgroup_of(task);
-	if (in_scope(cgroup)) {
-		id = cgroup_id(cgroup);
-		know_cgroup(cgroup, id);
-		if (begin(&draft, sizeof(*exit))) {
-			exit = (void *)draft.record->data;
-			__builtin_memset(exit, 0, sizeof(*exit));
-			fill_context(&exit->context, task, id, bpf_map_lookup_elem(&processes, &key));
-			fill_times(exit, task, draft.now);
-			fill_end(exit, wait_status(task));
-			finish(&draft, RECORD_PROCESS_EXIT, RING_ORDINARY);
-		}
-	}
+	if (in_scope(cgroup))
+		tell_exit(task, cgroup, memory);
+	else
+		unfold(memory);
 	bpf_map_delete_elem(&processes, &key);
 	return 0;
 }

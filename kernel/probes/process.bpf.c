@@ -4,12 +4,16 @@
  * start_boottime, self_exec_id), read from task_struct alone.
  */
 #include "image.h"
+#include "fold.h"
 
 char _license[] SEC("license") = "GPL";
 
 /* Anchors: a type that only helper calls mention is dropped from BTF. */
 const struct process_fork *anchor_fork __attribute__((unused));
 const struct process_exec *anchor_exec __attribute__((unused));
+
+/* One that folds becomes the row of its fold: its strings lie behind what that has more. */
+#define EXEC_FIXED (settings.fold ? sizeof(struct process_folded) : sizeof(struct process_exec))
 
 /* A gain of privilege, a program that is in no file, or one brought in from outside. Not DRIFT: that can be a build. */
 enum {
@@ -18,21 +22,32 @@ enum {
 };
 
 /* A child of the runtime's set-up, or one that clone3 put into another cgroup than its creator's. */
-static __always_inline __u32 is_brought_in(struct task_struct *creator, struct cgroup *cgroup)
+static __always_inline __u32 is_brought_in(struct task_struct *creator, struct process_memory *memory,
+					   struct cgroup *cgroup)
 {
-	struct process_memory *memory = memory_of(creator);
-
 	if (memory && memory->brought_in)
 		return 1;
 	return cgroup_id(cgroup_of(creator)) != cgroup_id(cgroup);
 }
 
+/* What later moments need of the child. Where there is no room, nobody could write later what is withheld. */
+static __always_inline __u64 remember(struct task_struct *child, struct process_memory *memory)
+{
+	struct process_key key = key_of(child);
+
+	if (!bpf_map_update_elem(&processes, &key, memory, BPF_ANY))
+		return memory->ticket;
+	count(FAILURE_PROCESS_MAP);
+	forget(memory->ticket);
+	return 0;
+}
+
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
 {
-	struct process_memory memory = {.before_number = ~0ULL};
+	struct process_memory memory = {.before_number = ~0ULL}, *creator;
+	struct cgroup_memory *known;
 	struct process_fork *fork;
-	struct process_key key;
 	struct cgroup *cgroup;
 	struct draft draft;
 	__u64 id;
@@ -43,19 +58,24 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	if (!in_scope(cgroup))
 		return 0;
 	id = cgroup_id(cgroup);
-	know_cgroup(cgroup, id);
+	known = know_cgroup(cgroup, id);
+	creator = memory_of(parent);
+	unfold(creator);
 	/* A CLONE_PARENT child's parent is its creator's parent: what the kernel, wait(2) and /proc call its parent. */
 	parent_now(&memory, child);
-	memory.brought_in = is_brought_in(parent, cgroup);
-	key = key_of(child);
-	if (bpf_map_update_elem(&processes, &key, &memory, BPF_ANY))
-		count(FAILURE_PROCESS_MAP);
-	if (!begin(&draft, sizeof(*fork)))
+	memory.brought_in = is_brought_in(parent, creator, cgroup);
+	if (!begin(&draft, sizeof(*fork))) {
+		remember(child, &memory);
 		return 0;
+	}
 	fork = (void *)draft.record->data;
 	__builtin_memset(fork, 0, sizeof(*fork));
 	fill_context(&fork->context, child, id, &memory);
-	finish(&draft, RECORD_PROCESS_FORK, RING_ORDINARY);
+	memory.ticket = withhold_fork(&draft, fork, known);
+	if (remember(child, &memory))
+		abandon(&draft);
+	else
+		finish(&draft, RECORD_PROCESS_FORK, RING_ORDINARY);
 	return 0;
 }
 
@@ -149,11 +169,13 @@ int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux
 		return 0;
 	id = cgroup_id(cgroup);
 	known = know_cgroup(cgroup, id);
-	if (!begin(&draft, sizeof(*exec)))
-		return 0;
-	exec = (void *)draft.record->data;
-	__builtin_memset(exec, 0, sizeof(*exec));
 	memory = memory_of(task);
+	if (!begin(&draft, EXEC_FIXED)) {
+		unfold(memory);
+		return 0;
+	}
+	exec = (void *)draft.record->data;
+	__builtin_memset(exec, 0, sizeof(struct process_folded));
 	fill_context(&exec->context, task, id, memory);
 	fill_file(&draft, exec, bprm->file);
 	end_of_setup(exec, memory);
@@ -166,6 +188,9 @@ int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux
 	fill_streams(exec, task);
 	if (is_entered(exec, task, cgroup, known))
 		exec->context.flags |= PROCESS_ENTERED;
-	finish(&draft, RECORD_PROCESS_EXEC, exec->context.flags & URGENT_FLAGS ? RING_URGENT : RING_ORDINARY);
+	if (withhold_exec(&draft, exec, memory, bprm))
+		abandon(&draft);
+	else
+		finish(&draft, RECORD_PROCESS_EXEC, exec->context.flags & URGENT_FLAGS ? RING_URGENT : RING_ORDINARY);
 	return 0;
 }

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from firsthand import __version__, boottime, ending
-from firsthand.errors import FirsthandError, HistoryError
+from firsthand.errors import DamagedError, FirsthandError, HistoryError
 from firsthand.history import place
 from firsthand.history.chunk import Chunk
 from firsthand.history.ipc import columns_of
@@ -285,10 +285,14 @@ class Follower:
 
 
 def _cgroups(chunk: Chunk) -> Iterable[tuple[str, str, int]]:
-    """What a chunk tells of cgroups: event, path, and time in microseconds."""
+    """What a chunk tells of cgroups: event, path, and time in microseconds. Of an unreadable one the keeper tells."""
     for name, stream in chunk.streams():
         if name == "container":
-            for event, path, moment in zip(*columns_of(stream, ("event", "cgroup_path", "time")).values(), strict=True):
+            try:
+                columns = columns_of(stream, ("event", "cgroup_path", "time"))
+            except DamagedError:
+                return
+            for event, path, moment in zip(*columns.values(), strict=True):
                 if event and path and moment:
                     yield event, path.rstrip("/"), (moment - _EPOCH) // timedelta(microseconds=1)
 

@@ -14,7 +14,8 @@ from firsthand.schema import layout as _layout
 @dataclass(frozen=True)
 class ObserverOptions:
     """All that the observer is told. Times in milliseconds, `patience` in seconds; ring sizes powers of two; `redaction` mask,
-    hash or drop; `canary` the cgroup's path below which the supervisor's canaries live, empty for none; `canary_every` in seconds."""
+    hash or drop; `canary` the cgroup's path below which the supervisor's canaries live, empty for none; `canary_every` in seconds;
+    `fold` and its limits as in LoadOptions."""
 
     history: str
     scopes: tuple[str, ...] = ()
@@ -32,12 +33,19 @@ class ObserverOptions:
     environment: tuple[str, ...] = ()
     canary: str = ""
     canary_every: float = 60.0
+    fold: bool = False
+    fold_most_ms: int = 1000
+    fold_every_seconds: int = 60
 
-    @property
-    def left_out(self) -> dict[str, object]:
-        """Settings that leave something out of the record, for the observer table."""
+    def left_out(self, refused: str) -> dict[str, object]:
+        """Settings that leave something out of the record, for the observer table. `refused`: why short processes do not fold."""
         names = [name for name, _ in self.patterns]
-        return {"redaction": self.redaction, "redaction_scopes": dict(self.redaction_scopes), "patterns": names}
+        scopes = dict(self.redaction_scopes)
+        found: dict[str, object] = {"redaction": self.redaction, "redaction_scopes": scopes, "patterns": names}
+        if not self.fold:
+            return found
+        limits = {"most_ms": self.fold_most_ms, "every_seconds": self.fold_every_seconds}
+        return found | {"folding": {"refused": refused} if refused else limits}
 
     @property
     def read_args(self) -> bool:
@@ -57,6 +65,9 @@ class ObserverOptions:
             self.urgent_bytes,
             self.patience,
             read_args=self.read_args,
+            fold=self.fold,
+            fold_most_ms=self.fold_most_ms,
+            fold_every_seconds=self.fold_every_seconds,
         )
 
 

@@ -48,6 +48,8 @@ ALIVE = 10.0
 SECOND = 1.0
 #: An urgent record is made durable at once, but not more often than this, in seconds.
 URGENT = 0.02
+#: Images whose binary is kept known after their end: a child's withheld fork may still come.
+LATE = 16384
 #: Seconds for which `ready` waits for the first canary.
 PROOF = 2.0
 
@@ -81,7 +83,7 @@ class Observer:
         self.options = options
         self.layout = _layout.installed()
         self.clock = Clock()
-        self.resolver = Resolver()
+        self.resolver = Resolver(late=LATE if options.fold else 0)
         self.redactor = _redactor(options)
         self.modes = ScopedModes(dict(options.redaction_scopes), options.redaction)
         self.node = os.uname().nodename
@@ -91,6 +93,7 @@ class Observer:
         self.canaries = Canaries(self.hierarchy, options.canary, self._hear)
         self.tables = measures.KernelTables()
         self.word = ""
+        self.folded = 0
         self.marks = Marks()
         self.waiting: Pending | None = None
 
@@ -105,6 +108,9 @@ class Observer:
         if loaded.previous is not None:
             self._empty(loaded.previous)
         self.source = Source(loaded, self.decoders, self.log.last_spans(), self.log.state)
+        self.sweeper = loaded.sweeper
+        if loaded.unswept:
+            self._flush()
         if loaded.taken_over:
             self.resolver.cgroups.seed(_hierarchy.paths(self.hierarchy, self.scopes))
         self._say("resume" if self._goes_on else "start")
@@ -126,6 +132,8 @@ class Observer:
     def _empty(self, previous: Loaded) -> None:
         """Take in what rings of another shape held when their programs were detached."""
         self.source = Source(previous, self.decoders, self.log.last_spans(), self.log.state)
+        self.sweeper = previous.sweeper
+        self._flush()
         self._take_rest()
         self._say("stop")
         self.source.close()
@@ -256,6 +264,8 @@ class Observer:
         batch = self.canaries.take(batch, self.decoder)
         columns: dict[str, Any] = batch.columns
         columns["time"] = Fixed(self.clock.times(columns["ktime"].values))
+        if "folded_last" in columns:
+            self._fold(columns)
         columns["pid"] = columns["exec_tgid"]
         self._stamp(batch)
         self.resolver.containers(batch)
@@ -264,6 +274,13 @@ class Observer:
             _only_containers_are_entered(columns, self.decoder)
             _redact(columns, self.redactor, self._modes(columns))
         return batch
+
+    def _fold(self, columns: dict[str, Any]) -> None:
+        """When the last one of each fold was executed; and how many there were in all."""
+        last: Fixed = columns["folded_last"]
+        columns["folded_until"] = Fixed(self.clock.times(last.values), last.valid)
+        counts: Fixed = columns["folded_count"]
+        self.folded += int(counts.values.sum() if counts.valid is None else counts.values[counts.valid].sum())
 
     def _modes(self, columns: dict[str, Any]) -> NDArray[np.int8] | None:
         """How each row's arguments are kept, where that differs between cgroups."""
@@ -279,6 +296,7 @@ class Observer:
     def _each_second(self, now: float) -> None:
         self.marks.second = now
         self.source.beat()
+        self.sweeper.run()
         produced = self.source.produced()
         self.commit()
         self._write_losses(self.source.missing(produced))
@@ -334,7 +352,7 @@ class Observer:
             "scope": "\n".join(_hierarchy.path_in(self.hierarchy, scope) for scope in self.scopes) or None,
             "hooks": json.dumps(self.loaded.hooks() | self.canaries.verdicts(self._attached())),
             "blind_spots": json.dumps(self.loaded.blind_spots(self.canaries.dumb)),
-            "settings": json.dumps(self.options.left_out),
+            "settings": json.dumps(self.options.left_out(self.loaded.refused)),
             "layout": self.layout.hash,
             "recorded": self.source.recorded - self.canaries.dropped,
             "lost": self.source.lost,
@@ -355,6 +373,10 @@ class Observer:
         found |= bound("cgroups", len(self.resolver.cgroups), CGROUPS)
         found |= bound("images", len(self.resolver.images), IMAGES)
         found |= bound("canary_rounds", self.canaries.rounds, MOST_ROUNDS)
+        if self.loaded.folding:
+            found["folded"] = self.folded
+            for map_, held in self.sweeper.held.items():
+                found |= bound(map_, held, self.loaded.size(map_))
         return found | bound("log_bytes", self.log.held, self.log.limit)
 
     def _write(self, table: str, rows: list[dict[str, object]]) -> None:
@@ -374,6 +396,7 @@ class Observer:
         """
         if word == "stop":
             self.loaded.detach()
+            self._flush()
             self._take_rest()
             self._say("stop")
         else:
@@ -384,6 +407,13 @@ class Observer:
                 f"{self.options.history}: the last rows could not be written: what the rings hold waits there until "
                 "the next `firsthand run` with this history, or is lost with a restart of the machine"
             )
+
+    def _flush(self) -> None:
+        """Take in what was withheld, now that no program withholds any more."""
+        left = self.sweeper.flush(self.commit)
+        if left and self.waiting is None:
+            now = time.monotonic()
+            self._write_losses([Lost("withheld", left, now - SECOND, now, "what was withheld could not be written")])
 
     def _take_rest(self) -> None:
         produced = self.source.produced()

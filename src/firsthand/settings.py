@@ -16,6 +16,7 @@ from firsthand.errors import UsageError
 DEFAULTS = Path(__file__).with_name("settings.toml")
 _KINDS = ("containerd", "cri", "docker", "podman")
 _MODES = ("mask", "hash", "drop")
+_FOLDING_MOST = {"most_ms": 10_000, "every_seconds": 3600}
 _FREE = ("patterns", "scopes", "namespaces")
 _EVER = 1_000_000
 _UNITS = {
@@ -69,6 +70,15 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Folding:
+    """Whether equal short processes fold: those that live for `most_ms` at most, into a row each `every_seconds`."""
+
+    processes: bool
+    most_ms: int
+    every_seconds: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """Checked settings; times in milliseconds, `ring_bytes` a power of two."""
 
@@ -84,6 +94,7 @@ class Settings:
     commit_ms: int
     fold: int
     ordinary_capabilities: tuple[str, ...]
+    folding: Folding
     redaction_mode: str
     redaction_key: str
     redaction_scopes: tuple[tuple[str, str], ...]
@@ -198,6 +209,7 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
         commit_ms=raw["commit_ms"],
         fold=raw["fold"],
         ordinary_capabilities=tuple(want("ordinary_capabilities", list, raw["ordinary_capabilities"])),
+        folding=_folding(raw["folding"], path),
         redaction_mode=redaction["mode"],
         redaction_key=want("redaction.key", str, redaction["key"]),
         redaction_scopes=tuple(sorted(want("redaction.scopes", dict, redaction["scopes"]).items())),
@@ -210,6 +222,15 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
         retention=_retention(raw["retention"], path),
         heads=_heads(raw["integrity"]["heads"], path),
     )
+
+
+def _folding(raw: Mapping[str, Any], path: Path) -> Folding:
+    if type(raw["processes"]) is not bool:
+        raise UsageError(f"{path}: folding.processes must be true or false, found {raw['processes']!r}")
+    for key, most in _FOLDING_MOST.items():
+        if type(raw[key]) is not int or not 1 <= raw[key] <= most:
+            raise UsageError(f"{path}: folding.{key}: expected a whole number from 1 to {most}, found {raw[key]!r}")
+    return Folding(raw["processes"], raw["most_ms"], raw["every_seconds"])
 
 
 def size(value: object, where: str) -> int:

@@ -84,10 +84,11 @@ def test_getppid(cgroup: TestCgroup, life: Path, tmp_path: Path) -> None:
     _show("getppid", _pairs(cgroup, life, "call", CALLS, tmp_path))
 
 
-def test_program_time(cgroup: TestCgroup, life: Path) -> None:
-    """The kernel's own measure of the attached programs, for each life, beside what a life takes."""
+@pytest.mark.parametrize("fold", [False, True], ids=("", "folding"))
+def test_program_time(cgroup: TestCgroup, life: Path, fold: bool) -> None:
+    """The kernel's own measure of the attached programs, for each life, beside what a life takes and what it leaves in the ring."""
     options = load.LoadOptions(
-        installed(), hierarchy.choose([cgroup.path]), [hierarchy.key(cgroup.path)], f"bench-{os.getpid()}"
+        installed(), hierarchy.choose([cgroup.path]), [hierarchy.key(cgroup.path)], f"bench-{os.getpid()}", fold=fold
     )
     loaded = load.bring_in(options)
     try:
@@ -100,10 +101,13 @@ def test_program_time(cgroup: TestCgroup, life: Path) -> None:
             took = _run(cgroup, life, "spawn", 2000)
             after = {p.name: p for p in stats.programs(loaded)}
             stats.disable(measuring)
+            left = (_drain.position(ring.producer_page) - ring.consumed) / 2000
             _drain.release(ring.consumer_page, _drain.position(ring.producer_page))
             each = {name: (after[name].run_time - before[name].run_time) / 2000 / 1000 for name in after}
             shown = ", ".join(f"{name} {value:.2f}" for name, value in each.items() if value > 0.01)
-            print(f"\nprogram time of a life: {sum(each.values()):.2f} us ({shown}); a life: {took / 1000:.0f} us")
+            print(
+                f"\nprogram time of a life: {sum(each.values()):.2f} us ({shown}); a life: {took / 1000:.0f} us, {left:.0f} bytes of ring"
+            )
     finally:
         loaded.close()
 
@@ -117,8 +121,14 @@ def _processor_time(pids: list[int]) -> float:
     return total / os.sysconf("SC_CLK_TCK")
 
 
-def test_processor_time_to_disk(cgroup: TestCgroup, life: Path, tmp_path: Path) -> None:
-    """Observer and keeper for each life at about 1,000 lives a second, and idle."""
+@pytest.mark.parametrize("fold", [False, True], ids=("", "folding"))
+def test_processor_time_to_disk(
+    cgroup: TestCgroup, life: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fold: bool
+) -> None:
+    """Observer and keeper for each life at about 1,000 lives a second, and idle; rows and bytes of what they leave."""
+    config = tmp_path / "config.toml"
+    config.write_text(f"[folding]\nprocesses = {str(fold).lower()}\n")
+    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
     with Observed(tmp_path / "history", [cgroup.path]) as observed:
         pids = roles.pids(observed.process.pid)
         pause = threading.Event()
@@ -135,6 +145,9 @@ def test_processor_time_to_disk(cgroup: TestCgroup, life: Path, tmp_path: Path) 
                 pause.wait(0.01)
         pause.wait(11)  # the keeper's turn
         spent = _processor_time(list(pids.values())) - before - 11 * idle
+    rows = observed.rows("SELECT count(*) AS n FROM process")[0]["n"]
+    bytes_ = sum(path.stat().st_size for path in (tmp_path / "history/current/process").rglob("*.parquet"))
     print(
+        f"\n{lives:,} lives: {rows:,} rows, {bytes_:,} bytes of segments as first written"
         f"\nidle: {idle:.2%} of a core; {lives / 20:.0f} lives/s: {spent / lives * 1e6:.1f} us of processor time a life ({pids})"
     )

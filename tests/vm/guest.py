@@ -47,7 +47,7 @@ def _run() -> None:
     scope = hierarchy.here()[0].mount / "scope"
     scope.mkdir()
     chosen = hierarchy.choose([scope])
-    options = load.LoadOptions(installed(), chosen, [hierarchy.key(scope)], "vm", RING)
+    options = load.LoadOptions(installed(), chosen, [hierarchy.key(scope)], "vm", RING, fold=True, fold_most_ms=10_000)
     load.bring_in(options).forget()  # as a crash leaves it: pinned and attached
     loaded = load.bring_in(options)
     say(
@@ -67,11 +67,13 @@ def _run() -> None:
     os.kill(early, signal.SIGKILL)
     os.waitpid(early, 0)
     loaded.detach()
+    left = loaded.sweeper.flush(lambda: None)
     _tell(rings)
     say(kind="truth", scope=scope.stat().st_ino, early=early, parent=os.getpid(), **truth)
     say(
         kind="stats",
         produced=sum(sum(stats.produced(loaded, ring)) for ring in range(len(rings))),
+        withheld=left,
         failures=stats.failures(loaded, load.enumerators("failure")),
     )
 
@@ -127,6 +129,8 @@ def _cause(scope: Path) -> dict[str, int]:
     }
     for pid in pids.values():
         os.waitpid(pid, 0)
+    equal = _spawn(scope, ["/bin/sh", "-c", "for i in 1 2 3 4 5 6 7 8; do /bin/true equal; done; /bin/true unlike"])
+    os.waitpid(equal, 0)
     outside = os.posix_spawn("/bin/true", ["outside"], {})
     os.waitpid(outside, 0)
     return {**pids, "outside": outside, "namespaced": _namespaced(scope)}

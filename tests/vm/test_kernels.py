@@ -115,6 +115,14 @@ def test_what_ran_before_is_seen(booted: Boot) -> None:
     assert booted.of(booted.truth["early"], "exit")["exit_signal"] == 9
 
 
+def test_equal_short_processes_fold(booted: Boot) -> None:
+    """Eight of them are rows of their own or in a count, which the sweeps' iterators tell; nothing stays withheld."""
+    told = [row for row in booted.rows if row["table"] == "process" and row.get("args") == ["/bin/true", "equal"]]
+    assert [row["event"] for row in told] == ["exec", "exec", "folded"]
+    assert (told[-1]["folded_count"], told[-1]["exit_code"], booted.stats["withheld"]) == (6, 0, 0)
+    assert len([row for row in booted.rows if row.get("args") == ["/bin/true", "unlike"]]) == 1
+
+
 def test_the_scope_holds(booted: Boot) -> None:
     """No row of a process outside."""
     assert not [row for row in booted.rows if row.get("exec_tgid") == booted.truth["outside"]]

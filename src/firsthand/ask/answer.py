@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
 
 VERSION = 1
-#: An image that began before the window and was neither replaced nor ended before it.
-_NOT_ENDED = """(p.time >= ? OR NOT EXISTS (SELECT 1 FROM process e WHERE e.node = p.node AND e.boot = p.boot
-    AND e.exec_tgid = p.exec_tgid AND e.exec_start = p.exec_start AND e.time >= ? AND e.time < ?
-    AND (e.event = 'exit' OR e.exec_number > p.exec_number)))"""
+#: An image that began before the window and was neither replaced nor ended before it; or several in one row, some within it.
+_NOT_ENDED = """(p.time >= ? OR p.folded_until >= ? OR (p.folded_until IS NULL AND NOT EXISTS (SELECT 1 FROM process e
+    WHERE e.node = p.node AND e.boot = p.boot AND e.exec_tgid = p.exec_tgid AND e.exec_start = p.exec_start AND e.time >= ?
+    AND e.time < ? AND (e.event = 'exit' OR e.exec_number > p.exec_number))))"""
+#: How many processes a row of `process` stands for.
+COUNT = "coalesce(folded_count, 1)"
 
 
 def iso(moment: datetime) -> str:
@@ -71,6 +73,7 @@ class Asked:
     """One question put to one history. `ordinary` is the capability set of an ordinary container.
 
     `session` is when the observers that watched at the window's begin had started: since then they told all that ran.
+    `reach` is how long one row of folded processes spans at most; zero where none were folded.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -81,6 +84,7 @@ class Asked:
     ordinary: int = 0
     could: bool = False
     session: datetime | None = None
+    reach: timedelta = timedelta()
 
     def where(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
         """The window, the filters and more conditions as one WHERE clause with its parameters."""
@@ -88,12 +92,23 @@ class Asked:
         conditions += [*self.filters.conditions, *more]
         return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
 
+    def ran(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
+        """As `where`, for rows of `process` alone: with those of folded processes that began before the window and reach into it."""
+        if not self.reach:
+            return self.where(*more)
+        began = self.since - self.reach
+        conditions = [("time >= ? AND time <= ?", [began, _naive(self.window.until)])]
+        conditions.append(("(time >= ? OR folded_until >= ?)", [self.since, self.since]))
+        conditions += [*self.filters.conditions, *more]
+        return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
+
     def running(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
         """As `where`, for images of `process p` that ran within the window, though they may have begun before it."""
         began = self.since if self.session is None else min(self.since, _naive(self.session))
+        began = min(began, self.since - self.reach)
         conditions = [("p.time >= ? AND p.time <= ?", [began, _naive(self.window.until)])]
         if began < self.since:
-            conditions.append((_NOT_ENDED, [self.since, began, self.since]))
+            conditions.append((_NOT_ENDED, [self.since, self.since, began, self.since]))
         conditions += [*self.filters.conditions, *more]
         return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
 
@@ -141,6 +156,13 @@ def _naive(moment: datetime) -> datetime:
 def cut(rows: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
     """The first rows, and no more."""
     return rows[:limit]
+
+
+def folded(row: dict[str, Any]) -> str | None:
+    """What a row of folded processes stands for, `x 240 until 12:00:59.123`; None where it is one process's own."""
+    if not row.get("folded_count"):
+        return None
+    return f"x {row['folded_count']:,} until {row['folded_until']:%H:%M:%S.%f}"[:-3]
 
 
 def counted(number: int, of: int, what: str) -> str:

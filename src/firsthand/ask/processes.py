@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from firsthand.ask.answer import Asked, Found, counted, cut
+from firsthand.ask.answer import COUNT, Asked, Found, counted, cut, folded
 from firsthand.errors import UsageError
 from firsthand.schema.tables import TABLES
 
@@ -15,6 +15,7 @@ _PLAIN = {"=": "=", "!=": "IS DISTINCT FROM", ">": ">", "<": "<", ">=": ">=", "<
 _SECONDS = {"ns": 1, "us": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _COLUMNS = ["time", "container", "exec_id", "parent_name", "exe", "args", "uid", "euid", "flag_names", "event"]
 _WIDE = ["pod", "pid", "parent_exec_id", "cwd", "cap_effective", "host_namespaces", "redaction", "cgroup_path"]
+_EXECUTED = "event IN ('exec', 'seen', 'folded')"
 #: The tables that these questions need.
 NEEDS = ("process",)
 
@@ -58,14 +59,21 @@ def processes(asked: Asked) -> Found:
     """Program images that ran in the window, by conditions on any column."""
     given = [condition(text) for text in asked.arguments]
     if not any(text.startswith("event") for text in asked.arguments):
-        given.append(("event IN ('exec', 'seen')", []))
-    where, parameters = asked.where(*given)
-    of_where, of_parameters = asked.where(("event IN ('exec', 'seen')", []))
-    total = asked.number(f"SELECT count(*) FROM process WHERE {where}", parameters)  # noqa: S608
-    of = asked.number(f"SELECT count(*) FROM process WHERE {of_where}", of_parameters)  # noqa: S608
+        given.append((_EXECUTED, []))
+    where, parameters = asked.ran(*given)
+    of_where, of_parameters = asked.ran((_EXECUTED, []))
+    counts = f"count(*) AS total, sum({COUNT}) AS number, count(folded_count) AS many, sum(folded_count) AS short"
+    found = asked.rows(f"SELECT {counts} FROM process WHERE {where}", parameters)[0]  # noqa: S608
+    total, number = found["total"], int(found["number"] or 0)
+    of = asked.number(f"SELECT sum({COUNT}) FROM process WHERE {of_where}", of_parameters)  # noqa: S608
     query = f"SELECT * FROM process WHERE {where} ORDER BY time, ktime LIMIT ?"  # noqa: S608
     rows = asked.rows(query, [*parameters, asked.limit])
-    return Found(counted(total, max(of, total), "executed programs match"), rows, total, _COLUMNS, wide=_WIDE)
+    sentence = counted(number, max(of, number), "executed programs match")
+    if not found["many"]:
+        return Found(sentence, rows, total, _COLUMNS, wide=_WIDE)
+    told = [{**row, "folded": folded(row)} for row in rows]
+    sentence += f", {int(found['short']):,} of them folded into {found['many']:,}"
+    return Found(sentence, told, total, [*_COLUMNS, "folded"], wide=_WIDE)
 
 
 def identify(asked: Asked, text: str) -> str:
@@ -95,15 +103,18 @@ def process(asked: Asked) -> Found:
     own = _related(asked, "self", "exec_id = ?", [key])
     first = own[0]
     rows = _ancestors(asked, first) + _images(asked, first, "before", "<") + own + _images(asked, first, "after", ">")
-    rows += _related(asked, "child", "parent_exec_id = ? AND event IN ('fork', 'exec', 'seen')", [key])
+    rows += _related(asked, "child", "parent_exec_id = ? AND event IN ('fork', 'exec', 'seen', 'folded')", [key])
     exe = next((row["exe"] for row in own if row["exe"]), "unknown binary")
-    ended = next((row for row in own if row["event"] == "exit"), None)
+    ended = next((row for row in own if row["event"] in ("exit", "folded")), None)
     return Found(f"{exe}: {_end(ended)}", cut(rows, asked.limit), len(rows), [])
 
 
 def _end(row: dict[str, Any] | None) -> str:
     if row is None:
         return "its end is not recorded, or it was replaced by an exec, or it runs"
+    if row["event"] == "folded":
+        longest = f"{row['duration'] / 1e9:.3f} s"
+        return f"one of {row['folded_count']:,} equal ones, each ended with code {row['exit_code']}, the longest after {longest}"
     how = f"code {row['exit_code']}" if row["exit_signal"] is None else f"signal {row['exit_signal']}"
     return f"ended with {how} after {row['duration'] / 1e9:.3f} s"
 

@@ -12,6 +12,8 @@ NEEDS = ("process", "container", "pod")
 _COLUMNS = ["time", "table", "event", "pod", "container_name", "container", "exec_id", "what", "detail"]
 _PROCESS = """SELECT time, ktime, 'process' AS "table", event, pod, container_name, container, exec_id, exe AS what,
     CASE WHEN event = 'exit' THEN coalesce('code ' || exit_code, 'signal ' || exit_signal)
+         WHEN event = 'folded' THEN concat('x ', folded_count, strftime(folded_until, ' until %H:%M:%S.%g'), ', each code ', exit_code, ': ',
+             array_to_string(args, ' '))
          ELSE coalesce(array_to_string(args, ' '), '') END AS detail FROM process WHERE """
 _CONTAINER = """SELECT time, ktime, 'container' AS "table", event, pod, container_name, container, exec_id,
     coalesce(cgroup_path, image) AS what, concat_ws(' ', runtime, kind, state) AS detail FROM container WHERE """
@@ -27,9 +29,10 @@ def timeline(asked: Asked) -> Found:
     """All rows of a container, a process, or of the window."""
     narrow, parameters = _narrowed(asked)
     where, bounds = asked.where(*narrow)
+    ran, ran_bounds = asked.ran(*narrow)
     plain, plain_bounds = asked.where(("event <> 'alive'", []))
-    parts = [_PROCESS + where, _CONTAINER + where]
-    values = [*bounds, *bounds]
+    parts = [_PROCESS + ran, _CONTAINER + where]
+    values = [*ran_bounds, *bounds]
     if not parameters.startswith(" of process"):
         parts.append(_POD + where.replace("container_name = ?", "? IS NULL"))
         values += bounds

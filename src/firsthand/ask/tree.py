@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from firsthand.ask import show, subject
-from firsthand.ask.answer import Asked, Found, cut
+from firsthand.ask.answer import Asked, Found, cut, folded
 from firsthand.ask.processes import identify
 
 NEEDS = ("process",)
@@ -25,6 +25,8 @@ _COLUMNS = [
     "ended",
     "exit_code",
     "exit_signal",
+    "folded_count",
+    "folded_until",
 ]
 
 
@@ -48,8 +50,11 @@ def tree(asked: Asked) -> Found:
         stack += [(child, depth + 1, inner + mark) for child, mark in reversed(list(zip(below, marks, strict=True)))]
     total = len(rows) + len(stack)
     shown = [{name: row.get(name) for name in _COLUMNS} for row in rows]
+    short = sum(row["folded_count"] or 0 for row in images.values())
+    beside = f", {short:,} equal short processes beside" if short else ""
+    own = sum(not row["folded_count"] for row in images.values())
     return Found(
-        f"{len(images):,} program images, {len(start):,} at the root", cut(shown, asked.limit), total, _COLUMNS, lines
+        f"{own:,} program images{beside}, {len(start):,} at the root", cut(shown, asked.limit), total, _COLUMNS, lines
     )
 
 
@@ -65,9 +70,9 @@ def _images(asked: Asked) -> dict[str, dict[str, Any]]:
     more: list[tuple[str, list[Any]]] = []
     if asked.arguments and not (":" in asked.arguments[0] or asked.arguments[0].isdigit()):
         more = [subject.condition(asked.arguments[0])]
-    where, parameters = asked.where(*more)
+    where, parameters = asked.ran(*more)
     query = f"""SELECT exec_id, parent_exec_id, previous_exec_id, time, event, container, pod, container_name, exe, args, uid, flag_names,
-                exit_code, exit_signal, boot, exec_tgid, exec_start FROM process WHERE {where} ORDER BY ktime LIMIT ?"""  # noqa: S608
+                exit_code, exit_signal, folded_count, folded_until, boot, exec_tgid, exec_start FROM process WHERE {where} ORDER BY ktime LIMIT ?"""  # noqa: S608
     found: dict[str, dict[str, Any]] = {}
     for row in asked.rows(query, [*parameters, _MOST]):
         known = found.get(row["exec_id"])
@@ -117,6 +122,8 @@ def _line(row: dict[str, Any]) -> str:
         words.append(show.place(row))
     if row["flag_names"]:
         words.append(row["flag_names"])
+    if told := folded(row):
+        words.append(f"{told} (each exit {row['exit_code']})")
     if row["ended"]:
         code = f"signal {row['exit_signal']}" if row["exit_signal"] is not None else f"exit {row['exit_code']}"
         words.append(f"({code}, {(row['ended'] - row['time']).total_seconds():.3f} s)")

@@ -122,7 +122,15 @@ def _asked(connection: Any, spans: list[Span], arguments: list[str], given: dict
     ordinary = capability.bits(settings.load().ordinary_capabilities)
     session = completeness.session_began(spans, since)
     return Asked(
-        connection, Window(since, until), arguments, filters, given["limit"], ordinary, given["could"], session
+        connection,
+        Window(since, until),
+        arguments,
+        filters,
+        given["limit"],
+        ordinary,
+        given["could"],
+        session,
+        completeness.reach(spans),
     )
 
 
@@ -178,6 +186,8 @@ def _table(sentence: str, found: Found, judged: Completeness, window: Window, na
         print(f"… {found.total - len(found.rows):,} more rows: raise --limit")
     state = "complete" if judged.complete else "INCOMPLETE"
     print(f"\nevidence {state}: {judged.events_held:,} events from {iso(window.since)} to {iso(window.until)}")
+    if judged.folded:
+        print(f"  {judged.folded:,} equal short processes folded into rows that count them (setting folding)")
     for reason in judged.reasons:
         print(f"  - {show.printable(reason)}")
     for spot in judged.blind_spots:

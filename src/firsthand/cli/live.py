@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from firsthand.ask import show
+from firsthand.ask.answer import folded
 from firsthand.history import place
 from firsthand.history.connection import History
 from firsthand.history.follow import Follower
@@ -51,7 +52,10 @@ COLUMNS = (
     "pid",
     "exec_tgid",
     "tty",
+    "folded_count",
+    "folded_until",
 )
+_EXECUTED = pa.array(["exec", "folded"])
 _SHOWN_FLAGS = (
     "SETUID",
     "SETGID",
@@ -153,7 +157,7 @@ class Live:
         sys.stdout.flush()
 
     def _table(self, table: pa.Table) -> None:
-        execs = table.filter(pc.equal(table["event"], "exec")).select(COLUMNS)
+        execs = table.filter(pc.is_in(table["event"], _EXECUTED)).select(COLUMNS)
         for start in range(0, len(execs), self.fold):
             part = execs.slice(start, self.fold)
             if self._shown >= self.fold and self.choice.everything:
@@ -228,7 +232,7 @@ def describe(row: dict[str, Any], ordinary: int, form: str = "compact") -> str:
     where = show.place(row)
     rest = show.arguments((row["args"] or [])[1:])
     words = [f"{show.printable(row['parent_name'] or '?')} > {show.printable(row['exe'] or '?')}", rest]
-    words += [f"({user(row['euid'])})", " ".join(row["shown_flags"])]
+    words += [f"({user(row['euid'])})", " ".join(row["shown_flags"]), folded(row) or ""]
     return f"{row['time']:%H:%M:%S.%f}"[:12] + f" {where:<12} " + " ".join(word for word in words if word)
 
 

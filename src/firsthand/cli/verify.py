@@ -1,21 +1,24 @@
-"""`firsthand verify`: whether a history is what its chain says."""
+"""`firsthand verify`: whether a history, or a bundle of evidence, is what its chain says."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from firsthand.cli import options
 
 if TYPE_CHECKING:
+    from firsthand.evidence import verdict
+    from firsthand.history.chain import Head
     from firsthand.history.verify import Verdict
 
 
 @click.command()
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
 @options.history_option
 @click.option("--head", help="A published head, SEQUENCE:HASH: everything up to it is proven by it.")
 @click.option(
@@ -23,22 +26,52 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file of published heads, as setting integrity.heads names one: each must be in the chain.",
 )
+@click.option("--digest", help="Of a BUNDLE: the digest that was printed when it was made.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def command(history: Path | None, head: str | None, heads: Path | None, as_json: bool) -> int:
+def command(
+    bundle: Path | None, history: Path | None, head: str | None, heads: Path | None, digest: str | None, as_json: bool
+) -> int:
     """Find what was changed, removed, re-ordered or cut: the chain, each segment, each record layout, the log.
+
+    With a BUNDLE that `firsthand evidence` wrote: the same of it, and each of its rows, without the history.
 
     Exit codes: 0 whole, 1 damaged. Without a head from outside, whoever could write the history could have made it anew.
     """
+    from firsthand.errors import UsageError
     from firsthand.history import chain
-    from firsthand.history.verify import verify
 
     known = [chain.Head.parse(head)] if head else []
     known += chain.heads(heads) if heads else []
-    found = verify(options.place(history), known)
+    if bundle is not None:
+        if history is not None:
+            raise UsageError("a bundle is verified without the history: give BUNDLE or --history")
+        return _bundle(bundle, known, digest, as_json)
+    if digest is not None:
+        raise UsageError("--digest is a bundle's: name the file as well")
+    return _history(options.place(history), known, as_json)
+
+
+def _history(place: Path, known: list[Head], as_json: bool) -> int:
+    from firsthand.history.verify import verify
+
+    found = verify(place, known)
     if as_json:
         click.echo(json.dumps({**asdict(found), "head": str(found.head or ""), "whole": found.whole}, indent=1))
     else:
         _print(found)
+    return 0 if found.whole else 1
+
+
+def _bundle(path: Path, known: list[Head], digest: str | None, as_json: bool) -> int:
+    from firsthand.evidence.checking import check
+
+    found = check(path, known, digest)
+    if as_json:
+        click.echo(json.dumps(plain_bundle(found), indent=1))
+    else:
+        rows = ", ".join(f"{table} {count:,}" for table, count in found.rows.items() if count)
+        click.echo(f"{sum(found.rows.values()):,} rows ({rows or 'of no table'})")
+        print_bundle(found)
     return 0 if found.whole else 1
 
 
@@ -60,3 +93,29 @@ def _print(found: Verdict) -> None:
         click.echo(
             "unproven no head from outside was given (--head, --heads): the tail is unproven, and so is all before it"
         )
+
+
+def print_bundle(found: verdict.Verdict) -> None:
+    """What verifying a bundle found, for people."""
+    from firsthand.ask.show import printable
+
+    for damage in found.damage:
+        click.echo(f"DAMAGED  {printable(damage)}")
+    state = "whole" if found.whole else f"NOT WHOLE: {len(found.damage):,} findings"
+    click.echo(f"{state}: {found.files:,} files, {found.segments:,} segments, {found.chunks:,} chunks of the log")
+    if found.head:
+        click.echo(f"chain    entries {found.first:,} to {found.head.sequence:,}")
+    click.echo(f"head     {found.head or 'none'}")
+    if found.proven:
+        click.echo(f"proven   up to entry {found.proven:,}")
+    for what in found.unproven:
+        click.echo(f"unproven {printable(what)}")
+    click.echo(f"evidence {'complete' if found.complete else 'INCOMPLETE'}")
+    for reason in found.reasons:
+        click.echo(f"  - {printable(reason)}")
+    click.echo(f"digest   {found.digest}")
+
+
+def plain_bundle(found: verdict.Verdict) -> dict[str, Any]:
+    """The same for programs."""
+    return {**asdict(found), "head": str(found.head or ""), "whole": found.whole}

@@ -24,7 +24,7 @@ VERSION = "1.9.0"
 _PRODUCT = {"name": "Firsthand", "vendor_name": "Firsthand", "version": __version__}
 
 #: activity_id of Process Activity by `event`; any other word is 99 (Other) with its name.
-ACTIVITIES = {"fork": 1, "exec": 1, "exit": 2}
+ACTIVITIES = {"fork": 1, "exec": 1, "exit": 2, "folded": 1}
 _LAUNCH, _OTHER = 1, 99
 _HEX = re.compile(r"[0-9a-fA-F]{32}")
 
@@ -46,6 +46,7 @@ PROCESS: dict[str, str] = {
     "process.container.image.uid": "image",
     "process.container.runtime": "runtime",
     "exit_code": "exit_code",
+    "count": "folded_count",
 }
 #: Attributes that are made of several columns: path -> (columns, how).
 MADE: dict[str, tuple[tuple[str, ...], Callable[..., Any]]] = {
@@ -58,6 +59,7 @@ MADE: dict[str, tuple[tuple[str, ...], Callable[..., Any]]] = {
     "process.name": (("exe",), lambda exe: base(exe)),
     "process.file.name": (("exe",), lambda exe: base(exe)),
     "process.cmd_line": (("args",), lambda args: shlex.join(args)),
+    "end_time": (("folded_until",), lambda moment: int(datetime.fromisoformat(moment).timestamp() * 1000)),
     "metadata.uid": (("boot", "ring", "cpu", "seq"), lambda *parts: ":".join(map(str, parts))),
 }
 _TEXTS = ("process.user.uid",)

@@ -103,7 +103,10 @@ class Reader:
             if before is not None and waits(found.header.written, before, time.time_ns() // 1000):
                 self._cursor.back(found.position)
                 break
-            _add(unit, found)
+            try:
+                _add(unit, found)
+            except DamagedError as error:
+                unit.gaps.append({"cause": "log_damaged", "log": self.folder, "detail": str(error)})
         unit.end = self.position
         if not unit.bytes and not unit.gaps:
             return None
@@ -135,7 +138,6 @@ class Reader:
 
 
 def _add(unit: Unit, chunk: Chunk) -> None:
+    unit.tables += arrow.tables(chunk)
     unit.bytes += chunk.payload.nbytes + 1
     unit.written = chunk.header.written
-    for name, stream in chunk.streams():
-        unit.tables.append((name, arrow.conform(name, arrow.read(stream))))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from firsthand.errors import DamagedError
+from firsthand.history.chunk import Chunk
 from firsthand.schema.tables import TABLES
 
+#: The first and the last moment that Python's datetime has, in microseconds since 1970.
+FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
+#: What Arrow raises for bytes that are none of its own.
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, NotImplementedError)
 _TYPES: dict[str, Any] = {
     "int16": pa.int16(),
     "int32": pa.int32(),
@@ -29,8 +36,48 @@ def schema(table: str) -> pa.Schema:
 
 
 def read(stream: Any) -> pa.Table:
-    """The rows of one IPC stream (bytes or memoryview), with the columns that it holds."""
-    return pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
+    """The rows of one IPC stream (bytes or memoryview), with the columns that it holds. DamagedError where it is none.
+
+    Everything in it is looked at: Arrow itself follows whatever offset it finds (Columnar.rst, "Security considerations").
+    """
+    try:
+        found = pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
+        found.validate(full=True)
+    except _UNREADABLE as error:
+        raise DamagedError(f"its rows are no Arrow stream ({error})") from error
+    return found
+
+
+def tables(chunk: Chunk, wanted: Collection[str] = ()) -> list[tuple[str, pa.Table]]:
+    """The rows of a chunk by table (`wanted`: only these), in their full schema, in the order of the append.
+
+    DamagedError where they are none, though the chunk's checksum holds: then whoever wrote it wrote something else.
+    """
+    try:
+        return [
+            (name, _timely(conform(name, _counted(read(stream), rows))))
+            for (name, rows, _), (_, stream) in zip(chunk.header.tables, chunk.streams(), strict=True)
+            if not wanted or name in wanted
+        ]
+    except (DamagedError, *_UNREADABLE) as error:
+        at = f"log file {chunk.position.file:016d}.log is damaged at offset {chunk.position.offset}"
+        raise DamagedError(f"{at}: {error}; the rows of that chunk are lost") from error
+
+
+def _counted(rows: pa.Table, expected: int) -> pa.Table:
+    if rows.num_rows != expected:
+        raise DamagedError(f"it holds {rows.num_rows} rows of a table, and its header says {expected}")
+    return rows
+
+
+def _timely(rows: pa.Table) -> pa.Table:
+    """The rows, if calendars know all their times: partitions are named by days."""
+    for column in rows.columns:
+        if pa.types.is_timestamp(column.type):
+            ends = pc.min_max(column.cast(pa.int64())).as_py()
+            if ends["min"] is not None and not FIRST <= ends["min"] <= ends["max"] <= LAST:
+                raise DamagedError(f"it holds a time beyond all calendars, {ends['min']} or {ends['max']} microseconds")
+    return rows
 
 
 def conform(table: str, rows: pa.Table) -> pa.Table:
@@ -45,6 +92,12 @@ def conform(table: str, rows: pa.Table) -> pa.Table:
     extra = [name for name in rows.column_names if name not in wanted.names]
     fields = [*wanted, *(rows.schema.field(name) for name in extra)]
     return pa.table([*columns, *(rows.column(name) for name in extra)], schema=pa.schema(fields))
+
+
+def narrow(table: str, rows: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Some columns of a table's rows as its schema has them, missing ones null; names that it does not know are left out."""
+    fields = [field for field in schema(table) if field.name in names]
+    return pa.table([_column(rows, field) for field in fields], schema=pa.schema(fields))
 
 
 def _column(rows: pa.Table, field: pa.Field) -> Any:

@@ -88,13 +88,20 @@ class Head:
 
 def heads(path: Path) -> list[Head]:
     """The heads in a file of them, oldest first; lines that are none are left out."""
-    found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            found.append(Head.parse(json.loads(line)["head"]))
-        except (ValueError, KeyError, TypeError, UsageError):
-            continue
-    return found
+    return heads_in(path.read_text(encoding="utf-8", errors="replace"))
+
+
+def heads_in(text: str) -> list[Head]:
+    """The heads in the lines of a file of them."""
+    return [head for line in text.splitlines() if (head := head_of(line)) is not None]
+
+
+def head_of(line: str) -> Head | None:
+    """The head in a line as the publisher writes it; None where it has none."""
+    try:
+        return Head.parse(json.loads(line)["head"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError):
+        return None
 
 
 @dataclass

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ _CHECKED = FIXED.size - 4
 #: A chunk's header and payload are at most this long; a longer length is damage.
 LIMIT = 512 << 20
 _HEADER_LIMIT = 1 << 20
+_NAME = re.compile(r"[a-z_]{1,40}")
+_UNREADABLE = (ValueError, KeyError, TypeError, RecursionError)
 
 
 class Span(NamedTuple):
@@ -63,13 +66,22 @@ class Header:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk that passed its checksum (CRC-32 of header and payload), where it stands, and where the next one begins."""
+    """A chunk that passed its checksum (CRC-32 of header and payload), where it stands, and where the next one begins.
+
+    `before`: its bytes before the payload, as they stand in the file.
+    """
 
     header: Header
     position: Position
     next: Position
     payload: memoryview
     checksum: int = 0
+    before: bytes = b""
+
+    @property
+    def raw(self) -> bytes:
+        """The whole chunk, as it stands in the file."""
+        return self.before + self.payload
 
     def tables(self) -> dict[str, bytes]:
         """Each table's Arrow IPC stream; a table that stands twice has its last stream only (see `streams`)."""
@@ -121,17 +133,38 @@ def _render(header: Header) -> bytes:
 
 
 def parse(text: bytes) -> Header:
-    """A header from its JSON. ValueError, KeyError or TypeError where it is none."""
+    """A header from its JSON. ValueError, KeyError, TypeError or RecursionError where it is none."""
     raw = json.loads(text)
     return Header(
-        raw["node"],
-        raw["boot"],
-        raw["written"],
-        tuple(Span(*span) for span in raw["spans"]),
-        {(ring, incarnation): end for ring, incarnation, end in raw["durable"]},
-        tuple((name, rows, size) for name, rows, size in raw["tables"]),
-        raw.get("state", {}),
+        _of(raw["node"], str),
+        _of(raw["boot"], str),
+        _number(raw["written"]),
+        tuple(Span(*map(_number, span)) for span in raw["spans"]),
+        {(_number(ring), _number(incarnation)): _number(end) for ring, incarnation, end in raw["durable"]},
+        tuple((_table(name), _number(rows), _number(size)) for name, rows, size in raw["tables"]),
+        _of(raw.get("state", {}), dict),
     )
+
+
+def _of(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, found {type(value).__name__}")
+    return value
+
+
+def _number(value: Any) -> int:
+    """A count, a position or a time: none of them is below 0, and each fits 64 bits."""
+    found: int = _of(value, int)
+    if not 0 <= found < 1 << 64:
+        raise ValueError(f"{found} is no count")
+    return found
+
+
+def _table(name: Any) -> str:
+    """A table's name, which becomes one of a folder."""
+    if not _NAME.fullmatch(_of(name, str)):
+        raise ValueError(f"{name!r:.40} is no table's name")
+    return str(name)
 
 
 @dataclass
@@ -152,18 +185,25 @@ class File:
         start = os.pread(self.descriptor, FIXED.size, offset)
         if len(start) < FIXED.size:
             return None
-        size, length, checksum = self._fixed(start, offset)
+        size, length, _ = self._fixed(start, offset)
         rest = os.pread(self.descriptor, length + size, offset + FIXED.size)
-        if len(rest) < length + size:
-            return None
+        return None if len(rest) < length + size else self.whole(start, rest, offset)
+
+    def whole(self, start: bytes, rest: bytes, offset: int) -> Chunk:
+        """The chunk of a fixed header and all that stands behind it. DamagedError for a bad one."""
+        size, length, checksum = self._fixed(start, offset)
+        if len(rest) != length + size:
+            raise self.damaged(offset, f"it has {len(rest)} bytes behind its fixed header, not {length + size}")
         if zlib.crc32(rest) != checksum:
             raise self.damaged(offset, "its checksum does not hold")
         try:
             header = parse(rest[:length])
-        except (ValueError, KeyError, TypeError) as error:
+            if (held := sum(bytes_ for _, _, bytes_ in header.tables)) != size:
+                raise ValueError(f"its tables have {held} bytes, and it has {size}")
+        except _UNREADABLE as error:
             raise self.damaged(offset, f"its header is unreadable ({error})") from error
         here, after = Position(self.number, offset), Position(self.number, offset + FIXED.size + len(rest))
-        return Chunk(header, here, after, memoryview(rest)[length:], checksum)
+        return Chunk(header, here, after, memoryview(rest)[length:], checksum, start + rest[:length])
 
     def skip(self, offset: int) -> int | None:
         """Where the chunk at an offset ends, by its fixed header alone; None where the file ends before."""
@@ -174,7 +214,7 @@ class File:
         end = offset + FIXED.size + length + size
         return end if end <= self.size else None
 
-    def whole(self, offset: int) -> bool:
+    def was_whole(self, offset: int) -> bool:
         """Whether a bad chunk was once written whole, as far as its lengths tell: a write that was cut short ends before."""
         if self.size - offset < FIXED.size:
             return False
@@ -230,6 +270,13 @@ class File:
             if resume is None:
                 return
             offset = resume
+
+
+def unpack(raw: bytes, at: Position) -> Chunk:
+    """The chunk whose bytes these are, from that place of its log. DamagedError where they are none."""
+    if len(raw) < FIXED.size:
+        raise DamagedError(f"{len(raw)} bytes are no chunk: its fixed header alone has {FIXED.size}")
+    return File(-1, at.file).whole(raw[: FIXED.size], raw[FIXED.size :], at.offset)
 
 
 def latest(spans: Iterable[Span], durable: Mapping[tuple[int, int], int], keep: int = 64) -> dict[tuple[int, int], int]:

@@ -77,14 +77,16 @@ class History:
         logs = (self.directory / place.LOG, self.directory / place.NAMES)
         return any(log.is_dir() for log in logs) or (self.directory / place.MANIFEST).exists()
 
-    def connection(self, *, materialised: Collection[str] = ()) -> duckdb.DuckDBPyConnection:
-        """An in-memory connection with one view per table: all rows that are durable now, each once.
+    def connection(
+        self, *, materialised: Collection[str] = (), of: snapshot.View | None = None
+    ) -> duckdb.DuckDBPyConnection:
+        """An in-memory connection with one view per table: all rows that are durable now (or that `of` has), each once.
 
         The tables named in `materialised` are held in memory instead of being read at each use: recursive questions
         need that. `damage` then says what could not be read. The connection can read below the history alone, loads
         no extension, and its settings are locked.
         """
-        view = self._view()
+        view = of or self.view()
         connection = duckdb.connect(":memory:")
         try:
             for name, value in self._settings().items():
@@ -114,7 +116,8 @@ class History:
             connection.close()
             raise
 
-    def _view(self) -> snapshot.View:
+    def view(self) -> snapshot.View:
+        """What is durable now. `damage` then says what could not be read."""
         if not self.exists:
             raise HistoryError(
                 f"{self.directory}: there is no history here; record one with `firsthand run`, or name another "

@@ -66,9 +66,10 @@ class Follower:
         size = 0
         while size < MAX_BYTES and (chunk := self._next()) is not None:
             size += chunk.payload.nbytes
-            for name, stream in chunk.streams():
-                if not self.tables or name in self.tables:
-                    found.append((name, arrow.conform(name, arrow.read(stream))))
+            try:
+                found += arrow.tables(chunk, self.tables)
+            except DamagedError as error:
+                self.damage.append(str(error))
         return found
 
     def _next(self) -> Chunk | None:

@@ -22,7 +22,8 @@ import numpy as np
 from nanoarrow.ipc import InputStream, StreamWriter
 from numpy.typing import NDArray
 
-from firsthand.errors import SchemaError
+from firsthand.errors import DamagedError, SchemaError
+from firsthand.history import flatbuffer
 from firsthand.schema.column import TYPES
 from firsthand.schema.tables import TABLES
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector
@@ -34,6 +35,8 @@ _ALIGNMENT = 8
 _PADDING = tuple(bytes(count) for count in range(_ALIGNMENT))
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 _NONE = b""
+#: What nanoarrow raises for bytes that are none of its own, RuntimeError being its own errors' kind.
+_UNREADABLE = (RuntimeError, ValueError, KeyError, TypeError, OverflowError, OSError, EOFError)
 
 _ARROW: dict[str, Any] = {
     "int16": na.int16(),
@@ -83,13 +86,24 @@ def to_bytes(batch: Batch) -> bytes:
 
 
 def columns_of(stream: Piece, names: Sequence[str]) -> dict[str, list[Any]]:
-    """Some columns of an IPC stream as Python values, without PyArrow; a column that is not in it is all None."""
-    with InputStream.from_readable(io.BytesIO(stream)) as source, na.ArrayStream(source) as arrays:
-        found: dict[str, list[Any]] = {name: [] for name in names}
-        for array in arrays:
-            columns = dict(zip((field.name for field in array.schema.fields), array.iter_children(), strict=True))
-            for name in names:
-                found[name] += columns[name].to_pylist() if name in columns else [None] * len(array)
+    """Some columns of an IPC stream as Python values, without PyArrow; a column that is not in it is all None.
+
+    DamagedError where the bytes are no such stream.
+    """
+    flatbuffer.check(stream)
+    try:
+        with InputStream.from_readable(io.BytesIO(stream)) as source, na.ArrayStream(source) as arrays:
+            return _listed(arrays, names)
+    except _UNREADABLE as error:
+        raise DamagedError(f"the rows of a chunk are no Arrow stream ({error})") from error
+
+
+def _listed(arrays: Any, names: Sequence[str]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {name: [] for name in names}
+    for array in arrays:
+        columns = dict(zip((field.name for field in array.schema.fields), array.iter_children(), strict=True))
+        for name in names:
+            found[name] += columns[name].to_pylist() if name in columns else [None] * len(array)
     return found
 
 

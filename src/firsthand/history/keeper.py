@@ -73,15 +73,15 @@ class Group:
         )
 
     def add(self, chunk: Chunk) -> None:
-        """Take a chunk's rows in."""
+        """Take a chunk's rows in. DamagedError where they are unreadable: then nothing of it is."""
+        tables = arrow.tables(chunk)
         self.node = chunk.header.node
         self.rows += chunk.rows
         self.bytes += chunk.payload.nbytes
         self.digest.update(f"{chunk.position.file}:{chunk.position.offset}:{chunk.checksum}\n".encode())
         self.written = chunk.header.written
         self.end = chunk.next
-        for name, stream in chunk.streams():
-            rows = arrow.conform(name, arrow.read(stream))
+        for name, rows in tables:
             self.tables.setdefault(name, []).append(segment.located(rows, chunk.position))
 
     def add_damage(self, at: Position, error: DamagedError, until: int) -> None:
@@ -260,18 +260,18 @@ class Keeper:
             at = cursor.position
             try:
                 chunk = cursor.next()
+                if chunk is None:
+                    break
+                young = before is not None and waits(chunk.header.written, before, int(self.now() * 1_000_000))
+                if young or not group.takes(chunk, self.max_rows):
+                    cursor.back(chunk.position)
+                    break
+                group.add(chunk)
             except DamagedError as error:
+                at = max(at, Position(cursor.position.file, 0))  # the look may have begun before the first file
                 self._set_aside(at.file, source.log)
                 group.add_damage(at, error, int(self.now() * 1_000_000))
                 group.end = cursor.position
-                continue
-            if chunk is None:
-                break
-            young = before is not None and waits(chunk.header.written, before, int(self.now() * 1_000_000))
-            if young or not group.takes(chunk, self.max_rows):
-                cursor.back(chunk.position)
-                break
-            group.add(chunk)
         return group
 
     def _set_aside(self, number: int, log: str) -> None:

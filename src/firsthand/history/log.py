@@ -188,7 +188,7 @@ class LogWriter:
                     last = found
                 elif found.resume is None and cut:
                     since = last.header.written if last else None
-                    self.cut = Cut(number, found.at, file.size - found.at, file.whole(found.at), since)
+                    self.cut = Cut(number, found.at, file.size - found.at, file.was_whole(found.at), since)
                     os.ftruncate(descriptor, found.at)
                     os.fsync(descriptor)
         finally:

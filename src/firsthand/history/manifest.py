@@ -6,6 +6,7 @@ makes a commit durable with the journal's removal, so that a log file deleted af
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -14,15 +15,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from firsthand.errors import DamagedError, HistoryError, UnwritableError
 from firsthand.history import chain, fault, place
 from firsthand.history.chain import Entry, Head
 from firsthand.history.chunk import Position
 
+_Found = TypeVar("_Found")
 _BUSY = 20.0  # seconds
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS segments (
     path TEXT PRIMARY KEY, table_name TEXT NOT NULL, date TEXT NOT NULL, node TEXT NOT NULL, rows INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
@@ -67,12 +69,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the manifest says at one moment. `handed_over` is None before the first hand-over."""
+    """What the manifest says at one moment. `handed_over` is None before the first hand-over, `head` where there is no chain."""
 
     generation: int
     handed_over: Position | None
     segments: tuple[Segment, ...]
     names_handed_over: Position | None = None
+    head: Head | None = None
 
     def of(self, log: str) -> Position | None:
         """Up to where a log is in the segments."""
@@ -85,6 +88,8 @@ _NAMES = ", ".join({"table": "table_name"}.get(field.name, field.name) for field
 _ADDED = {"log": "log TEXT NOT NULL DEFAULT 'log'", "unnamed": "unnamed INTEGER"}
 _ABSENT = {"log": "'log'", "unnamed": "NULL"}
 
+#: A segment's path: TABLE/date=DAY/FILE, and nothing that leads out of its generation.
+_PATH = re.compile(r"[a-z_]+/date=\d{4}-\d\d-\d\d/[A-Za-z0-9._-]+\.parquet")
 #: SQLITE_ERROR (a table or column is not there), SQLITE_CORRUPT, SQLITE_NOTADB.
 _DAMAGED = (1, 11, 26)
 #: SQLITE_READONLY, SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN.
@@ -107,7 +112,7 @@ class Manifest:
             self._db = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=DELETE")
             self._db.execute("PRAGMA synchronous=EXTRA")
-            self._db.executescript(_SCHEMA)
+            self._db.executescript(SCHEMA)
             for column in _ADDED.keys() - _columns(self._db):
                 self._db.execute(f"ALTER TABLE segments ADD COLUMN {_ADDED[column]}")
             if not self._db.execute("SELECT count(*) FROM state").fetchone()[0]:
@@ -206,7 +211,7 @@ class Manifest:
 
     def _last(self) -> Entry | None:
         row = self._db.execute("SELECT * FROM chain ORDER BY sequence DESC LIMIT 1").fetchone()
-        return Entry(*row) if row else None
+        return _entry(row) if row else None
 
     def _told(self, paths: Iterable[str]) -> list[list[Any]]:
         """[path, sha256, rows, first and last time] of segments that are listed."""
@@ -252,43 +257,74 @@ class Manifest:
 def load(directory: Path) -> Snapshot:
     """The manifest for a reader: read only, in one transaction; EMPTY where the keeper has not begun."""
     path = directory / place.MANIFEST
-    if not path.exists():
-        return EMPTY
-    with _explained(path):
-        try:
-            return _read(path, "ro")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != _ROLLBACK:
-                raise
-            return _rolled_back(path)
+    return _reading(path, _known) if path.exists() else EMPTY
 
 
 def chained(directory: Path) -> tuple[list[Entry], Snapshot]:
     """The chain's entries and what the manifest holds, of one moment. HistoryError where it cannot be read."""
     path = directory / place.MANIFEST
-    if not path.exists():
-        return [], EMPTY
+    return _reading(path, lambda db: ([*_entries(db, "ASC")], _held(db))) if path.exists() else ([], EMPTY)
+
+
+def chain_back(directory: Path, head: Head | None, enough: Callable[[Entry], bool]) -> list[Entry]:
+    """The chain's entries in order, up to a head: from the newest one for which `enough` says so, else from the first.
+
+    `enough` is asked from the newest entry on. HistoryError where the manifest cannot be read.
+    """
+    path = directory / place.MANIFEST
+    return _reading(path, lambda db: _back(db, head, enough)) if head is not None and path.exists() else []
+
+
+def _back(db: sqlite3.Connection, head: Head | None, enough: Callable[[Entry], bool]) -> list[Entry]:
+    found: list[Entry] = []
+    for entry in _entries(db, "DESC"):
+        if head is not None and entry.sequence <= head.sequence:
+            found.append(entry)
+            if enough(entry):
+                break
+    return found[::-1]
+
+
+def _entries(db: sqlite3.Connection, order: str) -> Iterator[Entry]:
+    """None in a manifest of before there was a chain."""
+    if _has(db, "chain"):
+        for row in db.execute(f"SELECT * FROM chain ORDER BY sequence {order}"):  # noqa: S608 - ASC or DESC
+            yield _entry(row)
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    """SQLite keeps whatever a damaged page holds, as in `_segment`."""
+    found = Entry(*row)
+    if [type(value) for value in row] != [int, str, int, str, str, str]:
+        raise sqlite3.DataError(f"an entry of the chain holds {row!r}")
+    return found
+
+
+def _known(db: sqlite3.Connection) -> Snapshot:
+    return _held(db) if _has(db, "damage") else EMPTY
+
+
+def _reading(path: Path, read: Callable[[sqlite3.Connection], _Found]) -> _Found:
+    """What `read` finds in the file, in one transaction; read only."""
     with _explained(path):
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY, isolation_level=None)
         try:
-            db.execute("BEGIN")
-            known = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'chain'").fetchone()[0]
-            rows = db.execute("SELECT * FROM chain ORDER BY sequence").fetchall() if known else []
-            return [Entry(*row) for row in rows], _held(db)
-        finally:
-            db.close()
+            return _read(path, "ro", read)
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", None) != _ROLLBACK:  # none: Python could not read a text
+                raise
+            return _rolled_back(path, read)
 
 
-def _read(path: Path, mode: str) -> Snapshot:
+def _read(path: Path, mode: str, read: Callable[[sqlite3.Connection], _Found]) -> _Found:
     db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_BUSY, isolation_level=None)
     try:
-        known = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'damage'").fetchone()[0]
-        return _snapshot(db) if known else EMPTY
+        db.execute("BEGIN")
+        return read(db)
     finally:
         db.close()
 
 
-def _rolled_back(path: Path) -> Snapshot:
+def _rolled_back(path: Path, read: Callable[[sqlite3.Connection], _Found]) -> _Found:
     """The manifest as it was before a commit in which the keeper was killed: only its next start may put the file right,
     and a reader may not be allowed to write, so a copy is rolled back."""
     journal = path.with_name(f"{path.name}-journal")
@@ -300,9 +336,9 @@ def _rolled_back(path: Path) -> Snapshot:
                     shutil.copyfile(file, Path(folder) / file.name)
                 after = journal.stat()
                 if (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns):
-                    return _read(Path(folder) / path.name, "rw")
+                    return _read(Path(folder) / path.name, "rw", read)
         except FileNotFoundError:  # the keeper has begun again
-            return _read(path, "ro")
+            return _read(path, "ro", read)
 
 
 def _snapshot(db: sqlite3.Connection) -> Snapshot:
@@ -319,10 +355,22 @@ def _held(db: sqlite3.Connection) -> Snapshot:
     handed = _position(db, "handed_over")
     names = _position(db, "names_handed_over")
     known = _columns(db)
+    lacking = {column for column in _NAMES.split(", ") if column not in known} - _ABSENT.keys()
+    if lacking:
+        raise sqlite3.DataError(f"the table segments lacks {', '.join(sorted(lacking))}")
     held = [column if column in known else _ABSENT[column] for column in _NAMES.split(", ")]
     sql = f"SELECT {', '.join(held)} FROM segments ORDER BY path"  # noqa: S608 - names of Segment
     segments = tuple(_segment(row) for row in db.execute(sql))
-    return Snapshot(state[0] if state else 1, handed, segments, names)
+    generation = state[0] if state else 1
+    if type(generation) is not int:
+        raise sqlite3.DataError(f"the generation is {generation!r}")
+    return Snapshot(generation, handed, segments, names, _head(db))
+
+
+def _head(db: sqlite3.Connection) -> Head | None:
+    """The newest entry's; None without a chain, and where it is unreadable: that is for `verify` to tell."""
+    rows = db.execute("SELECT sequence, hash FROM chain ORDER BY sequence DESC LIMIT 1") if _has(db, "chain") else ()
+    return next((Head(*row) for row in rows if [type(value) for value in row] == [int, str]), None)
 
 
 def _segment(row: tuple[Any, ...]) -> Segment:
@@ -330,17 +378,26 @@ def _segment(row: tuple[Any, ...]) -> Segment:
     found = Segment(*row)
     texts = (found.path, found.table, found.date, found.node, found.sha256, found.log)
     numbers = (found.rows, found.bytes, found.from_file, found.from_offset, found.to_file, found.to_offset)
+    times = (found.time_min, found.time_max, found.unnamed)
     if not all(type(text) is str for text in texts) or not all(type(number) is int for number in numbers):
+        raise sqlite3.DataError(f"a segment's line holds {row!r}")
+    if not all(time is None or type(time) is int for time in times) or not _PATH.fullmatch(found.path):
         raise sqlite3.DataError(f"a segment's line holds {row!r}")
     return found
 
 
 def _position(db: sqlite3.Connection, table: str) -> Position | None:
     """Up to where a log was handed over; None before the first time, and in a manifest of before there was that log."""
-    if not db.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]:
+    if not _has(db, table):
         return None
     found = db.execute(f"SELECT file, position FROM {table}").fetchone()  # noqa: S608 - one of two names
+    if found and [type(number) for number in found] != [int, int]:
+        raise sqlite3.DataError(f"{table} holds {found!r}")
     return Position(*found) if found else None
+
+
+def _has(db: sqlite3.Connection, table: str) -> bool:
+    return bool(db.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0])
 
 
 def _columns(db: sqlite3.Connection) -> set[str]:
@@ -358,6 +415,8 @@ def _explained(path: Path) -> Iterator[None]:
         raise _failed(path, error, UnwritableError if (known or 0) & 0xFF in _UNWRITABLE else HistoryError) from error
     except (sqlite3.Error, OSError) as error:
         raise _failed(path, error) from error
+    except (UnicodeDecodeError, OverflowError) as error:  # SQLite's own message holds what a damaged page does
+        raise _damaged(path, str(error)) from error
 
 
 def _failed(path: Path, error: Exception, kind: type[HistoryError] = HistoryError) -> HistoryError:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from firsthand.errors import DamagedError, HistoryError
 from firsthand.history import arrow, holders, manifest, place, segment
-from firsthand.history.chunk import Position
+from firsthand.history.chunk import Chunk, Position
 from firsthand.history.log import LogReader
 
 _TRIES = 20
@@ -22,7 +22,8 @@ CHECKED = 256 << 20
 class View:
     """The segments of one moment and the tail that was durable then.
 
-    `damage` says what could not be read; `aside` are the segments that are damaged, by path.
+    `damage` says what could not be read; `aside` are the segments that are damaged, by path; `chunks` those that the tail
+    is made of, each with its log.
     """
 
     directory: Path
@@ -30,6 +31,7 @@ class View:
     tail: dict[str, list[pa.Table]] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
     aside: set[str] = field(default_factory=set)
+    chunks: list[tuple[str, Chunk]] = field(default_factory=list)
 
     def paths(self, table: str, *, named: bool | None = None) -> list[Path]:
         """The segment files of a table; `named`: only those whose rows all have their names, or only the others."""
@@ -114,8 +116,14 @@ def _read_tail(view: View, log: str) -> list[int]:
         end = found.next
         if found.position.file not in visited[-1:]:
             visited.append(found.position.file)
-        for name, stream in found.streams():
-            view.tail.setdefault(name, []).append(arrow.conform(name, arrow.read(stream)))
+        try:
+            tables = arrow.tables(found)
+        except DamagedError as error:
+            view.damage.append(str(error))
+            continue
+        view.chunks.append((log, found))
+        for name, rows in tables:
+            view.tail.setdefault(name, []).append(rows)
     if rest := holders.torn(view.directory, log, end):
         view.damage.append(rest)
     return visited

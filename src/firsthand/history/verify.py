@@ -15,7 +15,10 @@ from firsthand.history.chunk import Position
 from firsthand.history.log import LogReader, files
 from firsthand.history.manifest import Segment
 
-_Held = dict[str, tuple[str, int]]
+#: What an entry's body raises that is none.
+UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)
+#: SHA-256 and rows of segments, by path.
+Held = dict[str, tuple[str, int]]
 
 
 @dataclass
@@ -45,7 +48,13 @@ def verify(directory: Path, known: Sequence[Head] = ()) -> Verdict:
     except (HistoryError, sqlite3.Error) as error:
         found.damage.append(f"manifest.db cannot be read: {error}")
         return found
-    held = _replay(entries, found)
+    held = replay(entries, found.damage)
+    found.entries = len(entries)
+    found.head = Head(entries[-1].sequence, entries[-1].hash) if entries else None
+    if not entries:
+        found.damage.append(
+            "manifest.db has no chain: it was removed, or no keeper has opened this history since it is kept"
+        )
     _heads(entries, known, found)
     _manifest(snapshot, held, found)
     _segments(directory, snapshot, found)
@@ -55,47 +64,55 @@ def verify(directory: Path, known: Sequence[Head] = ()) -> Verdict:
     return found
 
 
-def _replay(entries: Sequence[Entry], found: Verdict) -> _Held:
-    """The chain from its beginning; what it says is held."""
-    held: _Held = {}
+def replay(entries: Sequence[Entry], damage: list[str]) -> Held:
+    """Go through a chain, or its end, and return what it says is held; what does not fit goes to `damage`.
+
+    Where the first entry is not the chain's first, what was held before it is not known, and nothing is said of that.
+    """
+    held: Held = {}
     previous: Entry | None = None
+    part = bool(entries) and entries[0].sequence > 1
     for entry in entries:
         where = f"entry {entry.sequence} ({entry.kind})"
-        if entry.sequence != (previous.sequence + 1 if previous else 1):
-            found.damage.append(f"{where}: entries before it are missing or out of order")
-        if entry.previous != (previous.hash if previous else chain.NOTHING):
-            found.damage.append(f"{where}: it does not follow on the entry before it")
+        if previous or not part:
+            _follows(entry, previous, damage, where)
         if chain.digest(entry.sequence, entry.kind, entry.time, entry.body, entry.previous) != entry.hash:
-            found.damage.append(f"{where}: it was changed: its hash is another one's")
-        _apply(entry, previous, held, found, where)
+            damage.append(f"{where}: it was changed: its hash is another one's")
+        _apply(entry, previous, held, damage, where, part)
         previous = entry
-    found.entries = len(entries)
-    found.head = Head(previous.sequence, previous.hash) if previous else None
-    if not entries:
-        found.damage.append(
-            "manifest.db has no chain: it was removed, or no keeper has opened this history since it is kept"
-        )
     return held
 
 
-def _apply(entry: Entry, before: Entry | None, held: _Held, found: Verdict, where: str) -> None:
+def _follows(entry: Entry, previous: Entry | None, damage: list[str], where: str) -> None:
+    if entry.sequence != (previous.sequence + 1 if previous else 1):
+        damage.append(f"{where}: entries before it are missing or out of order")
+    if entry.previous != (previous.hash if previous else chain.NOTHING):
+        damage.append(f"{where}: it does not follow on the entry before it")
+
+
+def _apply(entry: Entry, before: Entry | None, held: Held, damage: list[str], where: str, part: bool) -> None:
     try:
         body = entry.content
         gone = {path: (sha, rows) for path, sha, rows, *_ in body.get("gone", [])}
-        new = {path: (sha, rows) for path, sha, rows in body.get("segments", [])}
-    except (ValueError, TypeError, AttributeError):
-        found.damage.append(f"{where}: its body is unreadable")
+        new = segments_of(entry)
+        in_, out = sum(rows for _, rows in gone.values()), sum(rows for _, rows in new.values())
+    except UNREADABLE:
+        damage.append(f"{where}: its body is unreadable")
         return
     for path, told in gone.items():
-        if held.pop(path, None) != told:
-            found.damage.append(f"{where}: {path} is not what the chain held")
+        if held.pop(path, told if part else None) != told:
+            damage.append(f"{where}: {path} is not what the chain held")
     if entry.kind == "merge":
-        in_, out = sum(rows for _, rows in gone.values()), sum(rows for _, rows in new.values())
         if gone and in_ != out:
-            found.damage.append(f"{where}: {in_} rows went in and {out} came out")
-        if not gone and new and (before is None or before.kind != "retire"):
-            found.damage.append(f"{where}: segments without inputs")
+            damage.append(f"{where}: {in_} rows went in and {out} came out")
+        if not gone and new and (before.kind != "retire" if before else not part):
+            damage.append(f"{where}: segments without inputs")
     held.update(new)
+
+
+def segments_of(entry: Entry) -> Held:
+    """The segments that an entry brings. An error of UNREADABLE where its body is none."""
+    return {path: (sha, rows) for path, sha, rows in entry.content.get("segments", [])}
 
 
 def _heads(entries: Sequence[Entry], known: Sequence[Head], found: Verdict) -> None:
@@ -109,7 +126,7 @@ def _heads(entries: Sequence[Entry], known: Sequence[Head], found: Verdict) -> N
             found.damage.append(f"the chain was rewritten: entry {head.sequence} is not the one that was published")
 
 
-def _manifest(snapshot: manifest.Snapshot, held: _Held, found: Verdict) -> None:
+def _manifest(snapshot: manifest.Snapshot, held: Held, found: Verdict) -> None:
     told = {one.path: (one.sha256, one.rows) for one in snapshot.segments}
     for path in sorted(set(told) | set(held)):
         if path not in held:

@@ -9,6 +9,7 @@ import numpy as np
 cdef extern from *:
     """
     #include <cstdint>
+    #include <deque>
     #include <string>
     #include <unordered_map>
 
@@ -23,9 +24,11 @@ cdef extern from *:
     class Images {
         std::unordered_map<Image, int32_t, ImageHash> known;
         std::unordered_map<std::string, int32_t> codes;
+        std::deque<Image> ended;
+        size_t late;
     public:
         size_t limit, refused = 0;
-        explicit Images(size_t most) : limit(most) { known.reserve(1024); }
+        Images(size_t most, size_t kept) : late(kept), limit(most) { known.reserve(1024); }
         int32_t code(const uint8_t *s, size_t n) {
             std::string path((const char *)s, n);
             auto found = codes.find(path);
@@ -41,14 +44,19 @@ cdef extern from *:
             if (known.size() >= limit) { refused++; return; }
             known[Image{t, s, n}] = code;
         }
-        void drop(int32_t t, int64_t s, int64_t n) { known.erase(Image{t, s, n}); }
+        void drop(int32_t t, int64_t s, int64_t n) {
+            if (!late) { known.erase(Image{t, s, n}); return; }
+            if (!known.count(Image{t, s, n})) return;
+            ended.push_back(Image{t, s, n});
+            if (ended.size() > late) { known.erase(ended.front()); ended.pop_front(); }
+        }
         size_t size() const { return known.size(); }
         size_t paths() const { return codes.size(); }
     };
     """
     cdef cppclass Images:
         size_t refused
-        Images(size_t most) except +
+        Images(size_t most, size_t kept) except +
         int32_t code(const uint8_t *s, size_t n) nogil
         int32_t get(int32_t t, int64_t s, int64_t n) nogil
         void put(int32_t t, int64_t s, int64_t n, int32_t code) nogil
@@ -58,13 +66,16 @@ cdef extern from *:
 
 
 cdef class ImageTable:
-    """Binary of each live process image, at most `limit` of them and as many paths; `refused` counts what found no room."""
+    """Binary of each live process image, at most `limit` of them and as many paths; `refused` counts what found no room.
+
+    The last `late` that ended are known for a while longer.
+    """
 
     cdef Images *images
     cdef list words
 
-    def __cinit__(self, size_t limit):
-        self.images = new Images(limit)
+    def __cinit__(self, size_t limit, size_t late=0):
+        self.images = new Images(limit, late)
         self.words = []
 
     def __dealloc__(self):
@@ -87,7 +98,8 @@ cdef class ImageTable:
                const int32_t[::1] offsets, const uint8_t[::1] data):
         """Path codes (int32, -1 unknown) of each row, in ring order.
 
-        `events`: 0 fork, 1 exec, 2 exit, 3 seen. `offsets` and `data` hold the binary's path where exec and seen rows have one.
+        `events`: 0 fork, 1 exec, 2 exit, 3 seen, 4 folded. `offsets` and `data` hold the binary's path where exec, seen and folded
+        rows have one.
         """
         cdef Py_ssize_t n = events.shape[0], i
         cdef int32_t code
@@ -95,7 +107,7 @@ cdef class ImageTable:
         codes = np.empty(n, dtype=np.int32)
         cdef int32_t[::1] out = codes
         for i in range(n):
-            if events[i] == 1 or events[i] == 3:
+            if events[i] == 1 or events[i] == 3 or events[i] == 4:
                 code = -1
                 if offsets[i + 1] > offsets[i]:
                     before = self.images.paths()
@@ -104,7 +116,8 @@ cdef class ImageTable:
                         self.words.append(bytes(data[offsets[i]:offsets[i + 1]]))
                 if events[i] == 1:
                     self.images.drop(tgid[i], start[i], number[i] - 1)
-                self.images.put(tgid[i], start[i], number[i], code)
+                if events[i] != 4:  # of those that a folded row stands for, nothing more comes
+                    self.images.put(tgid[i], start[i], number[i], code)
             elif events[i] == 0:
                 code = self.images.get(parent_tgid[i], parent_start[i], parent_number[i])
                 self.images.put(tgid[i], start[i], number[i], code)

@@ -17,7 +17,7 @@ CGROUPS = 65536
 IMAGES = 262144
 _FIELDS = ("container", "cgroup_path", "runtime", "pod_uid")
 #: enum record_kind of kernel/include/events.h to the codes of ImageTable.follow.
-_EVENTS = {b"fork": 0, b"exec": 1, b"exit": 2, b"seen": 3}
+_EVENTS = {b"fork": 0, b"exec": 1, b"exit": 2, b"seen": 3, b"folded": 4}
 
 
 class Cgroups:
@@ -60,11 +60,14 @@ class Cgroups:
 
 
 class Resolver:
-    """Adds to batches what only the whole stream tells. Tables are bounded; see `Cgroups` and `ImageTable`."""
+    """Adds to batches what only the whole stream tells. Tables are bounded; see `Cgroups` and `ImageTable`.
 
-    def __init__(self, cgroups: int = CGROUPS, images: int = IMAGES) -> None:
+    `late`: how many images that ended are still known, for forks that are told late.
+    """
+
+    def __init__(self, cgroups: int = CGROUPS, images: int = IMAGES, late: int = 0) -> None:
         self.cgroups = Cgroups(cgroups)
-        self.images = ImageTable(images)
+        self.images = ImageTable(images, late)
 
     def containers(self, batch: Batch) -> None:
         """container, cgroup_path, runtime and pod_uid of each row, from its cgroup_id."""
@@ -93,7 +96,7 @@ class Resolver:
 
 
 def _event_codes(event: Text) -> NDArray[np.uint8]:
-    """fork, exec, exit and seen by their second and third letters: or, xe, xi, ee."""
+    """fork, exec, exit, seen and folded by their second and third letters: or, xe, xi, ee, ol."""
     second = event.data[event.offsets[:-1] + 1].astype(np.int32)
     third = event.data[event.offsets[:-1] + 2].astype(np.int32)
     codes = np.full(len(event), 255, dtype=np.uint8)

@@ -10,15 +10,15 @@ import os
 import socket
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from firsthand import boottime
 from firsthand.errors import NotSupportedError, ProbeError, SchemaError, UsageError
-from firsthand.probe import libbpf, pins
+from firsthand.probe import libbpf, pins, sweep
 from firsthand.probe.hierarchy import Hierarchy
 from firsthand.probe.pins import Control, MapInfo
-from firsthand.probe.spec import EXISTING, HOOKS, SHARED, Hook
+from firsthand.probe.spec import EXISTING, HOOKS, SHARED, SWEEPS, SWEPT, Hook
 from firsthand.schema import btf
 from firsthand.schema.layout import Layout, objects
 
@@ -27,13 +27,17 @@ PORTION = 64
 #: Rings by number, and the maps that carry them (enum ring_number of kernel/include/maps.h).
 RINGS = ("ring", "urgent")
 _SETTINGS = ".rodata.settings"
+_SECRET = "fold_secret"
 #: Descriptors in one message (SCM_MAX_FD of include/net/scm.h is 253) and its text.
 _MOST_FDS, _MOST_TEXT = 250, 1 << 17
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What the kernel side is told before it is loaded; sizes in bytes, powers of two, at least a page; `patience` in seconds."""
+    """What the kernel side is told before it is loaded; sizes in bytes, powers of two, at least a page; `patience` in seconds.
+
+    `fold`: equal short processes fold, those that live for `fold_most_ms` at most, into a row each `fold_every_seconds`.
+    """
 
     layout: Layout
     hierarchy: Hierarchy
@@ -44,6 +48,9 @@ class LoadOptions:
     patience: float = 600.0
     read_args: bool = True
     read_env: bool = True
+    fold: bool = False
+    fold_most_ms: int = 1000
+    fold_every_seconds: int = 60
 
     @property
     def settings(self) -> dict[str, int]:
@@ -55,6 +62,9 @@ class LoadOptions:
             "scoped": int(bool(self.scopes)),
             "read_args": int(self.read_args),
             "read_env": int(self.read_env),
+            "fold": int(self.fold),
+            "fold_most_ms": self.fold_most_ms,
+            "fold_every_seconds": self.fold_every_seconds,
         }
 
     @property
@@ -86,19 +96,30 @@ class Loaded:
     """What is in the kernel now. `missing` maps hooks to the reason why this kernel refused them.
 
     `taken_over`: the rings were there before, with what they hold; `interrupted` names the hooks that were not attached to them
-    meanwhile. `previous` is what had to be replaced, detached: its rings are to be emptied.
+    meanwhile. `previous` is what had to be replaced, detached: its rings are to be emptied. `folding`: equal short processes
+    fold, by `sweeps`; `refused` says why they do not, where that was asked for. `unswept`: the sweeps are to be run until all is
+    written that a reader before withheld.
     """
 
     folder: Path
     lock: int
     maps: dict[str, int] = field(default_factory=dict)
     programs: list[Program] = field(default_factory=list)
+    sweeps: list[Program] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     taken_over: bool = False
     interrupted: list[str] = field(default_factory=list)
     unattended: bool = False
+    folding: bool = False
+    refused: str = ""
+    unswept: bool = False
     previous: Loaded | None = None
+
+    @property
+    def sweeper(self) -> sweep.Sweeper:
+        """What runs the sweeps."""
+        return sweep.Sweeper(self.maps, [(program.name, program.link) for program in self.sweeps])
 
     @property
     def control(self) -> Control:
@@ -112,6 +133,8 @@ class Loaded:
     def hooks(self) -> dict[str, str]:
         """Each hook and `present` (with the program, where there was a choice) or `missing: why`."""
         present = {p.hook.name: f"present: {p.name}" if len(p.hook.programs) > 1 else "present" for p in self.programs}
+        if self.folding:
+            present |= {program.hook.name: "present" for program in self.sweeps}
         return present | {name: f"missing: {why}" for name, why in self.missing.items()}
 
     def blind_spots(self, dumb: Collection[str] = ()) -> list[str]:
@@ -133,10 +156,11 @@ class Loaded:
     def forget(self) -> None:
         """Close the descriptors; what is pinned goes on. May be called twice."""
         self._let_go()
-        for fd in (*self.maps.values(), *(program.fd for program in self.programs), self.lock):
+        sweeps = (program.link for program in self.sweeps)
+        for fd in (*self.maps.values(), *(program.fd for program in self.programs), *sweeps, self.lock):
             if fd >= 0:
                 os.close(fd)
-        self.maps, self.programs, self.lock = {}, [], -1
+        self.maps, self.programs, self.sweeps, self.lock = {}, [], [], -1
 
     def close(self) -> None:
         """Detach, unpin and forget everything. May be called twice."""
@@ -163,12 +187,14 @@ def bring_in(options: LoadOptions) -> Loaded:
     try:
         _adopt_maps(loaded, options)
         same = loaded.taken_over and loaded.control.build == options.build
-        for hook in HOOKS:
-            _bring_hook(loaded, hook, options, anew=not same)
-        for hook in EXISTING:
-            _bring_hook(loaded, hook, options, anew=not same)
+        former = [] if same else _pinned_sweeps(loaded.folder)
+        loaded.folding = options.fold and _bring_sweeps(loaded, options, anew=not same)
+        chosen = replace(options, fold=loaded.folding)
+        for hook in (*HOOKS, *EXISTING):
+            _bring_hook(loaded, hook, chosen, anew=not same)
         _require(loaded)
         _scope(loaded, options)
+        _end_sweeps(loaded, former)
         _take_control(loaded, options)
     except BaseException:
         loaded.forget() if goes_on else loaded.close()  # what a reader before left records on, for the next try
@@ -211,6 +237,7 @@ def _replace(loaded: Loaded, found: dict[str, int]) -> None:
             fd = pins.open_pin(loaded.folder / f"spine_{name}")
             if fd is not None:
                 old.programs.append(Program(hook, name, fd, -1))
+    old.sweeps = _pinned_sweeps(loaded.folder)
     pins.unpin(loaded.folder)
     loaded.maps = {}
     if {"ring", "produced", "failures", "control"} <= set(found):
@@ -249,6 +276,42 @@ def _require(loaded: Loaded) -> None:
     raise ProbeError(f"no hook could be attached: {reasons}. Is the kernel locked down, or a capability missing?")
 
 
+def _pinned_sweeps(folder: Path) -> list[Program]:
+    """The sweeps that a reader before left: they know what its programs withheld."""
+    found = ((hook, pins.open_pin(folder / f"iterator_{hook.name}")) for hook in SWEEPS)
+    return [Program(hook, hook.name, -1, link) for hook, link in found if link is not None]
+
+
+def _bring_sweeps(loaded: Loaded, options: LoadOptions, *, anew: bool) -> bool:
+    """Whether this kernel takes all sweeps: without them nothing may be withheld, and that is said."""
+    try:
+        for hook in SWEEPS:
+            loaded.sweeps.append(_bring_program(loaded, hook, hook.name, options, anew=anew))
+    except OSError as error:
+        loaded.refused = f"this kernel refuses {hook.name}: {libbpf.messages.verdict() or error.strerror}"
+        loaded.notes.append(f"{hook.blind_spot}: {loaded.refused}")
+        for program in loaded.sweeps:
+            os.close(program.link)
+        loaded.sweeps = []
+        return False
+    return True
+
+
+def _end_sweeps(loaded: Loaded, former: list[Program]) -> None:
+    """Have all written that the programs before withheld, in their way; where the ring is full, the reader goes on with it."""
+    if not former:
+        return
+    sweeper = sweep.Sweeper(loaded.maps, [(program.name, program.link) for program in former])
+    if sweeper.flush(lambda: None):
+        loaded.unswept = True
+        loaded.sweeps = [*former, *loaded.sweeps]
+        return
+    for program in former:
+        os.close(program.link)
+        if not loaded.folding:
+            (loaded.folder / f"iterator_{program.name}").unlink(missing_ok=True)
+
+
 def _bring_hook(loaded: Loaded, hook: Hook, options: LoadOptions, *, anew: bool) -> None:
     reasons = []
     for name in hook.programs:
@@ -272,11 +335,10 @@ def _bring_program(loaded: Loaded, hook: Hook, name: str, options: LoadOptions, 
         _prepare(loaded, handle, path, name, options)
         libbpf.call("bpf_object__load", handle)
         program = libbpf.pointer("bpf_object__find_program_by_name", handle, name.encode())
-        _share_maps(loaded, handle, options)
-        if hook in EXISTING:
-            fd, link = _attach(program)
+        _share_maps(loaded, handle)
+        if hook in (*EXISTING, *SWEEPS):
+            link = sweep.attach(program, loaded.maps[SWEPT[name]]) if hook in SWEEPS else _begin(program)
             pins.pin(link, loaded.folder / f"iterator_{name}")
-            os.close(fd)
             return Program(hook, name, -1, link)
         if attached is not None:
             _enter(loaded, name, program)
@@ -290,7 +352,7 @@ def _bring_program(loaded: Loaded, hook: Hook, name: str, options: LoadOptions, 
 
 def _attached(loaded: Loaded, hook: Hook, name: str) -> Program | None:
     """What is attached for a program already, by its pins."""
-    if hook in EXISTING:
+    if hook in (*EXISTING, *SWEEPS):
         iterator = pins.open_pin(loaded.folder / f"iterator_{name}")
         return None if iterator is None else Program(hook, name, -1, iterator)
     link = pins.open_pin(loaded.folder / f"link_{name}")
@@ -345,6 +407,13 @@ def _attach(program: int) -> tuple[int, int]:
         libbpf.library().bpf_link__destroy(link)
 
 
+def _begin(program: int) -> int:
+    """The link of an iterator over tasks."""
+    fd, link = _attach(program)
+    os.close(fd)
+    return link
+
+
 def _prepare(loaded: Loaded, handle: int, path: Path, name: str, options: LoadOptions) -> None:
     lib = libbpf.library()
     for program in libbpf.each("bpf_object__next_program", handle):
@@ -378,13 +447,15 @@ def enumerators(name: str) -> dict[str, int]:
     return {key.removeprefix(f"{name.upper()}_"): value for key, value in found.items()}
 
 
-def _share_maps(loaded: Loaded, handle: int, options: LoadOptions) -> None:
+def _share_maps(loaded: Loaded, handle: int) -> None:
     """The first object to carry a shared map makes it; it is kept by a descriptor of our own and pinned."""
     for found in libbpf.each("bpf_object__next_map", handle):
         word = libbpf.library().bpf_map__name(found).decode()
         if word not in SHARED or word in loaded.maps:
             continue
         loaded.maps[word] = os.dup(libbpf.call("bpf_map__fd", found))
+        if word == _SECRET:
+            update(loaded.maps[word], struct.pack("<I", 0), os.urandom(pins.info(loaded.maps[word]).value_size))
         pins.pin(loaded.maps[word], loaded.folder / word)
 
 
@@ -464,11 +535,15 @@ def _described(loaded: Loaded, fds: list[int]) -> dict[str, object]:
         "lock": place(loaded.lock),
         "maps": {word: place(fd) for word, fd in loaded.maps.items()},
         "programs": programs,
+        "sweeps": [(program.name, place(program.link)) for program in loaded.sweeps],
         "missing": loaded.missing,
         "notes": loaded.notes,
         "taken_over": loaded.taken_over,
         "interrupted": loaded.interrupted,
         "unattended": loaded.unattended,
+        "folding": loaded.folding,
+        "refused": loaded.refused,
+        "unswept": loaded.unswept,
         "previous": _described(loaded.previous, fds) if loaded.previous else None,
     }
 
@@ -482,7 +557,7 @@ def receive(source: socket.socket) -> Loaded:
 
 
 def _restored(raw: dict[str, object], fds: list[int]) -> Loaded:
-    hooks = {hook.name: hook for hook in (*HOOKS, *EXISTING)}
+    hooks = {hook.name: hook for hook in (*HOOKS, *EXISTING, *SWEEPS)}
 
     def at(number: int) -> int:
         return fds[number] if number >= 0 else -1
@@ -490,6 +565,8 @@ def _restored(raw: dict[str, object], fds: list[int]) -> Loaded:
     found = Loaded(Path(str(raw["folder"])), at(raw["lock"]))  # type: ignore[arg-type]
     found.maps = {word: at(number) for word, number in raw["maps"].items()}  # type: ignore[attr-defined]
     found.programs = [Program(hooks[hook], name, at(fd), at(link)) for hook, name, fd, link in raw["programs"]]  # type: ignore[attr-defined]
+    found.sweeps = [Program(hooks[name], name, -1, at(link)) for name, link in raw["sweeps"]]  # type: ignore[attr-defined]
+    found.folding, found.refused, found.unswept = bool(raw["folding"]), str(raw["refused"]), bool(raw["unswept"])
     found.missing, found.notes = raw["missing"], raw["notes"]  # type: ignore[assignment]
     found.taken_over, found.unattended = bool(raw["taken_over"]), bool(raw["unattended"])
     found.interrupted = raw["interrupted"]  # type: ignore[assignment]

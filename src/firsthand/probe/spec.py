@@ -38,6 +38,14 @@ EXISTING: tuple[Hook, ...] = (
     Hook("existing_processes", "existing", ("existing_processes",), "process", "processes that ran already"),
 )
 
+#: Iterators over one map each, begun again each second where short processes fold: without both, none does.
+SWEEPS: tuple[Hook, ...] = (
+    Hook("fold_late", "fold", ("fold_late",), "process", "short processes do not fold: each has its own rows"),
+    Hook("fold_tell", "fold", ("fold_tell",), "process", "short processes do not fold: each has its own rows"),
+)
+#: The maps that they go over.
+SWEPT = {"fold_late": "withheld_forks", "fold_tell": "folds"}
+
 #: Maps that all objects share, pinned under these names.
 SHARED = (
     "ring",
@@ -51,4 +59,9 @@ SHARED = (
     "processes",
     "cgroups",
     "scopes",
+    "fold_words",
+    "fold_secret",
+    "withheld_forks",
+    "withheld_execs",
+    "folds",
 )

@@ -70,7 +70,11 @@ _WORDS = (
 #: Columns behind the common ones that user space derives or makes, by table.
 OWN: dict[str, tuple[Column, ...]] = {
     "process": (
-        Column("event", "text", "fork, exec, exit, or seen: it ran already when observing began"),
+        Column(
+            "event",
+            "text",
+            "fork, exec, exit; seen: it ran already when observing began; folded: equal short processes in one row",
+        ),
         *_CGROUP,
         Column("redacted", "bool", "something in the arguments was replaced before it reached the disk"),
         Column("redaction", "text", "names of the redaction patterns that matched, comma separated"),
@@ -82,6 +86,7 @@ OWN: dict[str, tuple[Column, ...]] = {
         Column(
             "workload_source", "text", "what told the workload: the label or annotation; null: no workload is known"
         ),
+        Column("folded_until", "time", "when the last one of a folded row was executed; `time` is the first one's"),
     ),
     "container": (
         Column(

@@ -99,9 +99,10 @@ def scan(const uint8_t[::1] data, uint64_t start, uint64_t end, uint64_t size, u
 
     Stops at the first record still being written, or after `most` records. Returns (position reached, offsets (uint32, of
     each record in `data`), kinds (uint8), malformed records passed over). A record whose own length does not fit the ring's or
-    is below its kind's fixed part (`sizes[kind]`, 256 of them), or whose kind is over 255, is malformed.
+    is below its kind's fixed part (`sizes[kind]`, 256 of them), or whose kind is over 255, is malformed. So is one that reaches
+    beyond `end`, which is passed over with all behind it: no position lies beyond the producer's.
     """
-    cdef uint64_t at = start, mask = size - 1
+    cdef uint64_t at = start, after, mask = size - 1
     cdef uint32_t head, length, own, found = 0, malformed = 0
     cdef uint64_t base
     offsets = np.empty(most, dtype=np.uint32)
@@ -116,6 +117,11 @@ def scan(const uint8_t[::1] data, uint64_t start, uint64_t end, uint64_t size, u
             if head & BUSY:
                 break
             length = head & ~(BUSY | DISCARD)
+            after = at + ((<uint64_t>length + HEAD + 7) & ~(<uint64_t>7))
+            if after > end:
+                malformed += 1
+                at = end
+                break
             if not head & DISCARD:
                 own = 0
                 if length >= FIXED:
@@ -127,7 +133,7 @@ def scan(const uint8_t[::1] data, uint64_t start, uint64_t end, uint64_t size, u
                     to_offset[found] = <uint32_t>(base + HEAD)
                     to_kind[found] = <uint8_t>kind
                     found += 1
-            at += (length + HEAD + 7) & ~(<uint64_t>7)
+            at = after
     return at, offsets[:found], kinds[:found], malformed
 
 

@@ -72,6 +72,14 @@ def test_an_observer_that_vanished_counts_to_its_last_sign(tmp_path: Path) -> No
     assert judged.reasons == ["not recorded from 2026-05-01T12:00:11.000Z to 2026-05-01T12:00:15.000Z on n"]
 
 
+def test_a_session_that_resumed_was_observed_throughout(tmp_path: Path) -> None:
+    """The kernel side goes on while an observer is replaced: the time before it, and between, counts as observed."""
+    again = [_observer("resume", 15), _observer("ready", 16), _observer("stop", 20)]
+    judged = _judge(tmp_path, [*SESSION[:3], *again], [], 2, 19)
+    assert judged.complete, judged.reasons
+    assert judged.history_begins == START + timedelta(seconds=1)
+
+
 def test_losses_count_where_the_question_needs_them(tmp_path: Path) -> None:
     """A loss of the needed table, or of any, in the window makes it incomplete; one elsewhere does not."""
     at = {"since": START + timedelta(seconds=5), "until": START + timedelta(seconds=6), "node": "n", "boot": "b"}

@@ -14,6 +14,7 @@ from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from firsthand.export import ocsf
 from firsthand.history import arrow, ipc
 from firsthand.schema.tables import TABLES
+from firsthand.wire.batch import Batch
 from tests import samples
 
 #: The newest version whose compiled schema is published as a package; 1.9 only adds to it (its CHANGELOG).
@@ -52,6 +53,21 @@ def test_processes_are_valid_events(schemas: dict[int, Draft202012Validator]) ->
     gone = found[2]
     assert gone["exit_code"] == 0
     assert gone["actor"]["process"]["uid"] == gone["process"]["uid"]
+
+
+def test_a_folded_row_is_a_launch_that_counts(schemas: dict[int, Draft202012Validator]) -> None:
+    """Law: equal short processes in one row are one event with OCSF's own count and end."""
+    row = {
+        "event": "folded",
+        "time": datetime(2026, 5, 1, tzinfo=UTC),
+        "exe": "/bin/true",
+        "args": ["true"],
+        "exit_code": 0,
+    }
+    row |= {"folded_count": 240, "folded_until": datetime(2026, 5, 1, 0, 0, 59, tzinfo=UTC), "pid": 7, "euid": 0}
+    row |= {"exec_tgid": 7, "exec_start": 1, "exec_number": 2, "boot": "b", "node": "n"}
+    (event,) = [check(schemas, line) for line in ocsf.lines("process", rows_of(Batch.from_rows("process", [row])))]
+    assert (event["activity_id"], event["count"], event["end_time"] - event["time"]) == (1, 240, 59_000)
 
 
 @pytest.mark.parametrize("table", [name for name in TABLES if name != "process"])

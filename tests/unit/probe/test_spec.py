@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firsthand.probe import load
-from firsthand.probe.spec import EXISTING, HOOKS, SHARED
+from firsthand.probe.spec import EXISTING, HOOKS, SHARED, SWEEPS, SWEPT
 from firsthand.schema import btf
 from firsthand.schema.layout import objects
 from firsthand.schema.tables import TABLES
@@ -16,7 +16,7 @@ def _functions(name: str) -> set[str]:
 
 def test_every_program_of_the_spec_is_in_its_object() -> None:
     """And every hook says which table it fills and what is not seen without it."""
-    for hook in (*HOOKS, *EXISTING):
+    for hook in (*HOOKS, *EXISTING, *SWEEPS):
         assert set(hook.programs) <= _functions(hook.object)
         assert hook.table in TABLES and hook.blind_spot
 
@@ -24,7 +24,8 @@ def test_every_program_of_the_spec_is_in_its_object() -> None:
 def test_every_shared_map_is_declared() -> None:
     """Maps that are pinned by name exist in the objects."""
     declared = {kind.name for path in objects() for kind in btf.read_object(path).types if kind.kind == btf.VAR}
-    assert set(SHARED) <= declared
+    assert set(SHARED) <= declared and set(SWEPT.values()) <= set(SHARED)
+    assert set(SWEPT) == {hook.name for hook in SWEEPS}
 
 
 def test_failures_have_names() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -176,6 +177,21 @@ def test_malformed_records_are_counted_and_never_read_past() -> None:
     unknown = bytearray(record("fork", {}))
     struct.pack_into("<H", unknown, 4, 99)
     assert _decode([bytes(unknown)], decoder=decoder) == {} and decoder.malformed == 2
+
+
+def test_no_record_reaches_beyond_the_producer() -> None:
+    """A length of garbage ends the look at the producer's position; what its strings point to is never read."""
+    size = 4096
+    good, bad = record("exec", {"exe": b"/bin/x"}), bytearray(record("exec", {"exe": b"/bin/x"}))
+    place = next(f.offset for f in record_of("exec").fields if f.name == "exe")
+    struct.pack_into("<HH", bad, place, 60000, 5000)
+    struct.pack_into("<I", bad, 0, 66000)
+    data, end = ring([good, bytes(bad)], size, start=4000)
+    head = (4000 + 8 + (len(good) + 7 & ~7)) % size
+    for copy in (head, head + size):
+        data[copy : copy + 4] = np.frombuffer(struct.pack("<I", 66000), dtype=np.uint8)
+    reached, offsets, _, malformed = _drain.scan(data, 4000, end, size, 4096, Decoder(installed()).sizes)
+    assert (reached, len(offsets), malformed) == (end, 1, 1)
 
 
 @settings(max_examples=200)
