@@ -151,6 +151,8 @@ class Keeper:
 
     def _open(self) -> None:
         self.manifest = Manifest(self.directory, self.now)
+        began = self.manifest.snapshot()
+        self._unknown = "" if began.handed_over or began.names_handed_over or began.segments else _aside(self.directory)
         steady = Steady(self.now, self.elapsed, self.manifest)
         self._retention = Retention(self.directory, self.manifest, self.limits, steady) if self.limits else None
         now = self.manifest.snapshot()
@@ -256,6 +258,9 @@ class Keeper:
         cursor = source.cursor
         start = cursor.position
         group = Group(start, start)
+        if self._unknown and source.log == place.LOG:
+            group.add_damage(start, DamagedError(self._unknown), int(self.now() * 1_000_000))
+            self._unknown = ""
         while group.rows < self.max_rows:
             at = cursor.position
             try:
@@ -303,6 +308,19 @@ class Keeper:
 
 def _since_boot() -> float:
     return boottime.now_ns() / 1e9
+
+
+def _aside(directory: Path) -> str:
+    """Keep segments that no manifest lists any more, since it was emptied or lost: under damaged/, and what is to be said."""
+    segments = directory / place.GENERATIONS
+    if not any(segments.rglob("*.parquet")):
+        return ""
+    folder = place.folder(directory / place.DAMAGED)
+    number = sum(1 for _ in folder.glob(f"{place.GENERATIONS}-*")) + 1
+    segments.rename(folder / f"{place.GENERATIONS}-{number}")
+    said = f"the manifest was empty: the segments that it had listed are kept in {place.DAMAGED}/{place.GENERATIONS}-{number}"
+    print(f"keeper: {said}", file=sys.stderr, flush=True)
+    return said
 
 
 def run(keeper: Keeper, every: float, stop: Sequence[int]) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from firsthand.errors import DamagedError, HistoryError
 from firsthand.history import arrow, holders, manifest, place, segment
 from firsthand.history.chunk import Chunk, Position
-from firsthand.history.log import LogReader
+from firsthand.history.log import LogReader, files
 
 _TRIES = 20
 #: Bytes of segments that a reader holds against their hashes, the newest first: about 0.2 s. Of the others it looks at the size.
@@ -109,6 +109,10 @@ def _read_tail(view: View, log: str) -> list[int]:
     """Fill the tail from one log; the numbers of the files that were read, rising."""
     visited: list[int] = []
     end = view.manifest.of(log) or Position(0, 0)
+    if end.file == 0 and (first := next(iter(files(view.directory, log)), 1)) > 1:
+        view.damage.append(
+            f"{log}: its files before {first} are gone, and the manifest does not tell what became of them"
+        )
     for found in LogReader(view.directory, log).walk(view.manifest.of(log)):
         if isinstance(found, DamagedError):
             view.damage.append(str(found))

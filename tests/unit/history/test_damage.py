@@ -96,7 +96,7 @@ def _segment(directory: Path) -> Path:
 #: Each kind of file, and where one of it is.
 KINDS: dict[str, Callable[[Path], Path]] = {
     "the log's last file": lambda h: path_of(h, files(h)[-1]),
-    "an older file of the log": lambda h: path_of(h, files(h)[0]),
+    "an older file of the log": lambda h: path_of(h, files(h)[-2]),
     "the log of names": lambda h: path_of(h, files(h, place.NAMES)[-1], place.NAMES),
     "a segment": _segment,
     "a segment of names": lambda h: next((h / "current/container").rglob("*.parquet")),
@@ -196,14 +196,34 @@ def test_a_bit_flipped(whole: Path, written: list[tuple[Any, ...]], tmp_path: Pa
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_piece_cut_off(whole: Path, written: list[tuple[Any, ...]], tmp_path: Path, kind: str) -> None:
-    """To nothing, to half, by one byte."""
+    """To nothing, to half, by one byte. An emptied file of the log is as one whose writer died before its first chunk: none of it is told."""
     size = KINDS[kind](whole).stat().st_size
-    for number, length in enumerate(sorted({0, size // 2, max(size - 1, 0)})):
+    lengths = {size // 2, max(size - 1, 0)} | (set() if "file of the log" in kind or "log's" in kind else {0})
+    for number, length in enumerate(sorted(lengths)):
         directory = tmp_path / str(number) / "history"
         directory.parent.mkdir()
         _copy(whole, directory)
         _replace(KINDS[kind](directory), KINDS[kind](directory).read_bytes()[:length])
         _laws(directory, written)
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["emptied", "lost"])
+def test_segments_without_their_manifest_are_kept(history: Path, written: list[tuple[Any, ...]], lost: bool) -> None:
+    """A new keeper would take them for a generation out of use: it puts them aside, and a row says so."""
+    before = sorted(path.name for path in (history / place.GENERATIONS).rglob("*.parquet"))
+    for path in history.glob(f"{place.MANIFEST}*"):
+        path.unlink()
+    if not lost:
+        (history / place.MANIFEST).touch()
+    _keep(history)
+    assert (
+        sorted(path.name for path in (history / place.DAMAGED / f"{place.GENERATIONS}-1").rglob("*.parquet")) == before
+    )
+    with History(history).connection() as connection:
+        told = connection.execute("SELECT detail FROM loss WHERE cause = 'log_damaged'").fetchall()
+    assert any("kept in damaged/generations-1" in detail for (detail,) in told)
+    _keep(history)
+    assert not (history / place.DAMAGED / f"{place.GENERATIONS}-2").exists()
 
 
 def _copy(whole: Path, to: Path) -> None:
