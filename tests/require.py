@@ -45,6 +45,21 @@ def bpf() -> None:
     btf("bpf")
 
 
+def time_namespaces() -> None:
+    """Root, and a kernel with CONFIG_TIME_NS."""
+    bpf()
+    if not Path("/proc/self/ns/time").exists():
+        _lacking("this kernel has no time namespaces", "bpf")
+
+
+def loop_devices() -> None:
+    """Root, loop devices and ext4: filesystems of a test's own that can fail."""
+    root()
+    programs("root", "mkfs.ext4", "e2fsck", "findmnt")
+    if not Path("/dev/loop-control").exists() or "ext4" not in Path("/proc/filesystems").read_text():
+        _lacking("no loop devices, or no ext4 in this kernel", "root")
+
+
 def programs(word: str, *names: str) -> None:
     """Executables on the path (sbin included)."""
     absent = [name for name in names if not shutil.which(name, path=_PATH)]

@@ -36,7 +36,9 @@ enum failure {
 	FAILURE_PATH_DEPTH = 6,
 	FAILURE_TEXT_READ = 7,
 	FAILURE_UNATTENDED = 8, /* nobody read for so long that records were only counted */
-	FAILURE_COUNT = 9,
+	FAILURE_RESERVE_ROOM =
+		9, /* the ring refused it though there was room: no lock to be had, or longer than half of the ring */
+	FAILURE_COUNT = 10,
 };
 
 /* The rings. What tells of privilege and identity has one of its own: a flood of forks cannot push it out. */

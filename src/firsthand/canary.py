@@ -116,6 +116,11 @@ class Canaries:
     def _prefix(self) -> bytes:
         return f"{path_in(self.hierarchy, Path(self.parent))}/".encode() if self.parent else b""
 
+    @property
+    def rounds(self) -> int:
+        """Rounds whose answers are kept now."""
+        return len(self._rounds)
+
     def announce(self, token: str, now: float) -> None:
         """A round with this name begins."""
         self._announced[token.encode()] = now + PATIENCE

@@ -69,7 +69,7 @@ class Plan:
 
 
 class Child:
-    """One role's process, started again when it died: `begin` starts it."""
+    """One role's process, started again when it died: `begin` starts it. Each death is said, and what is the same again is not."""
 
     def __init__(self, role: str, begin: Callable[[], subprocess.Popen[bytes]], most: float = AGAIN_MOST) -> None:
         self.role = role
@@ -77,6 +77,7 @@ class Child:
         self._most = most
         self._wait = 0.0
         self._due = 0.0
+        self._said = ""
         self.start()
 
     def start(self) -> None:
@@ -96,16 +97,17 @@ class Child:
         if not self._due:
             self._wait = 0.0 if now - self._began > WELL else self._wait
             self._due = now + self._wait
-            print(
-                f"firsthand: the {self.role} {self._end()}; started again {f'in {self._wait:g} s' if self._wait else 'now'}",
-                file=sys.stderr,
-                flush=True,
-            )
+            self._say(f"the {self.role} {self._end()}; started again {f'in {self._wait:g} s' if self._wait else 'now'}")
             self._wait = min(2 * self._wait or AGAIN, self._most)
         if now < self._due:
             return False
         self.start()
         return True
+
+    def _say(self, line: str) -> None:
+        if line != self._said or not self._wait:
+            print(f"firsthand: {line}", file=sys.stderr, flush=True)
+        self._said = line
 
     def _end(self) -> str:
         code = self.process.returncode
@@ -139,6 +141,7 @@ class Session:
         self._tokens: deque[str] = deque(maxlen=canary.MOST_ROUNDS)
         self._loaders: list[subprocess.Popen[bytes]] = []
         self._reading = self._observed = False
+        self._failed = ""
         self._began = time.monotonic()
 
     def start(self) -> None:
@@ -147,7 +150,10 @@ class Session:
         history = Path(self.options.history)
         place.create(history)
         wall.prepare(history)
-        self._lock = place.lock(history / "run.lock", "supervisor")
+        try:
+            self._lock = place.lock(history / "run.lock", "supervisor")
+        except OSError as error:
+            raise place.unwritable(history, error) from error
         os.fchown(self._lock, -1, wall.identity("keeper", history).readers)
         if self.plan.heads:
             wall.prepare_file(Path(self.plan.heads), "keeper", history)
@@ -333,7 +339,9 @@ class Session:
         event = line["event"]
         if event == "failed":
             if again:
-                print(f"firsthand: {line['error']}", file=sys.stderr, flush=True)
+                if line["error"] != self._failed:
+                    print(f"firsthand: {line['error']}", file=sys.stderr, flush=True)
+                self._failed = line["error"]
                 return
             raise _BY_NAME.get(line["kind"], FirsthandError)(line["error"])
         if event == "blocked":
@@ -344,6 +352,9 @@ class Session:
             self.summary.recorded, self.summary.lost = line["recorded"], line["lost"]
             self.summary.missing = line["missing"]
             self.summary.notes = list(dict.fromkeys([*self.summary.notes, *line["notes"]]))
+        if event == "ready" and self._failed:
+            self._failed = ""
+            print("firsthand: the observer is well again", file=sys.stderr, flush=True)
         if event == "reading":
             self._reading = self._observed = True
             self._canary()

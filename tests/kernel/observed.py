@@ -8,11 +8,15 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from firsthand.ask import completeness
+from firsthand.ask.answer import Window
 from firsthand.history.connection import History
+from firsthand.probe.spec import HOOKS
 
 READY_WITHIN = 60
 
@@ -68,6 +72,13 @@ class Observed:
             result = connection.execute(query)
             names = [column[0] for column in result.description]
             return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    def judged(self, since: datetime, until: datetime) -> list[str]:
+        """Why an answer about processes over that time is not complete; empty: it is."""
+        with History(self.history).connection() as connection:
+            spans = completeness.spans(connection, datetime.now(UTC))
+            hooks = {hook.name: hook.table for hook in HOOKS}
+            return completeness.judge(connection, spans, Window(since, until), ("process",), hooks).reasons
 
     def lost(self) -> int:
         """Everything counted as lost."""

@@ -9,12 +9,12 @@ import json
 import os
 import socket
 import struct
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from firsthand.errors import NotSupportedError, ProbeError, SchemaError
+from firsthand import boottime
+from firsthand.errors import NotSupportedError, ProbeError, SchemaError, UsageError
 from firsthand.probe import libbpf, pins, sweep
 from firsthand.probe.hierarchy import Hierarchy
 from firsthand.probe.pins import Control, MapInfo
@@ -95,9 +95,10 @@ class Program:
 class Loaded:
     """What is in the kernel now. `missing` maps hooks to the reason why this kernel refused them.
 
-    `taken_over`: the rings were there before, with what they hold. `previous` is what had to be replaced, detached: its rings
-    are to be emptied. `folding`: equal short processes fold, by `sweeps`; `refused` says why they do not, where that was asked
-    for. `unswept`: the sweeps are to be run until all is written that a reader before withheld.
+    `taken_over`: the rings were there before, with what they hold; `interrupted` names the hooks that were not attached to them
+    meanwhile. `previous` is what had to be replaced, detached: its rings are to be emptied. `folding`: equal short processes
+    fold, by `sweeps`; `refused` says why they do not, where that was asked for. `unswept`: the sweeps are to be run until all is
+    written that a reader before withheld.
     """
 
     folder: Path
@@ -108,6 +109,7 @@ class Loaded:
     missing: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     taken_over: bool = False
+    interrupted: list[str] = field(default_factory=list)
     unattended: bool = False
     folding: bool = False
     refused: str = ""
@@ -180,6 +182,7 @@ def bring_in(options: LoadOptions) -> Loaded:
     check_machine()
     notes = pins.mount_bpffs()
     folder, lock = pins.claim(options.instance)
+    goes_on = (folder / "control").exists()
     loaded = Loaded(folder, lock, notes=notes)
     try:
         _adopt_maps(loaded, options)
@@ -194,7 +197,7 @@ def bring_in(options: LoadOptions) -> Loaded:
         _end_sweeps(loaded, former)
         _take_control(loaded, options)
     except BaseException:
-        loaded.close()
+        loaded.forget() if goes_on else loaded.close()  # what a reader before left records on, for the next try
         raise
     return loaded
 
@@ -220,7 +223,7 @@ def _adopt_maps(loaded: Loaded, options: LoadOptions) -> None:
     if set(found) == set(SHARED) and all(pins.info(found[word]) == wanted[word] for word in SHARED):
         control = loaded.control
         loaded.taken_over = bool(control.incarnation)
-        loaded.unattended = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - control.heartbeat > control.patience
+        loaded.unattended = boottime.now_ns() - control.heartbeat > control.patience
     else:
         _replace(loaded, found)
 
@@ -261,7 +264,7 @@ def _shapes(options: LoadOptions) -> dict[str, MapInfo]:
 
 def _take_control(loaded: Loaded, options: LoadOptions) -> None:
     """Say who reads from now on; the programs count for nobody but write."""
-    now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    now = boottime.now_ns()
     incarnation = loaded.control.incarnation or now
     Control(incarnation, now, round(options.patience * 1_000_000_000), options.build).write(loaded.maps["control"])
 
@@ -340,6 +343,8 @@ def _bring_program(loaded: Loaded, hook: Hook, name: str, options: LoadOptions, 
         if attached is not None:
             _enter(loaded, name, program)
             return attached
+        if loaded.taken_over:
+            loaded.interrupted.append(hook.name)
         return _spine(loaded, hook, name, program)
     finally:
         libbpf.library().bpf_object__close(handle)
@@ -458,6 +463,11 @@ def _scope(loaded: Loaded, options: LoadOptions) -> None:
     """The map `scopes` holds what is asked for now, and nothing of a reader before."""
     fd = loaded.maps["scopes"]
     wanted = {struct.pack("<Q", scope) for scope in options.scopes}
+    most = pins.info(fd).max_entries
+    if len(wanted) > most:
+        raise UsageError(
+            f"{len(wanted):,} scopes were given, and the kernel side takes {most:,}: name folders above them"
+        )
     for key in wanted:
         update(fd, key, struct.pack("<I", 1))
     for key in set(keys(fd, 8)) - wanted:
@@ -529,6 +539,7 @@ def _described(loaded: Loaded, fds: list[int]) -> dict[str, object]:
         "missing": loaded.missing,
         "notes": loaded.notes,
         "taken_over": loaded.taken_over,
+        "interrupted": loaded.interrupted,
         "unattended": loaded.unattended,
         "folding": loaded.folding,
         "refused": loaded.refused,
@@ -558,6 +569,7 @@ def _restored(raw: dict[str, object], fds: list[int]) -> Loaded:
     found.folding, found.refused, found.unswept = bool(raw["folding"]), str(raw["refused"]), bool(raw["unswept"])
     found.missing, found.notes = raw["missing"], raw["notes"]  # type: ignore[assignment]
     found.taken_over, found.unattended = bool(raw["taken_over"]), bool(raw["unattended"])
+    found.interrupted = raw["interrupted"]  # type: ignore[assignment]
     previous = raw["previous"]
     found.previous = _restored(previous, fds) if previous else None  # type: ignore[arg-type]
     return found
