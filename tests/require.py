@@ -1,5 +1,5 @@
 """The only place that may skip a test. Each function prints why; under FIRSTHAND_REQUIRE=all (or a comma separated list of its
-words: root, btf, bpf, containerd, docker, podman, qemu, kernels, fuzzing) a missing thing fails the test instead."""
+words: root, btf, bpf, containerd, docker, podman, image, qemu, kernels, fuzzing) a missing thing fails the test instead."""
 
 from __future__ import annotations
 
@@ -81,6 +81,16 @@ def pods() -> None:
     absent = [name for name in ("bridge", "host-local", "loopback") if not (_CNI / name).exists()]
     if absent:
         _lacking(f"not in {_CNI}: {', '.join(absent)}; install containernetworking-plugins", "containerd")
+
+
+def image() -> None:
+    """What makes the OCI image."""
+    programs("image", "mmdebstrap", "dpkg-deb", "git")
+
+
+def packages(why: str) -> None:
+    """Debian's and PyPI's packages for the image, which could not be had."""
+    _lacking(why, "image")
 
 
 def layouts(wanted: str) -> bool:

@@ -9,6 +9,7 @@ exec only with the name among its arguments. Whatever else happens there is reco
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import signal
@@ -22,7 +23,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from firsthand.probe.hierarchy import Hierarchy, path_in
+from firsthand import machine
+from firsthand.probe.hierarchy import Hierarchy, own, path_in
 from firsthand.wire.batch import Batch, Text
 from firsthand.wire.decode import Decoder
 
@@ -45,9 +47,23 @@ _EXEC = ("process", b"exec")
 _OWN = {**dict.fromkeys(_ANSWERS, 1), ("process", b"exit"): 2, ("container", b"seen"): 1}
 
 
-def folder_of(mount: Path, instance: str) -> Path:
-    """The cgroup below which the rounds of an instance have theirs."""
-    return mount / f"firsthand-canary-{instance}"
+def make(hierarchy: Hierarchy, instance: str) -> Path:
+    """The cgroup below which the rounds of an instance have theirs, made where it may be. OSError, the last, where nowhere.
+
+    Below the hierarchy's root, where whoever ends leaves it empty; else, with fewer rights than all of root's (the root's mode is 0555),
+    below our own. In a cgroup namespace only there: it may be a border of delegation, which no process crosses (cgroups(7), nsdelegate).
+    """
+    parents = [hierarchy.mount] if machine.first("cgroup") or hierarchy.number else []
+    refused: OSError | None = None
+    for parent in [*parents, *filter(None, [own(hierarchy)])]:
+        folder = parent / f"firsthand-canary-{instance}"
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            refused = error
+        else:
+            return folder
+    raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(hierarchy.mount))
 
 
 def new_token() -> str:

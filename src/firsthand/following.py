@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import select
 import sys
@@ -21,7 +20,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from firsthand import __version__, boottime, ending
+from firsthand import __version__, boottime, ending, machine
 from firsthand.errors import DamagedError, FirsthandError, HistoryError
 from firsthand.history import place
 from firsthand.history.chunk import Chunk
@@ -74,8 +73,7 @@ class Follower:
 
     def __init__(self, options: FollowerOptions) -> None:
         self.options = options
-        self.node = os.uname().nodename
-        self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self.node, self.boot = machine.node(), machine.boot()
         self.out: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.askers = {socket: Asker(socket, self.out) for socket in options.sockets}
         self.book = Book(options.annotations)

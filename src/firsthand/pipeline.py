@@ -25,7 +25,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from firsthand import __version__, boottime, measures
+from firsthand import __version__, boottime, machine, measures
 from firsthand.canary import MOST_ROUNDS, Canaries
 from firsthand.errors import FirsthandError, HistoryError
 from firsthand.history import schema_store
@@ -86,8 +86,7 @@ class Observer:
         self.resolver = Resolver(late=LATE if options.fold else 0)
         self.redactor = _redactor(options)
         self.modes = ScopedModes(dict(options.redaction_scopes), options.redaction)
-        self.node = os.uname().nodename
-        self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self.node, self.boot = machine.node(), machine.boot()
         self.scopes = [Path(scope) for scope in options.scopes]
         self.hierarchy = _hierarchy.choose(self.scopes, options.hierarchy)
         self.canaries = Canaries(self.hierarchy, options.canary, self._hear)

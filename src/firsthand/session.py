@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from firsthand import canary, wall
+from firsthand import canary, machine, wall
 from firsthand.errors import BusyError, FirsthandError, HistoryError, NotSupportedError, ProbeError, UsageError
 from firsthand.following import FollowerOptions
 from firsthand.history import place
@@ -114,15 +114,13 @@ class Child:
         return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended by itself (exit code {code})"
 
     def end(self, word: bytes = b"") -> None:
-        """Tell it to end, by a word or by SIGTERM, and wait for it."""
-        if word and self.process.stdin:
+        """Tell it to end, by a word, or by the end of its input and wait for it: no signal, which would take CAP_KILL."""
+        assert self.process.stdin is not None
+        if word:
             with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.write(word)
-        elif not self.dead():
-            self.process.send_signal(signal.SIGTERM)
-        if not word and self.process.stdin:
+        else:
             self.process.stdin.close()
-        if not word:
             self.process.wait()
 
 
@@ -151,12 +149,17 @@ class Session:
         place.create(history)
         wall.prepare(history)
         try:
-            self._lock = place.lock(history / "run.lock", "supervisor")
+            self._lock = place.lock(history / wall.LOCK, "supervisor")
         except OSError as error:
             raise place.unwritable(history, error) from error
         os.fchown(self._lock, -1, wall.identity("keeper", history).readers)
         if self.plan.heads:
             wall.prepare_file(Path(self.plan.heads), "keeper", history)
+        if not machine.first("uts") and machine.NODE not in os.environ:
+            told = (
+                f"rows name this machine {machine.node()}, a container's host name: set {machine.NODE} to the machine's"
+            )
+            self.summary.notes.append(told)
         self._prepare_canary()
         self._children["observer"] = Child("observer", self._observer, self.plan.again_most)
         self._children["keeper"] = Child("keeper", self._keeper, self.plan.again_most)
@@ -167,12 +170,10 @@ class Session:
         if not self.options.canary_every:
             self.summary.notes.append("no canaries: canary_seconds is 0")
             return
-        mount = self.options.load_options().hierarchy.mount
-        folder = canary.folder_of(mount, self.options.instance)
         try:
-            folder.mkdir(exist_ok=True)
+            folder = canary.make(self.options.load_options().hierarchy, self.options.instance)
         except OSError as error:
-            self.summary.notes.append(f"no canaries: {folder} cannot be made ({error.strerror})")
+            self.summary.notes.append(f"no canaries: {error.filename} cannot be made ({error.strerror})")
             return
         self.options = replace(self.options, canary=str(folder))
 
@@ -209,7 +210,7 @@ class Session:
         socket: socket.socket | None = None,
         allocator: Mapping[str, str] = ALLOCATOR,
     ) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "firsthand.wall", role, self.options.history, module, *arguments]
+        command = [sys.executable, "-P", "-m", "firsthand.wall", role, self.options.history, module, *arguments]
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

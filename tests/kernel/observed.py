@@ -24,10 +24,14 @@ READY_WITHIN = 60
 class Observed:
     """`firsthand run` on `scopes`, from `ready` until the block ends; then `rows` reads the history."""
 
+    #: Starts the command, as subprocess.Popen does. tests/pods/inside.py puts its own in this place, which starts it in a pod.
+    popen: Any = subprocess.Popen
+
     def __init__(self, history: Path, scopes: Sequence[Path], *options: str) -> None:
         self.history = history
         command = [sys.executable, "-m", "firsthand", "run", "--quiet", "--history", str(history)]
-        command += ["--instance", f"test-{uuid.uuid4().hex[:12]}"]
+        self.instance = f"test-{uuid.uuid4().hex[:12]}"
+        command += ["--instance", self.instance]
         for scope in scopes:
             command += ["--scope", str(scope)]
         asked = [] if "--runtime" in options else ["--runtime", "none"]  # the machine's own runtimes are not the test's
@@ -40,7 +44,7 @@ class Observed:
 
     def start(self, **options: Any) -> None:
         """Begin, with options as subprocess.Popen's, and wait until it is ready."""
-        self.process = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True, **options)
+        self.process = self.popen(self.command, stderr=subprocess.PIPE, text=True, **options)
         self.wait_ready()
 
     def wait_ready(self) -> None:

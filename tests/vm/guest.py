@@ -14,7 +14,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from firsthand.probe import hierarchy, libbpf, load, stats
+from firsthand import canary, rights
+from firsthand.probe import hierarchy, libbpf, load, pins, stats
 from firsthand.probe.ring import Ring
 from firsthand.schema.layout import installed
 from firsthand.wire import _drain
@@ -47,8 +48,9 @@ def _run() -> None:
     scope = hierarchy.here()[0].mount / "scope"
     scope.mkdir()
     chosen = hierarchy.choose([scope])
-    options = load.LoadOptions(installed(), chosen, [hierarchy.key(scope)], "vm", RING, fold=True, fold_most_ms=10_000)
-    load.bring_in(options).forget()  # as a crash leaves it: pinned and attached
+    layout, keys = installed(), [hierarchy.key(scope)]
+    options = load.LoadOptions(layout, chosen, keys, "vm", RING, fold=True, fold_most_ms=10_000)
+    _as_a_pod_loads(options)  # and leaves it as a crash does: pinned and attached
     loaded = load.bring_in(options)
     say(
         kind="kernel",
@@ -76,6 +78,43 @@ def _run() -> None:
         withheld=left,
         failures=stats.failures(loaded, load.enumerators("failure")),
     )
+
+
+def _as_a_pod_loads(options: load.LoadOptions) -> None:
+    """With the two capabilities that deploy/daemonset.yaml gives the loader, the BPF filesystem being mounted; and a canary's way there."""
+    pins.mount_bpffs()
+    child = os.fork()
+    if not child:
+        try:
+            canaries = _canary_in_a_namespace(options.hierarchy)
+            rights.keep(("bpf", "perfmon"))
+            loaded = load.bring_in(options)
+            say(kind="pod", hooks=loaded.hooks(), canaries=canaries)
+            loaded.forget()
+        except BaseException:
+            say(kind="error", text=traceback.format_exc())
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def _canary_in_a_namespace(chosen: hierarchy.Hierarchy) -> dict[str, str]:
+    """From a cgroup namespace of our own: what the hierarchy's root says to a canary, and the place that is found for it."""
+    own = chosen.mount / "pod"
+    own.mkdir()
+    (own / "cgroup.procs").write_text("0")
+    ctypes.CDLL(None).unshare(0x02000000)
+    (chosen.mount / "border").mkdir()
+    try:
+        canary.cause(chosen.mount / "border", "token")
+        (chosen.mount / "border/cgroup.procs").write_text("0")
+        told = "taken"
+    except OSError as error:
+        told = os.strerror(error.errno or 0)
+    folder = canary.make(chosen, "vm")
+    (folder / "cgroup.procs").write_text("0")
+    (own / "cgroup.procs").write_text("0")
+    folder.rmdir()
+    return {"border": told, "place": str(folder.relative_to(chosen.mount))}
 
 
 def _early(scope: Path) -> int:

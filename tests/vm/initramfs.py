@@ -36,7 +36,7 @@ if [ "$MODE" = v1 ] || [ "$MODE" = hybrid ]; then
     mount -t tmpfs cgroup /sys/fs/cgroup
     for name in memory pids; do mkdir /sys/fs/cgroup/$name; mount -t cgroup -o $name cgroup /sys/fs/cgroup/$name; done
 else
-    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup # as systemd does
 fi
 if [ "$MODE" = hybrid ]; then mkdir /sys/fs/cgroup/unified; mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified; fi
 PYTHONPATH=/site PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 /guest.py $WORK

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from firsthand import boottime
+from firsthand import boottime, machine
 from firsthand.errors import NotSupportedError, ProbeError, SchemaError, UsageError
 from firsthand.probe import libbpf, pins, sweep
 from firsthand.probe.hierarchy import Hierarchy
@@ -27,6 +27,8 @@ PORTION = 64
 #: Rings by number, and the maps that carry them (enum ring_number of kernel/include/maps.h).
 RINGS = ("ring", "urgent")
 _SETTINGS = ".rodata.settings"
+#: An iterator over tasks begins in the pid namespace of who opens it (kernel/bpf/task_iter.c, init_seq_pidns).
+_PIDS = "not in the machine's pid namespace: what ran before, outside of this one, is not seen; hostPID: true in a pod"
 _SECRET = "fold_secret"
 #: Descriptors in one message (SCM_MAX_FD of include/net/scm.h is 253) and its text.
 _MOST_FDS, _MOST_TEXT = 250, 1 << 17
@@ -193,6 +195,8 @@ def bring_in(options: LoadOptions) -> Loaded:
         for hook in (*HOOKS, *EXISTING):
             _bring_hook(loaded, hook, chosen, anew=not same)
         _require(loaded)
+        if not machine.first("pid"):
+            loaded.missing[EXISTING[-1].name] = _PIDS
         _scope(loaded, options)
         _end_sweeps(loaded, former)
         _take_control(loaded, options)
@@ -273,7 +277,9 @@ def _require(loaded: Loaded) -> None:
     if any(program.hook in HOOKS for program in loaded.programs):
         return
     reasons = "; ".join(sorted(set(loaded.missing.values())))
-    raise ProbeError(f"no hook could be attached: {reasons}. Is the kernel locked down, or a capability missing?")
+    raise ProbeError(
+        f"no hook could be attached: {reasons}. Is the kernel locked down, or CAP_BPF or CAP_PERFMON missing?"
+    )
 
 
 def _pinned_sweeps(folder: Path) -> list[Program]:
