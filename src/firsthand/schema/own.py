@@ -11,6 +11,7 @@ CAUSES = (
     "open_tail",
     "recursion_miss",
     "helper_failed",
+    "withheld",
     "malformed",
     "canary_silent",
     "log_damaged",
