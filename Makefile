@@ -7,7 +7,7 @@ COMPILED := $(KERNEL_SOURCES) $(wildcard src/firsthand/*/*.pyx) setup.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests run test test-kernel test-pods test-vm bench check docs format wheel install rollback uninstall torture fuzz clean
+.PHONY: help setup setup-tests run test test-kernel test-pods test-vm bench check docs format wheel image pins install rollback uninstall torture fuzz clean
 
 help: ## list these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s '	'
@@ -19,6 +19,9 @@ setup: .venv/.built ## install what is needed (it says what and where first), bu
 
 .venv/.tests: .venv/.packages deploy/setup
 	@deploy/setup tests
+
+.venv/.image: .venv/.packages deploy/setup
+	@deploy/setup image
 
 .venv/.built: .venv/.packages $(COMPILED)
 	@echo "setup: compiling the BPF objects and the drain"
@@ -66,6 +69,14 @@ format: setup ## put the sources into the house's form
 
 wheel: setup ## build the wheel into dist/
 	@$(PYTHON) -m pip wheel -q --no-deps --no-build-isolation -w dist .
+
+image: setup .venv/.image ## make the OCI image in dist/ for deploy/daemonset.yaml; nothing but Debian's and PyPI's packages is fetched
+	@rm -rf dist/firsthand-*.whl build/lib*
+	@$(MAKE) -s wheel
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(PYTHON) -m deploy.image dist/firsthand-*.whl
+
+pins: setup ## choose the newest versions of the image's Python packages, and write their digests to deploy/image/requirements.txt
+	@uv pip compile pyproject.toml --upgrade --universal --generate-hashes --no-annotate --no-header -q -o deploy/image/requirements.txt
 
 install: setup ## install under PREFIX=/opt/firsthand with unit, users and link, or upgrade what is there
 	@deploy/install

@@ -1,5 +1,5 @@
 """The only place that may skip a test. Each function prints why; under FIRSTHAND_REQUIRE=all (or a comma separated list of its
-words: root, btf, bpf, containerd, docker, podman, qemu, kernels, fuzzing) a missing thing fails the test instead."""
+words: root, btf, bpf, containerd, docker, podman, image, qemu, kernels, fuzzing) a missing thing fails the test instead."""
 
 from __future__ import annotations
 
@@ -45,6 +45,21 @@ def bpf() -> None:
     btf("bpf")
 
 
+def time_namespaces() -> None:
+    """Root, and a kernel with CONFIG_TIME_NS."""
+    bpf()
+    if not Path("/proc/self/ns/time").exists():
+        _lacking("this kernel has no time namespaces", "bpf")
+
+
+def loop_devices() -> None:
+    """Root, loop devices and ext4: filesystems of a test's own that can fail."""
+    root()
+    programs("root", "mkfs.ext4", "e2fsck", "findmnt")
+    if not Path("/dev/loop-control").exists() or "ext4" not in Path("/proc/filesystems").read_text():
+        _lacking("no loop devices, or no ext4 in this kernel", "root")
+
+
 def programs(word: str, *names: str) -> None:
     """Executables on the path (sbin included)."""
     absent = [name for name in names if not shutil.which(name, path=_PATH)]
@@ -66,6 +81,16 @@ def pods() -> None:
     absent = [name for name in ("bridge", "host-local", "loopback") if not (_CNI / name).exists()]
     if absent:
         _lacking(f"not in {_CNI}: {', '.join(absent)}; install containernetworking-plugins", "containerd")
+
+
+def image() -> None:
+    """What makes the OCI image."""
+    programs("image", "mmdebstrap", "dpkg-deb", "git")
+
+
+def packages(why: str) -> None:
+    """Debian's and PyPI's packages for the image, which could not be had."""
+    _lacking(why, "image")
 
 
 def layouts(wanted: str) -> bool:

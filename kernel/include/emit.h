@@ -75,6 +75,17 @@ static __always_inline long send(struct draft *draft, __u32 length, __u32 to)
 	return bpf_ringbuf_output(&ring, draft->record->data, length, BPF_RB_NO_WAKEUP);
 }
 
+/* A ring that is not half full takes what is not longer than its other half, unless its lock could not be had. */
+static __always_inline void count_refused(__u32 to)
+{
+	__u64 held = to == RING_URGENT ? bpf_ringbuf_query(&urgent, BPF_RB_AVAIL_DATA)
+				       : bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+	__u64 size = to == RING_URGENT ? bpf_ringbuf_query(&urgent, BPF_RB_RING_SIZE)
+				       : bpf_ringbuf_query(&ring, BPF_RB_RING_SIZE);
+
+	count(held * 2 < size ? FAILURE_RESERVE_ROOM : FAILURE_RESERVE);
+}
+
 /* All of a record's head but its place in the ring: processor, number and length. */
 static __always_inline struct record_header *head(struct draft *draft, __u16 kind, __u32 to)
 {
@@ -99,7 +110,7 @@ static __always_inline void finish(struct draft *draft, __u16 kind, __u32 to)
 	if (length <= RECORD_BYTES) {
 		header->length = length;
 		if (send(draft, length, to))
-			count(FAILURE_RESERVE);
+			count_refused(to);
 	}
 	draft->record->busy = 0;
 }
@@ -121,7 +132,7 @@ static __always_inline void *reserve(__u32 size)
 	header = bpf_ringbuf_reserve(&ring, size, 0);
 	if (!header) {
 		next_number(RING_ORDINARY);
-		count(FAILURE_RESERVE);
+		count_refused(RING_ORDINARY);
 		return NULL;
 	}
 	__builtin_memset(header, 0, size);

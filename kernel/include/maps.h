@@ -39,10 +39,12 @@ enum failure {
 	FAILURE_PATH_DEPTH = 6,
 	FAILURE_TEXT_READ = 7,
 	FAILURE_UNATTENDED = 8, /* nobody read for so long that records were only counted */
-	FAILURE_SOCKET_MAP = 9, /* no memory to remember a socket's process: its rows are missing */
-	FAILURE_FLOW_MAP = 10, /* the table of flows is full: they are not counted */
-	FAILURE_PACKET_READ = 11,
-	FAILURE_COUNT = 12,
+	FAILURE_RESERVE_ROOM =
+		9, /* the ring refused it though there was room: no lock to be had, or longer than half of the ring */
+	FAILURE_SOCKET_MAP = 10, /* no memory to remember a socket's process: its rows are missing */
+	FAILURE_FLOW_MAP = 11, /* the table of flows is full: they are not counted */
+	FAILURE_PACKET_READ = 12,
+	FAILURE_COUNT = 13,
 };
 
 /* The rings. What tells of privilege and identity has one of its own: a flood of forks cannot push it out. */

@@ -41,7 +41,7 @@ static __always_inline void write_exec(struct withheld_exec *withheld)
 
 	asm volatile("" : "+r"(length));
 	if (length <= WITHHELD_BYTES && write_late(header, length))
-		count(FAILURE_RESERVE);
+		count_refused(RING_ORDINARY);
 }
 
 static __always_inline void forget(__u64 ticket)
@@ -60,7 +60,7 @@ static __attribute__((noinline)) int release(__u64 ticket)
 		return 0;
 	fork = bpf_map_lookup_elem(&withheld_forks, &ticket);
 	if (fork && write_late(&fork->context.header, sizeof(*fork)))
-		count(FAILURE_RESERVE);
+		count_refused(RING_ORDINARY);
 	exec = bpf_map_lookup_elem(&withheld_execs, &ticket);
 	if (exec)
 		write_exec(exec);

@@ -9,6 +9,7 @@ event as often as a round causes it, and an exec only with the name among its ar
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import signal
@@ -23,7 +24,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from firsthand.probe.hierarchy import Hierarchy, path_in
+from firsthand import machine
+from firsthand.probe.hierarchy import Hierarchy, own, path_in
 from firsthand.wire.batch import Batch, Text
 from firsthand.wire.decode import Decoder
 
@@ -57,9 +59,23 @@ _OWN = {
 }
 
 
-def folder_of(mount: Path, instance: str) -> Path:
-    """The cgroup below which the rounds of an instance have theirs."""
-    return mount / f"firsthand-canary-{instance}"
+def make(hierarchy: Hierarchy, instance: str) -> Path:
+    """The cgroup below which the rounds of an instance have theirs, made where it may be. OSError, the last, where nowhere.
+
+    Below the hierarchy's root, where whoever ends leaves it empty; else, with fewer rights than all of root's (the root's mode is 0555),
+    below our own. In a cgroup namespace only there: it may be a border of delegation, which no process crosses (cgroups(7), nsdelegate).
+    """
+    parents = [hierarchy.mount] if machine.first("cgroup") or hierarchy.number else []
+    refused: OSError | None = None
+    for parent in [*parents, *filter(None, [own(hierarchy)])]:
+        folder = parent / f"firsthand-canary-{instance}"
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            refused = error
+        else:
+            return folder
+    raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(hierarchy.mount))
 
 
 def new_token() -> str:
@@ -149,6 +165,11 @@ class Canaries:
     @cached_property
     def _prefix(self) -> bytes:
         return f"{path_in(self.hierarchy, Path(self.parent))}/".encode() if self.parent else b""
+
+    @property
+    def rounds(self) -> int:
+        """Rounds whose answers are kept now."""
+        return len(self._rounds)
 
     def announce(self, token: str, now: float) -> None:
         """A round with this name begins."""

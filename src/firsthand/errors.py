@@ -12,6 +12,7 @@ FirsthandError                 exit 1: it failed, and the message says what to d
 |- RuntimeGoneError            a container runtime's socket does not answer
 |- ExportError                 the record could not be handed on
 `- HistoryError                the record cannot be written or read
+   |- UnwritableError          its disk takes nothing now: full, read-only, failing
    `- DamagedError             a part of the record fails its checksum
 """
 
@@ -68,6 +69,10 @@ class ExportError(FirsthandError):
 
 class HistoryError(FirsthandError):
     """The history cannot be written or read."""
+
+
+class UnwritableError(HistoryError):
+    """The history's file system takes nothing now; what is to be written may be tried again."""
 
 
 class DamagedError(HistoryError):

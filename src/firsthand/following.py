@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import select
 import sys
@@ -22,13 +21,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from firsthand import __version__, ending
+from firsthand import __version__, boottime, ending, machine
 from firsthand.errors import DamagedError, FirsthandError, HistoryError
 from firsthand.history import place
 from firsthand.history.chunk import Chunk
 from firsthand.history.ipc import columns_of
 from firsthand.history.log import Cursor, LogWriter
-from firsthand.identity import machine
+from firsthand.history.patience import Complaint, begun
+from firsthand.identity import machine as interfaces
 from firsthand.identity.asker import AGAIN, MOST_QUESTIONS, Asker, Gone, Reached, Told
 from firsthand.identity.book import Book
 from firsthand.identity.container import parse
@@ -77,8 +77,7 @@ class Follower:
 
     def __init__(self, options: FollowerOptions) -> None:
         self.options = options
-        self.node = os.uname().nodename
-        self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self.node, self.boot = machine.node(), machine.boot()
         self.out: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.askers = {socket: Asker(socket, self.out) for socket in options.sockets}
         self.book = Book(options.annotations)
@@ -90,6 +89,7 @@ class Follower:
         self._day = 0
         self._addresses: dict[str, int] = {}
         self._addresses_due = 0.0
+        self._complaint = Complaint("follower")
 
     def open(self) -> None:
         """Open the log, and start to ask. HistoryError where another follower writes."""
@@ -123,9 +123,10 @@ class Follower:
         try:
             self.log.append([Batch.from_rows(table, list(rows.values())) for table, rows in tables.items()], [])
         except HistoryError as error:
-            print(f"follower: {error}", file=sys.stderr, flush=True)
+            self._complaint.say(error)
             self.rows.since = time.monotonic() + AGAIN
             return
+        self._complaint.well()
         self.rows = Rows()
 
     def close(self) -> None:
@@ -229,7 +230,7 @@ class Follower:
 
     def _dated(self, row: dict[str, object]) -> dict[str, object]:
         """A row with the moment at which it was learnt."""
-        common = {"time": time.time_ns() // 1000, "ktime": time.clock_gettime_ns(time.CLOCK_BOOTTIME)}
+        common = {"time": time.time_ns() // 1000, "ktime": boottime.now_ns()}
         known = {name: value for name, value in row.items() if value is not None}
         return {**common, "node": self.node, "boot": self.boot, **known}
 
@@ -253,7 +254,7 @@ class Follower:
         moment = time.time_ns() // 1000
         since = moment if self._addresses_due else _booted()
         self._addresses_due = time.monotonic() + ADDRESSES
-        now = machine.addresses()
+        now = interfaces.addresses()
         for address in sorted(self._addresses.keys() - now):
             self._address("gone", address, self._addresses.pop(address), moment)
         for address in sorted(now - self._addresses.keys()):
@@ -333,14 +334,20 @@ def main(arguments: list[str]) -> int:
     stops = ending.stops()
     try:
         place.create(Path(options.history))
-        follower = Follower(options)
-        follower.open()
+        follower = begun(lambda: _opened(options), "follower", stops)
     except FirsthandError as error:
         print(f"follower: {error}", file=sys.stderr, flush=True)
         return error.exit_code
-    follower.run(stops)
-    follower.close()
+    if follower is not None:
+        follower.run(stops)
+        follower.close()
     return 0
+
+
+def _opened(options: FollowerOptions) -> Follower:
+    follower = Follower(options)
+    follower.open()
+    return follower
 
 
 if __name__ == "__main__":

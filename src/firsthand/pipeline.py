@@ -26,13 +26,14 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from firsthand import __version__
-from firsthand.canary import Canaries
+from firsthand import __version__, boottime, machine, measures
+from firsthand.canary import MOST_ROUNDS, Canaries
 from firsthand.errors import FirsthandError, HistoryError
 from firsthand.history import schema_store
 from firsthand.history.log import LogWriter, Span
 from firsthand.identity.resolve import CGROUPS, IMAGES, Resolver
 from firsthand.identity.resolved import ADDRESSES, Resolved
+from firsthand.measures import bound
 from firsthand.options import ObserverOptions, tuples
 from firsthand.packets import Line, Packets
 from firsthand.probe import hierarchy as _hierarchy
@@ -41,7 +42,7 @@ from firsthand.probe.load import Loaded
 from firsthand.schema import layout as _layout
 from firsthand.source import Lost, Source
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, spread
-from firsthand.wire.clock import Clock
+from firsthand.wire.clock import SET, Clock
 from firsthand.wire.decode import Decoder
 from firsthand.wire.redact import Pattern, Redactor, compile_redactor, redact_texts
 from firsthand.wire.scoped import ScopedModes
@@ -90,11 +91,11 @@ class Observer:
         self.resolver = Resolver(late=LATE)
         self.redactor = _redactor(options)
         self.modes = ScopedModes(dict(options.redaction_scopes), options.redaction)
-        self.node = os.uname().nodename
-        self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self.node, self.boot = machine.node(), machine.boot()
         self.scopes = [Path(scope) for scope in options.scopes]
         self.hierarchy = _hierarchy.choose(self.scopes, options.hierarchy)
         self.canaries = Canaries(self.hierarchy, options.canary, self._hear)
+        self.tables = measures.KernelTables()
         self.word = ""
         self.folded = 0
         self.marks = Marks()
@@ -119,7 +120,12 @@ class Observer:
             self._flush()
         if loaded.taken_over:
             self.resolver.cgroups.seed(_hierarchy.paths(self.hierarchy, self.scopes))
-        self._say("resume" if self.source.resumed else "start")
+        self._say("resume" if self._goes_on else "start")
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether every hook stayed attached since the observer before: then the time between is observed as well."""
+        return self.source.resumed and not self.loaded.interrupted
 
     def _decoders(self, directory: Path) -> dict[int, Decoder]:
         """By layout number: the installed one, and those whose records a ring that is taken over may still hold."""
@@ -142,7 +148,7 @@ class Observer:
 
     def read_existing(self) -> None:
         """Take in what runs already, and make room in the ring meanwhile."""
-        self.source.learning = self.source.resumed and not self.loaded.unattended
+        self.source.learning = self._goes_on and not self.loaded.unattended
         try:
             for _ in load.read_existing(self.loaded):
                 if any(stream.waiting * 4 > stream.ring.size for stream in self.source.streams):
@@ -336,8 +342,20 @@ class Observer:
             self._write_losses(
                 [Lost("canary_silent", 0, now - SECOND, now, f"hook {name} did not answer") for name in silent]
             )
-        if self.clock.resample():
-            self._write("clock", [asdict(self.clock.sample)])
+        self._sample_clock()
+
+    def _sample_clock(self) -> None:
+        """A new sample where one is due. Where the wall clock was set, signs of life by the old time and by the new one say which
+        part of either was observed."""
+        until, offset = self.clock.now(), self.clock.sample.offset
+        if not self.clock.resample():
+            return
+        was_set = abs(self.clock.sample.offset - offset) > SET
+        if was_set:
+            self._say("alive", until)
+        self._write("clock", [asdict(self.clock.sample)])
+        if was_set:
+            self._say("alive")
 
     def _missing(self, produced: Sequence[Sequence[int]], *, final: bool = False) -> list[Lost]:
         """What was lost on the way from the kernel and on the way through the dissector."""
@@ -364,7 +382,7 @@ class Observer:
 
     def _loss(self, loss: Lost, now: float) -> dict[str, object]:
         """A row; what was lost while the disk took nothing says so."""
-        wall_now, since, detail = time.time_ns() // 1000, loss.since, loss.detail
+        wall_now, since, detail = self.clock.now(), loss.since, loss.detail
         for begin, _ in self.marks.failed:
             since = min(since, begin)
             detail = ", ".join(filter(None, (detail, "the history could not be written")))
@@ -377,10 +395,11 @@ class Observer:
         row |= {"since": wall_now - int((now - since) * 1e6), "until": wall_now - int((now - loss.until) * 1e6)}
         return row | {name: value for name, value in (("cpu", loss.cpu), ("ring", loss.ring)) if value is not None}
 
-    def _say(self, event: str) -> None:
-        """A row of `observer`, and with the first one a clock sample."""
+    def _say(self, event: str, moment: int | None = None) -> None:
+        """A row of `observer`, at a `moment` in microseconds or now, and with the first one a clock sample."""
         now = time.monotonic()
         row: dict[str, object] = {
+            "time": self.clock.now() if moment is None else moment,
             "event": event,
             "instance": self.options.instance,
             "version": __version__,
@@ -400,31 +419,26 @@ class Observer:
             self._write("clock", [asdict(self.clock.sample)])
 
     def _measures(self, now: float) -> dict[str, float]:
-        """What the observer measures of itself; a bound is NAME beside NAME_limit."""
-        found: dict[str, float] = {}
+        """What the observer measures of itself; see measures.py."""
         passed = max(now - self.marks.alive, 0.001)
-        bytes_per_second = 0.0
-        for stream, name in zip(self.source.streams, load.RINGS, strict=True):
-            found[f"{name}_waiting_bytes"], found[f"{name}_waiting_bytes_limit"] = stream.waiting, stream.ring.size
-            bytes_per_second += stream.rate(now)
-        if bytes_per_second:
-            found["ring_seconds"] = round(self.source.streams[0].ring.size / bytes_per_second, 1)
+        found = measures.rings(self.source, now) | self.tables.measures(self.loaded) | measures.failures(self.loaded)
         found["events_per_second"] = round((self.source.recorded - self.marks.recorded) / passed, 1)
         found["lag_seconds"] = round(now - self.marks.failing, 1) if self.marks.failing else 0
         found["commit_seconds_max"] = round(self.marks.slowest, 4)
-        found["cgroups"], found["cgroups_limit"] = len(self.resolver.cgroups), CGROUPS
-        found["translations"], found["translations_limit"] = len(self.translations), TRANSLATIONS
-        found["images"], found["images_limit"] = len(self.resolver.images), IMAGES
-        found["resolved"], found["resolved_limit"] = len(self.resolved), ADDRESSES
+        found |= bound("cgroups", len(self.resolver.cgroups), CGROUPS)
+        found |= bound("images", len(self.resolver.images), IMAGES)
+        found |= bound("canary_rounds", self.canaries.rounds, MOST_ROUNDS)
+        found |= bound("translations", len(self.translations), TRANSLATIONS)
+        found |= bound("resolved", len(self.resolved), ADDRESSES)
         if self.loaded.folding:
             found["folded"] = self.folded
             for map_, held in self.sweeper.held.items():
-                found[map_], found[f"{map_}_limit"] = held, self.loaded.size(map_)
-        return found | self.packets.measures()
+                found |= bound(map_, held, self.loaded.size(map_))
+        return found | bound("log_bytes", self.log.held, self.log.limit) | self.packets.measures()
 
     def _write(self, table: str, rows: list[dict[str, object]]) -> None:
         """Rows of our own, made durable with what the source knows."""
-        common = {"time": time.time_ns() // 1000, "ktime": time.clock_gettime_ns(time.CLOCK_BOOTTIME)}
+        common = {"time": self.clock.now(), "ktime": boottime.now_ns()}
         common |= {"node": self.node, "boot": self.boot}  # type: ignore[dict-item]
         self._add([Batch.from_rows(table, [common | row for row in rows])])
 

@@ -17,13 +17,14 @@ _SET_NO_NEW_PRIVS, _BOUNDING_DROP, _AMBIENT, _AMBIENT_CLEAR = 38, 24, 47, 4
 _VERSION = 0x20080522
 
 
-def bound(names: Iterable[str] = ()) -> None:
-    """Take all but these out of the bounding set: while the process still may, before it changes its user."""
+def bound(names: Iterable[str] = ()) -> int:
+    """Take all but these out of the bounding set: while the process still may, before it changes its user. What stayed, as bits."""
     libc = ctypes.CDLL(None, use_errno=True)
     wanted = capability.bits(names)
     for number in range(64):
         if not wanted >> number & 1 and libc.prctl(_BOUNDING_DROP, number, 0, 0, 0):
-            break  # EINVAL: no such capability in this kernel; EPERM: none to drop with, and then none to gain
+            break  # EINVAL: no such capability in this kernel; EPERM: none to drop with
+    return _set("CapBnd") & ~wanted
 
 
 def keep(names: Iterable[str] = ()) -> None:
@@ -50,8 +51,12 @@ def leave_no_core() -> None:
 
 def held() -> int:
     """The permitted set of this thread, from /proc/thread-self/status."""
+    return _set("CapPrm")
+
+
+def _set(name: str) -> int:
     with open("/proc/thread-self/status") as status:  # noqa: PTH123 - procfs
-        line = next(line for line in status if line.startswith("CapPrm:"))
+        line = next(line for line in status if line.startswith(name))
     return int(line.split()[1], 16)
 
 

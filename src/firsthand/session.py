@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from firsthand import canary, wall
+from firsthand import canary, machine, wall
 from firsthand.errors import BusyError, FirsthandError, HistoryError, NotSupportedError, ProbeError, UsageError
 from firsthand.following import FollowerOptions
 from firsthand.history import place
@@ -70,7 +70,7 @@ class Plan:
 
 
 class Child:
-    """One role's process, started again when it died: `begin` starts it."""
+    """One role's process, started again when it died: `begin` starts it. Each death is said, and what is the same again is not."""
 
     def __init__(self, role: str, begin: Callable[[], subprocess.Popen[bytes]], most: float = AGAIN_MOST) -> None:
         self.role = role
@@ -78,6 +78,7 @@ class Child:
         self._most = most
         self._wait = 0.0
         self._due = 0.0
+        self._said = ""
         self.start()
 
     def start(self) -> None:
@@ -97,31 +98,30 @@ class Child:
         if not self._due:
             self._wait = 0.0 if now - self._began > WELL else self._wait
             self._due = now + self._wait
-            print(
-                f"firsthand: the {self.role} {self._end()}; started again {f'in {self._wait:g} s' if self._wait else 'now'}",
-                file=sys.stderr,
-                flush=True,
-            )
+            self._say(f"the {self.role} {self._end()}; started again {f'in {self._wait:g} s' if self._wait else 'now'}")
             self._wait = min(2 * self._wait or AGAIN, self._most)
         if now < self._due:
             return False
         self.start()
         return True
 
+    def _say(self, line: str) -> None:
+        if line != self._said or not self._wait:
+            print(f"firsthand: {line}", file=sys.stderr, flush=True)
+        self._said = line
+
     def _end(self) -> str:
         code = self.process.returncode
         return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended by itself (exit code {code})"
 
     def end(self, word: bytes = b"") -> None:
-        """Tell it to end, by a word or by SIGTERM, and wait for it."""
-        if word and self.process.stdin:
+        """Tell it to end, by a word, or by the end of its input and wait for it: no signal, which would take CAP_KILL."""
+        assert self.process.stdin is not None
+        if word:
             with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.write(word)
-        elif not self.dead():
-            self.process.send_signal(signal.SIGTERM)
-        if not word and self.process.stdin:
+        else:
             self.process.stdin.close()
-        if not word:
             self.process.wait()
 
 
@@ -142,6 +142,7 @@ class Session:
         self._tokens: deque[str] = deque(maxlen=canary.MOST_ROUNDS)
         self._loaders: list[subprocess.Popen[bytes]] = []
         self._reading = self._observed = False
+        self._failed = ""
         self._began = time.monotonic()
 
     def start(self) -> None:
@@ -150,10 +151,18 @@ class Session:
         history = Path(self.options.history)
         place.create(history)
         wall.prepare(history)
-        self._lock = place.lock(history / "run.lock", "supervisor")
+        try:
+            self._lock = place.lock(history / wall.LOCK, "supervisor")
+        except OSError as error:
+            raise place.unwritable(history, error) from error
         os.fchown(self._lock, -1, wall.identity("keeper", history).readers)
         if self.plan.heads:
             wall.prepare_file(Path(self.plan.heads), "keeper", history)
+        if not machine.first("uts") and machine.NODE not in os.environ:
+            told = (
+                f"rows name this machine {machine.node()}, a container's host name: set {machine.NODE} to the machine's"
+            )
+            self.summary.notes.append(told)
         self._prepare_canary()
         self._children["observer"] = Child("observer", self._observer, self.plan.again_most)
         self._children["dissector"] = Child("dissector", self._dissector, self.plan.again_most)
@@ -165,12 +174,10 @@ class Session:
         if not self.options.canary_every:
             self.summary.notes.append("no canaries: canary_seconds is 0")
             return
-        mount = self.options.load_options().hierarchy.mount
-        folder = canary.folder_of(mount, self.options.instance)
         try:
-            folder.mkdir(exist_ok=True)
+            folder = canary.make(self.options.load_options().hierarchy, self.options.instance)
         except OSError as error:
-            self.summary.notes.append(f"no canaries: {folder} cannot be made ({error.strerror})")
+            self.summary.notes.append(f"no canaries: {error.filename} cannot be made ({error.strerror})")
             return
         self.options = replace(self.options, canary=str(folder))
 
@@ -243,7 +250,7 @@ class Session:
         allocator: Mapping[str, str] = ALLOCATOR,
     ) -> subprocess.Popen[bytes]:
         """A role's process; one that `speaks` is heard by `Lines`."""
-        command = [sys.executable, "-m", "firsthand.wall", role, self.options.history, module, *arguments]
+        command = [sys.executable, "-P", "-m", "firsthand.wall", role, self.options.history, module, *arguments]
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -375,7 +382,9 @@ class Session:
         event = line["event"]
         if event == "failed":
             if again:
-                print(f"firsthand: {line['error']}", file=sys.stderr, flush=True)
+                if line["error"] != self._failed:
+                    print(f"firsthand: {line['error']}", file=sys.stderr, flush=True)
+                self._failed = line["error"]
                 return
             raise _BY_NAME.get(line["kind"], FirsthandError)(line["error"])
         if event == "unanswered":
@@ -390,6 +399,9 @@ class Session:
             self.summary.recorded, self.summary.lost = line["recorded"], line["lost"]
             self.summary.missing = line["missing"]
             self.summary.notes = list(dict.fromkeys([*self.summary.notes, *line["notes"]]))
+        if event == "ready" and self._failed:
+            self._failed = ""
+            print("firsthand: the observer is well again", file=sys.stderr, flush=True)
         if event == "reading":
             self._reading = self._observed = True
             self._canary()

@@ -8,7 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ _KINDS = ("containerd", "cri", "docker", "podman")
 _MODES = ("mask", "hash", "drop")
 _FOLDING_MOST = {"most_ms": 10_000, "every_seconds": 3600}
 _FREE = ("patterns", "scopes", "namespaces")
+_EVER = 1_000_000
 _UNITS = {
     "": 1,
     "kB": 10**3,
@@ -54,6 +55,12 @@ class Limits:
     def text(self) -> str:
         """As JSON, for a process that reads no settings of its own."""
         return json.dumps(asdict(self))
+
+    @property
+    def ageless(self) -> Limits:
+        """The same in bytes, and no row is ever too old."""
+        named = tuple((name, replace(limit, days=_EVER) if limit.days else limit) for name, limit in self.namespaces)
+        return replace(self, days=_EVER, protected_days=_EVER, namespaces=named)
 
     @classmethod
     def parse(cls, text: str) -> Limits:

@@ -7,6 +7,7 @@ numbers it had seen, stands in the log's last chunk; one that takes over goes on
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firsthand import boottime
 from firsthand.history.chunk import Span
 from firsthand.probe import load, stats
 from firsthand.probe.load import RINGS, Loaded
@@ -26,8 +28,14 @@ from firsthand.wire.sequence import Sequences
 #: Records that one append takes from a ring at most.
 SLICE = 32768
 #: Failures that already show as gaps in the numbers.
-IN_GAPS = ("reserve", "scratch", "unattended")
+IN_GAPS = ("reserve", "reserve_room", "scratch", "unattended")
+#: Causes of numbers that never came.
+GAPS = ("sequence_gap", "open_tail")
 _LAYOUT = 8  # offset of record_header.layout
+#: Looks for what is missing that are kept: a gap is told within the window of sequence.py, two looks at most.
+_LOOKS = 16
+#: Seconds between the taking of a number and the loss of its record, at most; and between two clocks that are read one after another.
+_MARGIN = 0.1
 
 
 @dataclass
@@ -106,6 +114,7 @@ class Source:
             self._stream(number, durable, known) for number in range(len(RINGS)) if RINGS[number] in loaded.maps
         ]
         self._grown: dict[str, int] = dict(known.get("counted", {}))
+        self._looks: deque[float] = deque([self._looked_before(known)], maxlen=_LOOKS)
         self.lost = int(known.get("lost", 0))
 
     def _stream(self, number: int, durable: Mapping[tuple[int, int], int], known: Mapping[str, Any]) -> Stream:
@@ -117,6 +126,11 @@ class Source:
         if not known and self.loaded.taken_over:  # read by another history before: what it has is not ours to count
             sequences.begin_anywhere()
         return Stream(number, ring, sequences, at, at)
+
+    def _looked_before(self, known: Mapping[str, Any]) -> float:
+        """When the reader before last looked for what is missing, in this process's monotonic seconds: now where there was none."""
+        passed = boottime.now_ns() - known["looked"] if "looked" in known else 0
+        return time.monotonic() - max(passed, 0) / 1e9
 
     @property
     def recorded(self) -> int:
@@ -134,6 +148,7 @@ class Source:
             "incarnation": self.incarnation,
             "numbers": {str(stream.number): stream.sequences.state() for stream in self.streams},
             "counted": self._grown,
+            "looked": boottime.now_ns() - round((time.monotonic() - self._before(time.monotonic())) * 1e9),
             "lost": self.lost,
         }
 
@@ -201,6 +216,7 @@ class Source:
 
     def produced(self) -> list[list[int]]:
         """Numbers taken so far, by ring and CPU: read before `take`, told to `missing` after it."""
+        self._looks.append(time.monotonic())
         return [stats.produced(self.loaded, stream.number) for stream in self.streams]
 
     def missing(self, produced: Sequence[Sequence[int]], *, final: bool = False) -> list[Lost]:
@@ -209,33 +225,40 @@ class Source:
         for stream, counters in zip(self.streams, produced, strict=True):
             stream.sequences.produced(counters, now)
         found = self._gaps(now, final=final) + self._counted(now)
-        self.lost += sum(one.events for one in found if one.cause == "sequence_gap")
+        self.lost += sum(one.events for one in found if one.cause in GAPS)
         return found
 
     def _gaps(self, now: float, *, final: bool) -> list[Lost]:
         """One for each ring, CPU and moment, with what the kernel counted as the reason meanwhile."""
-        gaps: dict[tuple[int, int, float], int] = {}
+        gaps: dict[tuple[int, int, float, str], int] = {}
         for stream in self.streams:
             late = now + 2 * stream.sequences.window if final else now
             for gap in stream.sequences.closed(late):
-                key = (stream.number, gap.cpu, gap.since)
+                key = (stream.number, gap.cpu, gap.since, GAPS[gap.tail])
                 gaps[key] = gaps.get(key, 0) + gap.events
         causes = self._failures(IN_GAPS) if gaps else {}
         detail = ", ".join(f"{name} failed {count} times" for name, count in causes.items())
         return [
-            Lost("sequence_gap", events, since - 1, now, detail, cpu, ring)
-            for (ring, cpu, since), events in gaps.items()
+            Lost(cause, events, self._before(since), now, detail, cpu, ring)
+            for (ring, cpu, since, cause), events in gaps.items()
         ]
+
+    def _before(self, seen: float) -> float:
+        """The last look that was over before something was seen missing: then it was not yet lost. A reader that was stopped, or dead,
+        did not look meanwhile."""
+        over = [look for look in self._looks if look < seen][:-1]  # the last one may be the one that saw it
+        return (over[-1] if over else self._looks[0]) - _MARGIN
 
     def _counted(self, now: float) -> list[Lost]:
         """Failed helper calls, recursion misses and malformed records since the last time."""
         names = [n.lower() for n in failure_names() if n.lower() not in (*IN_GAPS, "count")]
-        found = [Lost("helper_failed", count, now - 1, now, name) for name, count in self._failures(names).items()]
+        since = self._before(now)
+        found = [Lost("helper_failed", count, since, now, name) for name, count in self._failures(names).items()]
         misses = {f"recursion_miss {p.name}": p.recursion_misses for p in stats.programs(self.loaded)}
         for name, count in self._deltas(misses).items():
-            found.append(Lost("recursion_miss", count, now - 1, now, name.partition(" ")[2]))
+            found.append(Lost("recursion_miss", count, since, now, name.partition(" ")[2]))
         words = "bytes from the ring did not fit their layout"
-        found += [Lost("malformed", count, now - 1, now, words) for count in self._new_malformed()]
+        found += [Lost("malformed", count, since, now, words) for count in self._new_malformed()]
         return found
 
     def _new_malformed(self) -> list[int]:
@@ -256,7 +279,7 @@ class Source:
     def beat(self) -> None:
         """Tell the kernel side that somebody reads."""
         control = self.loaded.control
-        control.heartbeat = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        control.heartbeat = boottime.now_ns()
         control.write(self.loaded.maps["control"])
 
     def close(self) -> None:

@@ -14,15 +14,18 @@ import pwd
 import runpy
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from firsthand import rights, seccomp
-from firsthand.errors import FirsthandError
+from firsthand.errors import FirsthandError, HistoryError
+from firsthand.schema import capability
 from firsthand.seccomp import Filter
 
 GROUP = "firsthand"
+#: In a history, held by the supervisor: root's.
+LOCK = "run.lock"
 #: The group, and after it the users, where the installation made none.
 FIRST_NUMBER = 4_242_420
 
@@ -68,12 +71,15 @@ def identity(role: str, directory: Path) -> Identity:
     readers = _group(GROUP, FIRST_NUMBER)
     if not ROLES[role].user:
         return Identity(0, 0, readers)
-    name = f"firsthand-{role}"
-    number = FIRST_NUMBER + 1 + list(ROLES).index(role)
     with contextlib.suppress(KeyError):
-        found = pwd.getpwnam(name)
+        found = pwd.getpwnam(f"firsthand-{role}")
         return Identity(found.pw_uid, found.pw_gid, readers)
-    return Identity(number, number, readers)
+    return Identity(number(role), number(role), readers)
+
+
+def number(role: str) -> int:
+    """A role's user and own group, where no installation named others; the same in every version, for histories stay."""
+    return FIRST_NUMBER + 1 + list(ROLES).index(role)
 
 
 def _group(name: str, default: int) -> int:
@@ -91,26 +97,51 @@ def _open_to_all(directory: Path) -> bool:
 
 
 def prepare(directory: Path) -> None:
-    """Give each role what it writes in a history, new or of before. For root, which other users' processes come from."""
+    """Give each role what it writes in a history, new or of before. For root, which other users' processes come from.
+
+    CAP_CHOWN is enough where root is in the readers' group, which it enters by CAP_SETGID: what it is to change is taken first and
+    given away last. HistoryError where it may not.
+    """
     if os.geteuid() != 0:
         return
+    try:
+        _prepare(directory)
+    except PermissionError as error:
+        raise HistoryError(
+            f"{directory} cannot be given to the roles that write it ({error}): CAP_CHOWN and CAP_SETGID are needed"
+        ) from error
+
+
+def _prepare(directory: Path) -> None:
     keeper = identity("keeper", directory)
+    if keeper.readers not in os.getgroups():
+        os.setgroups([*os.getgroups(), keeper.readers])
     directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-    _give(directory, keeper.uid, keeper.readers, 0o750)
+    _make(directory)
     for name, role in _OWNERS.items():
         owner = identity(role, directory)
-        folder = directory / name
-        folder.mkdir(exist_ok=True)
+        for path in _below(directory / name):
+            _give(path, owner.uid, owner.readers)
         shared = name in (
             "log",
             "names",
-        )  # the keeper removes what it has handed over; the history's own mode keeps others out
-        _give(folder, owner.uid, keeper.gid if shared else owner.readers, 0o775 if shared and keeper.uid else 0o750)
-        for path in _below(folder):
-            _give(path, owner.uid, owner.readers)
+        )  # the keeper removes what it handed over; the history's own mode keeps others out
+        group, mode = (keeper.gid, 0o775) if shared and keeper.uid else (owner.readers, 0o750)
+        _give(directory / name, owner.uid, group, mode)
     for path in directory.iterdir():
-        if path.name not in _OWNERS and path.name != "run.lock":
+        if path.name not in _OWNERS and path.name != LOCK:
             _give(path, keeper.uid, keeper.readers)
+    _give(directory, keeper.uid, keeper.readers, 0o750)
+
+
+def _make(directory: Path) -> None:
+    """What a history always has, and which root makes."""
+    _open(directory)
+    missing = [name for name in (*_OWNERS, LOCK) if not (directory / name).exists()]
+    if missing:
+        os.chown(directory, 0, -1)
+    for name in missing:
+        (directory / name).touch(mode=0o640) if name == LOCK else (directory / name).mkdir(mode=0o750)
 
 
 def prepare_file(path: Path, role: str, directory: Path) -> None:
@@ -118,23 +149,35 @@ def prepare_file(path: Path, role: str, directory: Path) -> None:
     own = identity(role, directory)
     with contextlib.suppress(OSError):
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        path.touch(mode=0o640)
+        if not path.exists():
+            path.touch(mode=0o640)
         _give(path, own.uid, own.readers)
 
 
-def _below(folder: Path) -> Iterable[Path]:
-    for root, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            yield Path(root) / name
+def _below(folder: Path) -> Iterator[Path]:
+    """Everything in a folder, what it holds before itself."""
+    _open(folder)
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _below(Path(entry))
+        yield Path(entry)
+
+
+def _open(folder: Path) -> None:
+    """Take a folder that root may not look through: somebody else's, and it has no right to all files."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        os.chown(folder, 0, -1)
 
 
 def _give(path: Path, uid: int, gid: int, mode: int | None = None) -> None:
     with contextlib.suppress(FileNotFoundError):
         found = path.lstat()
+        if mode is not None and stat.S_IMODE(found.st_mode) != mode:
+            os.chown(path, 0, -1)  # only an owner may change the mode
+            path.chmod(mode)
+            found = path.lstat()
         if (found.st_uid, found.st_gid) != (uid, gid):
             os.lchown(path, uid, gid)
-        if mode is not None and stat.S_IMODE(found.st_mode) != mode:
-            path.chmod(mode)
 
 
 def enter(role: str, directory: Path) -> None:
@@ -149,7 +192,11 @@ def enter(role: str, directory: Path) -> None:
         os.setgroups([own.gid])
         group = own.readers if chosen.reads else own.gid
         os.setresgid(group, group, group)  # of what it writes
-        rights.bound(chosen.capabilities)
+        if left := rights.bound(chosen.capabilities):
+            names = ", ".join(capability.names(left))
+            print(
+                f"firsthand: the {role}'s bounding set keeps {names}: setpcap is missing", file=sys.stderr, flush=True
+            )
         os.setresuid(own.uid, own.uid, own.uid)
     rights.keep(chosen.capabilities)
     if chosen.filter is not None:
@@ -169,7 +216,8 @@ def main(arguments: list[str]) -> None:
     try:
         enter(role, Path(directory))
     except (FirsthandError, OSError) as error:
-        print(f"firsthand: the {role} could not give up its rights and did not begin: {error}", file=sys.stderr)
+        needed = "; CAP_SETUID and CAP_SETGID are needed" if isinstance(error, PermissionError) else ""
+        print(f"firsthand: the {role} could not give up its rights and did not begin: {error}{needed}", file=sys.stderr)
         sys.exit(1)
     sys.argv = [module, *rest]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

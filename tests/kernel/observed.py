@@ -8,11 +8,15 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from firsthand.ask import completeness
+from firsthand.ask.answer import Window
 from firsthand.history.connection import History
+from firsthand.probe.spec import HOOKS
 
 READY_WITHIN = 60
 
@@ -20,10 +24,14 @@ READY_WITHIN = 60
 class Observed:
     """`firsthand run` on `scopes`, from `ready` until the block ends; then `rows` reads the history."""
 
+    #: Starts the command, as subprocess.Popen does. tests/pods/inside.py puts its own in this place, which starts it in a pod.
+    popen: Any = subprocess.Popen
+
     def __init__(self, history: Path, scopes: Sequence[Path], *options: str) -> None:
         self.history = history
         command = [sys.executable, "-m", "firsthand", "run", "--quiet", "--history", str(history)]
-        command += ["--instance", f"test-{uuid.uuid4().hex[:12]}"]
+        self.instance = f"test-{uuid.uuid4().hex[:12]}"
+        command += ["--instance", self.instance]
         for scope in scopes:
             command += ["--scope", str(scope)]
         asked = [] if "--runtime" in options else ["--runtime", "none"]  # the machine's own runtimes are not the test's
@@ -36,7 +44,7 @@ class Observed:
 
     def start(self, **options: Any) -> None:
         """Begin, with options as subprocess.Popen's, and wait until it is ready."""
-        self.process = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True, **options)
+        self.process = self.popen(self.command, stderr=subprocess.PIPE, text=True, **options)
         self.wait_ready()
 
     def wait_ready(self) -> None:
@@ -68,6 +76,13 @@ class Observed:
             result = connection.execute(query)
             names = [column[0] for column in result.description]
             return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    def judged(self, since: datetime, until: datetime) -> list[str]:
+        """Why an answer about processes over that time is not complete; empty: it is."""
+        with History(self.history).connection() as connection:
+            spans = completeness.spans(connection, datetime.now(UTC))
+            hooks = {hook.name: hook.table for hook in HOOKS}
+            return completeness.judge(connection, spans, Window(since, until), ("process",), hooks).reasons
 
     def lost(self) -> int:
         """Everything counted as lost."""

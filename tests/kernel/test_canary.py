@@ -96,5 +96,5 @@ def test_a_flood_does_not_push_out_a_gain_of_privilege(
     assert observed.stop() == 0
     gained = observed.rows("SELECT args[2] AS word FROM process WHERE event = 'exec' AND flag_names LIKE '%SETUID%'")
     assert {row["word"] for row in gained} == {str(number) for number in range(20)}
-    assert observed.rows("SELECT sum(events) AS n FROM loss WHERE cause = 'sequence_gap'")[0]["n"] > 0
+    assert observed.rows("SELECT sum(events) AS n FROM loss WHERE cause IN ('sequence_gap', 'open_tail')")[0]["n"] > 0
     assert not observed.rows("SELECT 1 FROM loss WHERE ring = 1")

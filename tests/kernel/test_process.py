@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from firsthand.probe import pins
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed, boot_id, compiled
 
@@ -438,10 +439,10 @@ def test_cgroups_come_go_and_take_processes_in(cgroup: TestCgroup, history: Path
 
 def test_a_session_leaves_nothing_behind(cgroup: TestCgroup, history: Path) -> None:
     """After the end neither pins nor attached programs of the instance are left."""
-    before = set(Path("/sys/fs/bpf").iterdir()) if Path("/sys/fs/bpf").exists() else set()
-    with Observed(history, [cgroup.path]):
-        assert set(Path("/sys/fs/bpf").iterdir()) > before
-    assert set(Path("/sys/fs/bpf").iterdir()) <= before
+    with Observed(history, [cgroup.path]) as observed:
+        folder = pins.folder_of(observed.instance)
+        assert any(path.name.startswith("link_") for path in folder.iterdir())
+    assert not folder.exists()
 
 
 def test_a_second_reader_is_refused(cgroup: TestCgroup, history: Path, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,30 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests import wheel
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout, built from a copy so that the tree stays as it is."""
-    folder = tmp_path_factory.mktemp("wheel")
-    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    for name in filter(None, names):
-        (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, folder / "source" / name)
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), "."]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    subprocess.run(command, cwd=folder / "source", check=True, env={**os.environ, "PATH": path})
-    (built,) = folder.glob("firsthand-*.whl")
-    return built
-
-
-def test_it_holds_objects_and_libbpf(wheel: Path) -> None:
+def test_it_holds_objects_and_libbpf() -> None:
     """Every BPF object, libbpf with what it needs, the drain, the lock and the default settings."""
-    names = zipfile.ZipFile(wheel).namelist()
+    names = zipfile.ZipFile(wheel.built()).namelist()
     objects = {
         f"firsthand/probe/objects/{path.name.removesuffix('.c')}.o" for path in (ROOT / "kernel/probes").glob("*.bpf.c")
     }
@@ -44,20 +28,15 @@ def test_it_holds_objects_and_libbpf(wheel: Path) -> None:
     assert any(name.startswith("firsthand/wire/_drain.") and name.endswith(".so") for name in names)
 
 
-def test_the_installed_wheel_observes(
-    wheel: Path, cgroup: TestCgroup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Installed elsewhere, with no compiler on the path, it records a process."""
+def test_the_installed_wheel_observes(cgroup: TestCgroup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed elsewhere, with no program at all on the path, it records a process."""
     site = tmp_path / "site"
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)], check=True
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel.built())],
+        check=True,
     )
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    for name in ("mount", "stat"):
-        (tools / name).symlink_to(shutil.which(name) or name)
     monkeypatch.setenv("PYTHONPATH", str(site))
-    monkeypatch.setenv("PATH", str(tools))
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     where = subprocess.run(
         [sys.executable, "-c", "import firsthand; print(firsthand.__file__)"],

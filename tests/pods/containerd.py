@@ -133,11 +133,15 @@ class Containerd:
     cri: bool = False
     #: How /sys/fs/cgroup looks to the runtime: as on this machine, or, in a mount namespace of its own, v2 alone or v1 alone.
     layout: str = ""
+    #: As a node has /run/containerd: the socket has its usual name.
+    node: bool = False
     containers: list[Container] = field(default_factory=list)
 
     def __enter__(self) -> Containerd:
         self._places_before = {path for place in _PLACES for path in [place, *place.rglob("*")] if path.exists()}
         self.folder.mkdir(mode=0o711)
+        if self.node:
+            (self.folder / "containerd.sock").symlink_to("socket")
         self.namespace = "k8s.io" if self.cri else self.folder.name
         self._configure()
         self._log = (self.folder / "log").open("wb")

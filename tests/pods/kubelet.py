@@ -47,6 +47,7 @@ class Made:
     id: str
     asked: float
     told: float
+    attempt: int = 0
 
     def start(self) -> Made:
         """Start it."""
@@ -56,6 +57,22 @@ class Made:
     def exec(self, *argv: str) -> Any:
         """Run a command inside, as `kubectl exec` does, and wait for it."""
         return self.kubelet.call("ExecSync", "ExecSyncResponse", container_id=self.id, cmd=argv, timeout=30)
+
+    def status(self) -> Any:
+        """What the runtime says of it; `info` holds its first process's pid."""
+        return self.kubelet.call("ContainerStatus", "ContainerStatusResponse", container_id=self.id, verbose=True)
+
+    @property
+    def log(self) -> str:
+        """What it printed, without CRI's times and marks."""
+        path = self.kubelet.daemon.folder / "logs" / f"{self.name}-{self.attempt}.log"
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        return "\n".join(line.split(" ", 3)[3] for line in lines if line.count(" ") > 2)
+
+    def stop(self, within: int) -> int:
+        """End it as the kubelet does: SIGTERM, and SIGKILL after so many seconds; its exit code."""
+        self.kubelet.call("StopContainer", "Empty", container_id=self.id, timeout=within)
+        return int(self.wait().status().status.exit_code)
 
     def wait(self) -> Made:
         """Until it has ended."""
@@ -83,6 +100,15 @@ class Pod:
     namespace: str
     containers: list[Made] = field(default_factory=list)
 
+    def kubelets(self, container: str) -> dict[str, str]:
+        """The labels that the kubelet gives a container."""
+        of_pod = {
+            "io.kubernetes.pod.name": self.name,
+            "io.kubernetes.pod.namespace": self.namespace,
+            "io.kubernetes.pod.uid": self.uid,
+        }
+        return {"io.kubernetes.container.name": container, **of_pod}
+
     @property
     def address(self) -> str:
         """The pod's own address."""
@@ -91,11 +117,14 @@ class Pod:
 
     def create(self, name: str, *argv: str, image: str = IMAGE, **more: Any) -> Made:
         """Make a container and do not start it; `more` as Kubelet.container."""
+        return self.make(name, self.kubelet.container(self, name, argv, image, **more))
+
+    def make(self, name: str, config: Any) -> Made:
+        """The same of a configuration that is ready."""
         asked = time.time()
-        config = self.kubelet.container(self, name, argv, image, **more)
         fields = {"pod_sandbox_id": self.id, "config": config, "sandbox_config": self.config}
         identity = self.kubelet.call("CreateContainer", "CreateContainerResponse", **fields).container_id
-        made = Made(self.kubelet, self, name, identity, asked, time.time())
+        made = Made(self.kubelet, self, name, identity, asked, time.time(), config.metadata.attempt)
         self.containers.append(made)
         return made
 
@@ -145,7 +174,7 @@ class Kubelet:
         stub = self._channel.unary_unary(
             _SERVICE + method, lambda request: request.SerializeToString(), getattr(m, answer).FromString
         )
-        return stub(kind(**fields), timeout=60, wait_for_ready=True)
+        return stub(kind(**fields), timeout=120, wait_for_ready=True)
 
     def pod(
         self,
@@ -209,17 +238,11 @@ class Kubelet:
             namespace_options=options,
             run_as_user=None if user is None else m.Int64Value(value=user),
         )
-        labels = {
-            "io.kubernetes.container.name": name,
-            "io.kubernetes.pod.name": pod.name,
-            "io.kubernetes.pod.namespace": pod.namespace,
-            "io.kubernetes.pod.uid": pod.uid,
-        }
         return m.ContainerConfig(
             metadata=m.ContainerMetadata(name=name, attempt=attempt),
             image=m.ImageSpec(image=image),
             command=argv,
-            labels=labels,
+            labels=pod.kubelets(name),
             log_path=f"{name}-{attempt}.log",
             mounts=[m.Mount(host_path=source, container_path=at, readonly=ro) for source, at, ro in mounts],
             linux=m.LinuxContainerConfig(security_context=security),

@@ -1,4 +1,4 @@
-"""Runs in the guest: bring the programs in, cause known events in one cgroup, and print what came through the ring.
+"""Runs in the guest: bring the programs in, cause known events in one cgroup, and print what came through the ring; or `clock.py`.
 
 Prints lines `FIRSTHAND {json}` on the console: hooks, then one row for each record, then the known truth, then `end`.
 """
@@ -14,7 +14,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from firsthand.probe import hierarchy, libbpf, load, stats
+from firsthand import canary, rights
+from firsthand.probe import hierarchy, libbpf, load, pins, stats
 from firsthand.probe.ring import Ring
 from firsthand.schema.layout import installed
 from firsthand.wire import _drain
@@ -32,7 +33,12 @@ def say(**what: Any) -> None:
 def main() -> None:
     """The whole run; an exception is told as well."""
     try:
-        _run()
+        if sys.argv[1:] == ["clock"]:
+            import clock
+
+            say(kind="clock", **clock.run())
+        else:
+            _run()
     except BaseException:
         say(kind="error", text=traceback.format_exc())
     say(kind="end")
@@ -53,7 +59,7 @@ def _run() -> None:
             refused.extend(libbpf.messages.lines[-40:])
 
     load._bring_hook = watched
-    load.bring_in(options).forget()  # as a crash leaves it: pinned and attached
+    _as_a_pod_loads(options)  # and leaves it as a crash does: pinned and attached
     loaded = load.bring_in(options)
     say(
         kind="kernel",
@@ -81,6 +87,43 @@ def _run() -> None:
         withheld=left,
         failures=stats.failures(loaded, load.enumerators("failure")),
     )
+
+
+def _as_a_pod_loads(options: load.LoadOptions) -> None:
+    """With the three capabilities that deploy/daemonset.yaml gives the loader, the BPF filesystem being mounted; and a canary's way there."""
+    pins.mount_bpffs()
+    child = os.fork()
+    if not child:
+        try:
+            canaries = _canary_in_a_namespace(options.hierarchy)
+            rights.keep(("bpf", "perfmon", "net_admin"))
+            loaded = load.bring_in(options)
+            say(kind="pod", hooks=loaded.hooks(), canaries=canaries)
+            loaded.forget()
+        except BaseException:
+            say(kind="error", text=traceback.format_exc())
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def _canary_in_a_namespace(chosen: hierarchy.Hierarchy) -> dict[str, str]:
+    """From a cgroup namespace of our own: what the hierarchy's root says to a canary, and the place that is found for it."""
+    own = chosen.mount / "pod"
+    own.mkdir()
+    (own / "cgroup.procs").write_text("0")
+    ctypes.CDLL(None).unshare(0x02000000)
+    (chosen.mount / "border").mkdir()
+    try:
+        canary.cause(chosen.mount / "border", "token")
+        (chosen.mount / "border/cgroup.procs").write_text("0")
+        told = "taken"
+    except OSError as error:
+        told = os.strerror(error.errno or 0)
+    folder = canary.make(chosen, "vm")
+    (folder / "cgroup.procs").write_text("0")
+    (own / "cgroup.procs").write_text("0")
+    folder.rmdir()
+    return {"border": told, "place": str(folder.relative_to(chosen.mount))}
 
 
 def _early(scope: Path) -> int:

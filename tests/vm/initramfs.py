@@ -29,15 +29,17 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 mount -t tmpfs tmp /tmp
-for word in $(cat /proc/cmdline); do case $word in cgroups=*) MODE=${word#cgroups=};; esac; done
+for word in $(cat /proc/cmdline); do
+    case $word in cgroups=*) MODE=${word#cgroups=};; work=*) WORK=${word#work=};; esac
+done
 if [ "$MODE" = v1 ] || [ "$MODE" = hybrid ]; then
     mount -t tmpfs cgroup /sys/fs/cgroup
     for name in memory pids; do mkdir /sys/fs/cgroup/$name; mount -t cgroup -o $name cgroup /sys/fs/cgroup/$name; done
 else
-    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup # as systemd does
 fi
 if [ "$MODE" = hybrid ]; then mkdir /sys/fs/cgroup/unified; mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified; fi
-PYTHONPATH=/site PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 /guest.py
+PYTHONPATH=/site PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 /guest.py $WORK
 poweroff -f
 """
 
@@ -52,7 +54,8 @@ def build(to: Path) -> Path:
     _site(tree)
     (tree / "init").write_text(_INIT)
     (tree / "init").chmod(0o755)
-    shutil.copy(Path(__file__).with_name("guest.py"), tree / "guest.py")
+    for name in ("guest.py", "clock.py"):
+        shutil.copy(Path(__file__).with_name(name), tree / name)
     image = to / "initramfs"
     script = f"find . | cpio --quiet -o -H newc | zstd -q -1 -T0 -o {image}"
     subprocess.run(["bash", "-o", "pipefail", "-c", script], cwd=tree, check=True)
@@ -80,7 +83,7 @@ def _site(tree: Path) -> None:
     import numpy
 
     packages = Path(numpy.__file__).parents[1]
-    for name in ("numpy", "numpy.libs"):
+    for name in ("numpy", "numpy.libs", "nanoarrow", "re2"):
         shutil.copytree(packages / name, tree / "site" / name, ignore=_LEFT_OUT)
     shutil.copytree(ROOT / "src/firsthand", tree / "site/firsthand", ignore=_LEFT_OUT)
     for shared in (tree / "site").rglob("*.so*"):

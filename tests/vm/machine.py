@@ -18,8 +18,10 @@ class Boot:
 
     kernel: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
+    pod: dict[str, Any] = field(default_factory=dict)
     truth: dict[str, Any] = field(default_factory=dict)
     stats: dict[str, Any] = field(default_factory=dict)
+    clock: dict[str, Any] = field(default_factory=dict)
     malformed: int = -1
 
     def of(self, pid: int, event: str) -> dict[str, Any]:
@@ -31,8 +33,8 @@ class Boot:
         return found[-1]
 
 
-def boot(kernel: Path, initramfs: Path, cgroups: str) -> Boot:
-    """Boot, run guest.py, power off. AssertionError with the console's end where it did not come to its end."""
+def boot(kernel: Path, initramfs: Path, cgroups: str, work: str = "events") -> Boot:
+    """Boot, run guest.py with that work, power off. AssertionError with the console's end where it did not come to its end."""
     command = [
         "qemu-system-x86_64",
         "-accel",
@@ -48,7 +50,7 @@ def boot(kernel: Path, initramfs: Path, cgroups: str) -> Boot:
     ]
     command += ["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]
     command += ["-kernel", str(kernel), "-initrd", str(initramfs)]
-    command += ["-append", f"console=ttyS0 panic=-1 quiet lsm=lockdown,capability,bpf cgroups={cgroups}"]
+    command += ["-append", f"console=ttyS0 panic=-1 quiet lsm=lockdown,capability,bpf cgroups={cgroups} work={work}"]
     done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL, check=False)
     return read(done.stdout.decode(errors="replace"))
 

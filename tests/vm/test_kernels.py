@@ -50,6 +50,20 @@ def test_every_hook_is_present(booted: Boot) -> None:
     assert booted.kernel["hooks"]["process_prepare"] == f"present: {way}"
 
 
+def test_the_rights_of_a_pod_are_enough(booted: Boot) -> None:
+    """CAP_BPF and CAP_PERFMON load and attach every hook that root can."""
+    assert booted.pod["hooks"] == booted.kernel["hooks"]
+
+
+def test_a_cgroup_namespace_is_no_blind_spot(booted: Boot) -> None:
+    """Where it is a border that no process crosses (v2, nsdelegate), canaries have their place inside."""
+    v2 = booted.kernel["hierarchy"] == "v2"
+    assert booted.pod["canaries"] == {
+        "border": "No such file or directory" if v2 else "taken",
+        "place": "pod/firsthand-canary-vm" if v2 else "firsthand-canary-vm",
+    }
+
+
 def test_nothing_is_lost_or_malformed(booted: Boot) -> None:
     """Produced numbers and rows agree, no helper call failed."""
     assert booted.malformed == 0 and booted.stats["produced"] == len(booted.rows)

@@ -37,6 +37,13 @@ class Span:
     settings: dict[str, Any]
     open: bool = True
     reach: timedelta = timedelta()
+    recorded: int = 0
+    lost: int = 0
+    measures: dict[str, float] = field(default_factory=dict)
+
+    def observing(self, now: datetime) -> bool:
+        """Whether it goes on at this moment, as far as the history tells."""
+        return self.open and abs(now - self.end) <= ALIVE_WITHIN
 
 
 @dataclass
@@ -69,29 +76,40 @@ class Completeness:
 
 
 def spans(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Span]:
-    """Everything that was ever observed, in order. A span that is open and was alive just now reaches to now."""
-    query = """SELECT node, boot, instance, time, event, scope, hooks, blind_spots, settings FROM observer
-               WHERE event <> 'runtime' ORDER BY node, boot, instance, time, recorded"""
+    """Everything that was ever observed, in order. A span that is open and was alive just now reaches to now.
+
+    A wall clock that was set back ends a span and begins another one.
+    """
+    query = """SELECT node, boot, instance, time, event, scope, hooks, blind_spots, settings, recorded, lost, measures FROM observer
+               WHERE event <> 'runtime' ORDER BY node, boot, instance, ktime, time, recorded"""
     found: list[Span] = []
     last: tuple[str, str, str] | None = None
-    for node, boot, instance, time, event, scope, hooks, blind, settings in connection.execute(query).fetchall():
+    for node, boot, instance, time, event, scope, *told in connection.execute(query).fetchall():
         moment = time.replace(tzinfo=UTC)
-        if event == _BEGIN or last != (node, boot, instance):
+        same = last == (node, boot, instance)
+        if same and moment < found[-1].end:
+            found[-1].open = False
+            found.append(Span(node, min(found[-1].started, moment), moment, moment, scope, {}, [], {}))
+        elif event == _BEGIN or not same:
             found.append(Span(node, moment, moment, moment, scope, {}, [], {}))
         last = (node, boot, instance)
-        span = found[-1]
-        if (
-            event == "ready" and span.begin == span.started
-        ):  # one that resumed is ready again: the kernel side went on meanwhile
-            span.begin = moment
-        span.end, span.open = moment, event != "stop"
-        span.hooks, span.blind_spots = json.loads(hooks or "{}"), json.loads(blind or "[]")
-        span.settings = json.loads(settings or "{}")
-        span.reach = max(span.reach, _folding(span.settings, 2))
+        _extend(found[-1], moment, event, told)
     for span in found:
-        if span.open and now - span.end <= ALIVE_WITHIN:
-            span.end = now
+        if span.observing(now):
+            span.end = max(span.end, now)
     return sorted(found, key=lambda span: span.begin)
+
+
+def _extend(span: Span, moment: datetime, event: str, told: Sequence[Any]) -> None:
+    """One more row of a span. One that resumed is ready again: the kernel side went on meanwhile."""
+    hooks, blind, settings, recorded, lost, measures = told
+    if event == "ready" and span.begin == span.started:
+        span.begin = moment
+    span.end, span.open = moment, event != "stop"
+    span.hooks, span.blind_spots = json.loads(hooks or "{}"), json.loads(blind or "[]")
+    span.settings, span.measures = json.loads(settings or "{}"), json.loads(measures or "{}")
+    span.reach = max(span.reach, _folding(span.settings, 2))
+    span.recorded, span.lost = recorded or 0, lost or 0
 
 
 def _folding(settings: dict[str, Any], rows: int) -> timedelta:

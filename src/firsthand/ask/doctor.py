@@ -169,7 +169,7 @@ def _orphans() -> Iterator[Finding]:
     """Kernel sides that nobody reads, and what they hold."""
     if os.geteuid() != 0:
         return
-    for folder in sorted(pins.BPFFS.glob("firsthand-*")):
+    for folder in sorted(pins.bpffs().glob("firsthand-*")):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

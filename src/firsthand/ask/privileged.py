@@ -67,7 +67,7 @@ def _units(asked: Asked) -> list[dict[str, Any]]:
         seen AS (SELECT node, container, any_value(pod_uid) AS pod_uid, any_value(pod) AS pod, any_value(namespace) AS namespace,
             any_value(workload) AS workload, any_value(container_name) AS name, any_value(image) AS image,
             bit_or(cap_bounding) AS granted, bit_or(cap_permitted) AS permitted, bit_or(cap_effective) AS effective,
-            list(DISTINCT exe) FILTER ((cap_permitted & ~CAST(? AS BIGINT)) <> 0) AS binaries,
+            list(DISTINCT exe) FILTER (exe IS NOT NULL AND (cap_permitted & ~CAST(? AS BIGINT)) <> 0) AS binaries,
             min(time) FILTER ((cap_permitted & ~CAST(? AS BIGINT)) <> 0) AS since,
             string_agg(DISTINCT host_namespaces, ' ') AS namespaces FROM process p WHERE {where} GROUP BY node, container)
         SELECT s.*, t.privileged, t.cap_declared, t.mounts, t.kind, t.host_pid, t.host_network, t.host_ipc

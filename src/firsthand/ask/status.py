@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from firsthand.ask import completeness
-from firsthand.ask.completeness import ALIVE_WITHIN, iso
+from firsthand.ask.completeness import iso
 from firsthand.history import place
 from firsthand.history.holders import holders
 
@@ -47,11 +47,12 @@ def _moment(microseconds: int) -> datetime:
 
 
 def disk(directory: Path) -> dict[str, int]:
-    """Bytes that each part of a history takes, and what its filesystem has free and in all."""
+    """Bytes that each part of a history takes, and what its filesystem has free and in all; whether it is mounted read-only."""
     parts = {"log": place.LOG, "names": place.NAMES, "segments": place.GENERATIONS}
     found = os.statvfs(directory)
     sizes = {name: _size(directory / folder) for name, folder in parts.items()}
-    return {**sizes, "free": found.f_bavail * found.f_frsize, "total": found.f_blocks * found.f_frsize}
+    room = {"free": found.f_bavail * found.f_frsize, "total": found.f_blocks * found.f_frsize}
+    return {**sizes, **room, "read_only": bool(found.f_flag & os.ST_RDONLY)}
 
 
 def _size(folder: Path) -> int:
@@ -91,6 +92,8 @@ def _reasons(found: dict[str, Any], connection: duckdb.DuckDBPyConnection, now: 
     row = connection.execute("SELECT sum(events) FROM loss WHERE until >= ?", [since]).fetchone()
     if row and row[0]:
         reasons.append(f"{int(row[0]):,} events or values were lost in the last five minutes")
+    if found["disk"]["read_only"]:
+        reasons.append("the history's disk is mounted read-only")
     if found["disk"]["free"] < FREE * found["disk"]["total"]:
         reasons.append(f"the history's disk has {found['disk']['free'] >> 20:,} MB left")
     return reasons
@@ -98,22 +101,18 @@ def _reasons(found: dict[str, Any], connection: duckdb.DuckDBPyConnection, now: 
 
 def _observers(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[dict[str, Any]]:
     newest: dict[str, completeness.Span] = {}
-    for span in completeness.spans(connection, now):
+    for span in sorted(completeness.spans(connection, now), key=lambda one: (one.observing(now), one.begin)):
         newest[span.node] = span
-    rows = connection.execute(
-        "SELECT node, arg_max(recorded, time), arg_max(lost, time), arg_max(measures, time) FROM observer WHERE event <> 'runtime' GROUP BY node"
-    ).fetchall()
-    counted = {node: (recorded, lost, json.loads(measures or "{}")) for node, recorded, lost, measures in rows}
     return [
         {
             "node": span.node,
-            "observing": span.open and now - span.end <= ALIVE_WITHIN,
+            "observing": span.observing(now),
             "since": iso(span.begin),
             "until": iso(span.end),
-            "recorded": counted[span.node][0],
-            "lost": counted[span.node][1],
+            "recorded": span.recorded,
+            "lost": span.lost,
             "uptime": round((span.end - span.begin).total_seconds(), 1),
-            "measures": counted[span.node][2],
+            "measures": span.measures,
             "scope": (span.scope or "").split("\n") if span.scope else [],
             "missing": sorted(name for name, state in span.hooks.items() if state.startswith("missing")),
         }

@@ -233,7 +233,7 @@ def _say_ready(session: Session, place: Path) -> None:
     for note in session.summary.notes:
         print(f"firsthand: {note}", file=sys.stderr)
     for hook, why in session.summary.missing.items():
-        print(f"firsthand: blind spot: hook {hook} is missing on this kernel ({why})", file=sys.stderr)
+        print(f"firsthand: blind spot: hook {hook} is missing here ({why})", file=sys.stderr)
     if sys.stderr.isatty():
         print(f"firsthand: recording into {place}; Ctrl-C ends it", file=sys.stderr)
     print("ready", file=sys.stderr, flush=True)

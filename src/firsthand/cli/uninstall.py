@@ -86,7 +86,7 @@ def _pins(*, force: bool) -> list[Step]:
     from firsthand.probe import pins
 
     steps = []
-    for folder in sorted(pins.BPFFS.glob("firsthand-*")) if os.geteuid() == 0 else []:
+    for folder in sorted(pins.bpffs().glob("firsthand-*")) if os.geteuid() == 0 else []:
         instance = folder.name.removeprefix("firsthand-")
         steps.append(Step(f"{folder}, what is attached by it", lambda instance=instance: _unpin(instance, force=force)))  # type: ignore[misc]
     return steps

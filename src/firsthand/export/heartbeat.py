@@ -61,7 +61,7 @@ class Watch:
         numbers = files(self.history, place.LOG)
         with contextlib.suppress(FileNotFoundError):
             last = datetime.fromtimestamp(path_of(self.history, numbers[-1]).stat().st_mtime, UTC) if numbers else None
-            if last is not None and now - last <= ALIVE_WITHIN and not self.stopped:
+            if last is not None and abs(now - last) <= ALIVE_WITHIN and not self.stopped:
                 return "alive", last
             return ("stopped" if self.stopped else "silent" if last else "never", last)
         return "alive", now  # its file was handed over in this moment: a newer one is there

@@ -6,6 +6,7 @@ Law: every row whose chunk stands at or behind the cursor comes out once, and wh
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from firsthand.export import catchup
 from firsthand.export.unit import Unit
 from firsthand.history import arrow, manifest
 from firsthand.history.chunk import Chunk, File, Position
-from firsthand.history.log import Cursor, files, path_of
+from firsthand.history.log import Cursor, files, path_of, waits
 
 #: A unit ends after this many bytes of log; it bounds what is held at once, together with the size of one chunk.
 MAX_BYTES = 4 << 20
@@ -99,7 +100,7 @@ class Reader:
     def _live(self, before: int | None) -> Unit | None:
         unit = Unit(self.folder, self.position)
         while unit.bytes < MAX_BYTES and (found := self._chunk(unit)) is not None:
-            if before is not None and found.header.written > before:
+            if before is not None and waits(found.header.written, before, time.time_ns() // 1000):
                 self._cursor.back(found.position)
                 break
             try:

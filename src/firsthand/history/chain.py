@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from firsthand import machine
 from firsthand.errors import UsageError
 
 NOTHING = "0" * 64
@@ -109,7 +110,7 @@ class Publisher:
     """Sends the head to the journal and appends it to a file outside the history. What cannot be done is said once."""
 
     file: Path | None
-    node: str = field(default_factory=lambda: os.uname().nodename)
+    node: str = field(default_factory=machine.node)
     _last: Head | None = None
     _due: float = 0.0
     _said: set[str] = field(default_factory=set)

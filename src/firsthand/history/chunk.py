@@ -214,6 +214,15 @@ class File:
         end = offset + FIXED.size + length + size
         return end if end <= self.size else None
 
+    def was_whole(self, offset: int) -> bool:
+        """Whether a bad chunk was once written whole, as far as its lengths tell: a write that was cut short ends before."""
+        if self.size - offset < FIXED.size:
+            return False
+        try:
+            return self.skip(offset) is not None
+        except DamagedError:
+            return True  # its own fixed header is bad: that is written first
+
     def _fixed(self, start: bytes, offset: int) -> tuple[int, int, int]:
         magic, salt, at, size, length, _, checksum, own = FIXED.unpack(start)
         if magic != MAGIC or zlib.crc32(start[:_CHECKED]) != own or at != offset:

@@ -157,8 +157,10 @@ def _remove_old(directory: Path, generation: int, keep: float, now: float) -> No
         if not path.name.isdigit() or int(path.name) >= generation:
             continue
         mark = _mark(directory, int(path.name))
-        if not mark.exists():
-            _retire(directory, int(path.name), now)  # a crash came between the commit and the mark
+        if not mark.exists() or mark.stat().st_mtime > now + KEEP:
+            _retire(
+                directory, int(path.name), now
+            )  # a crash came between the commit and the mark, or a clock was set back
         if now - mark.stat().st_mtime >= keep:
             shutil.rmtree(path)
             mark.unlink()

@@ -24,15 +24,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from firsthand import ending, settings
+from firsthand import boottime, ending, settings
 from firsthand.errors import DamagedError, FirsthandError, HistoryError
 from firsthand.history import arrow, compact, fault, names, place, segment
 from firsthand.history.chain import Publisher
 from firsthand.history.chunk import Chunk, Position
-from firsthand.history.log import Cursor, files, path_of
+from firsthand.history.log import Cursor, files, path_of, waits
 from firsthand.history.manifest import Manifest, Segment
 from firsthand.history.names import Names
+from firsthand.history.patience import Complaint, begun
 from firsthand.history.retention import Retention
+from firsthand.history.steady import Steady
 
 EVERY = 5.0
 #: One group of segments holds about this much at most; it bounds the keeper's memory.
@@ -104,7 +106,8 @@ class Source:
 class Keeper:
     """The one keeper of a history. HistoryError where another runs. `linger` and `grace` in seconds, see LINGER and GRACE.
 
-    `many` is compact.MANY. Without `limits` nothing is ever let go. `now` gives the time in seconds since 1970.
+    `many` is compact.MANY. Without `limits` nothing is ever let go. `now` gives the time in seconds since 1970, `elapsed` one that
+    nobody can set; by default it goes as a `now` of the caller's own does.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class Keeper:
         many: int = compact.MANY,
         limits: settings.Limits | None = None,
         now: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] | None = None,
         heads: Path | None = None,
     ) -> None:
         self.directory = directory
@@ -124,6 +128,7 @@ class Keeper:
         self.max_rows = max_rows
         self.grace = grace
         self.now = now
+        self.elapsed = elapsed or (_since_boot if now is time.time else now)
         self.many = many
         self.limits = limits
         self._publisher = Publisher(heads)
@@ -131,16 +136,25 @@ class Keeper:
         self._unnamed: OrderedDict[str, set[str]] = OrderedDict()
         self._late: set[str] = set()
         place.create(directory)
-        self._lock = place.lock(directory / "keeper.lock", "keeper")
+        try:
+            self._lock = place.lock(directory / "keeper.lock", "keeper")
+        except OSError as error:
+            raise place.unwritable(directory, error) from error
         try:
             self._open()
+        except OSError as error:
+            os.close(self._lock)
+            raise place.unwritable(directory, error) from error
         except BaseException:
             os.close(self._lock)
             raise
 
     def _open(self) -> None:
-        self.manifest = Manifest(self.directory)
-        self._retention = Retention(self.directory, self.manifest, self.limits, self.now) if self.limits else None
+        self.manifest = Manifest(self.directory, self.now)
+        began = self.manifest.snapshot()
+        self._unknown = "" if began.handed_over or began.names_handed_over or began.segments else _aside(self.directory)
+        steady = Steady(self.now, self.elapsed, self.manifest)
+        self._retention = Retention(self.directory, self.manifest, self.limits, steady) if self.limits else None
         now = self.manifest.snapshot()
         self.generation = now.generation
         place.folder(segment.generation(self.directory, self.generation))
@@ -153,7 +167,9 @@ class Keeper:
         root = segment.generation(self.directory, self.generation)
         since = segment.date_of(int(self.now() // 86400) - 1)
         for one in segments:
-            if one.date < since or (one.table not in names.TABLES if one.log == place.NAMES else one.table != "container"):
+            if one.date < since or (
+                one.table not in names.TABLES if one.log == place.NAMES else one.table != "container"
+            ):
                 continue
             if damage := segment.damage(root / one.path, one):
                 print(f"keeper: names are not known from there: {damage}", file=sys.stderr, flush=True)
@@ -244,13 +260,17 @@ class Keeper:
         cursor = source.cursor
         start = cursor.position
         group = Group(start, start)
+        if self._unknown and source.log == place.LOG:
+            group.add_damage(start, DamagedError(self._unknown), int(self.now() * 1_000_000))
+            self._unknown = ""
         while group.rows < self.max_rows:
             at = cursor.position
             try:
                 chunk = cursor.next()
                 if chunk is None:
                     break
-                if not group.takes(chunk, self.max_rows) or (before is not None and chunk.header.written > before):
+                young = before is not None and waits(chunk.header.written, before, int(self.now() * 1_000_000))
+                if young or not group.takes(chunk, self.max_rows):
                     cursor.back(chunk.position)
                     break
                 group.add(chunk)
@@ -280,22 +300,44 @@ class Keeper:
             numbers.pop()  # a writer has begun it and may die before its first chunk: what it goes on from stands before
         for number in numbers[:-1]:
             path = path_of(self.directory, number, source.log)
-            if number < source.handed_over.file and self.now() - path.stat().st_mtime >= self.linger:
+            lingers = (
+                0 <= self.now() - path.stat().st_mtime < self.linger
+            )  # one of the future is of before a clock was set back
+            if number < source.handed_over.file and not lingers:
                 fault.reached("log.before_delete")
                 path.unlink()
+
+
+def _since_boot() -> float:
+    return boottime.now_ns() / 1e9
+
+
+def _aside(directory: Path) -> str:
+    """Keep segments that no manifest lists any more, since it was emptied or lost: under damaged/, and what is to be said."""
+    segments = directory / place.GENERATIONS
+    if not any(segments.rglob("*.parquet")):
+        return ""
+    folder = place.folder(directory / place.DAMAGED)
+    number = sum(1 for _ in folder.glob(f"{place.GENERATIONS}-*")) + 1
+    segments.rename(folder / f"{place.GENERATIONS}-{number}")
+    said = f"the manifest was empty: the segments that it had listed are kept in {place.DAMAGED}/{place.GENERATIONS}-{number}"
+    print(f"keeper: {said}", file=sys.stderr, flush=True)
+    return said
 
 
 def run(keeper: Keeper, every: float, stop: Sequence[int]) -> None:
     """Pass after pass, `every` seconds, until one of the descriptors is readable; then the last pass.
 
-    A pass that fails (a full disk) is told on standard error and tried again: the log holds its rows meanwhile.
+    A pass that fails (a full disk) is told on standard error, once, and tried again: the log holds its rows meanwhile.
     """
+    complaint = Complaint("keeper")
     while not select.select(stop, [], [], every)[0]:
         try:
             keeper.pass_once()
             keeper.tidy()
+            complaint.well()
         except HistoryError as error:
-            print(f"keeper: {error}", file=sys.stderr, flush=True)
+            complaint.say(error)
     keeper.pass_once(last=True)
 
 
@@ -315,9 +357,11 @@ def main(arguments: list[str]) -> int:
     try:
         limits = settings.Limits.parse(options.limits) if options.limits else settings.load().retention
         history = options.history or place.default_directory()
-        keeper = Keeper(history, linger=options.linger, grace=options.grace, limits=limits, heads=options.heads)
-        run(keeper, min(options.every, 10.0), stops)
-        keeper.close()
+        times = {"linger": options.linger, "grace": options.grace}
+        keeper = begun(lambda: Keeper(history, **times, limits=limits, heads=options.heads), "keeper", stops)
+        if keeper is not None:
+            run(keeper, min(options.every, 10.0), stops)
+            keeper.close()
     except FirsthandError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,16 +30,27 @@ _WRITERS = {place.LOG: "observer", place.NAMES: "follower"}
 _NAME = re.compile(r"(\d{16})\.log")
 #: Bytes gathered for one write.
 STAGING = 1 << 20
-_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EROFS: "it is mounted read-only"}
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What opening removed from the end of the last file: a chunk that was never acknowledged."""
+    """What opening removed from the end of the last file: a chunk whose write was cut short, and so never acknowledged.
+
+    `damaged`: it was there in full, and fails its checksum: it may have been acknowledged. `since` is when the one before it was
+    written (microseconds).
+    """
 
     file: int
     offset: int
     bytes: int
+    damaged: bool = False
+    since: int | None = None
+
+    def __str__(self) -> str:
+        why = "fail their checksum" if self.damaged else "are of a write that was cut short, and never acknowledged"
+        return (
+            f"the last {self.bytes:,} bytes of log file {self.file:016d}.log {why}: they were cut off at {self.offset}"
+        )
 
 
 def files(directory: Path, folder: str = place.LOG) -> list[int]:
@@ -51,6 +62,14 @@ def files(directory: Path, folder: str = place.LOG) -> list[int]:
     return sorted(int(found[1]) for found in map(_NAME.fullmatch, names) if found)
 
 
+def waits(written: int, before: int, now: int) -> bool:
+    """Whether a chunk is too young: written after `before`. All in microseconds of the wall clock.
+
+    One that was written after `now` is of the time before the clock was set back, and as old as it can be.
+    """
+    return before < written <= now
+
+
 def path_of(directory: Path, number: int, folder: str = place.LOG) -> Path:
     """A log file's path."""
     return directory / folder / f"{number:016d}.log"
@@ -59,8 +78,8 @@ def path_of(directory: Path, number: int, folder: str = place.LOG) -> Path:
 class LogWriter:
     """The one writer of a history's log, `folder` of place.py. HistoryError where another writes, or it cannot be written.
 
-    Opening scans the last file: a torn tail is cut off at the last good chunk and told in `cut`. `clock` gives seconds
-    that only rise, for rotation.
+    Opening scans the last file: a torn tail is cut off at the last good chunk, told in `cut` and said on standard error; where it may
+    have been acknowledged, a row of `loss` says so. `clock` gives seconds that only rise, for rotation.
     """
 
     def __init__(
@@ -91,9 +110,22 @@ class LogWriter:
             raise self._failed(error) from error
         try:
             self._open()
+        except OSError as error:
+            self.close()
+            raise self._failed(error) from error
         except BaseException:
             self.close()
             raise
+        if self.cut is not None:
+            self._tell(self.cut)
+
+    def _tell(self, cut: Cut) -> None:
+        print(f"{_WRITERS[self.folder]}: {cut}", file=sys.stderr, flush=True)
+        if cut.damaged:
+            now = time.time_ns() // 1000
+            row = {"time": now, "node": self.node, "boot": self.boot, "cause": "log_damaged", "detail": str(cut)}
+            row |= {"until": now} | ({"since": cut.since} if cut.since else {})
+            self.append([Batch.from_rows("loss", [row])], [])
 
     def append(
         self, batches: Sequence[Batch], spans: Sequence[Span], state: Mapping[str, Any] | None = None
@@ -155,7 +187,8 @@ class LogWriter:
                 if isinstance(found, Chunk):
                     last = found
                 elif found.resume is None and cut:
-                    self.cut = Cut(number, found.at, file.size - found.at)
+                    since = last.header.written if last else None
+                    self.cut = Cut(number, found.at, file.size - found.at, file.was_whole(found.at), since)
                     os.ftruncate(descriptor, found.at)
                     os.fsync(descriptor)
         finally:
@@ -183,8 +216,13 @@ class LogWriter:
             self._check_limit()
             self._begin(self._number + 1)
 
+    @property
+    def held(self) -> int:
+        """Bytes of all files of this log now."""
+        return sum(_size(path_of(self.directory, n, self.folder)) for n in files(self.directory, self.folder))
+
     def _check_limit(self) -> None:
-        held = sum(_size(path_of(self.directory, n, self.folder)) for n in files(self.directory, self.folder))
+        held = self.held
         if held > self.limit:
             raise HistoryError(
                 f"{self.directory / self.folder} holds {held} bytes, over the limit of {self.limit}: nothing takes the "
@@ -220,11 +258,7 @@ class LogWriter:
             return  # the torn tail fails its checksum, and the next opening cuts it
 
     def _failed(self, error: OSError) -> HistoryError:
-        why = _FULL.get(error.errno or 0, str(error))
-        return HistoryError(
-            f"{self.directory}: the log cannot be written, {why}; free space there, mount it writable, or choose "
-            "another directory with --history. What was recorded before is safe."
-        )
+        return place.unwritable(self.directory, error, "the log")
 
 
 def _add(pieces: list[Piece], more: list[Piece]) -> int:

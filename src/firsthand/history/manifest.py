@@ -17,7 +17,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from firsthand.errors import DamagedError, HistoryError
+from firsthand.errors import DamagedError, HistoryError, UnwritableError
 from firsthand.history import chain, fault, place
 from firsthand.history.chain import Entry, Head
 from firsthand.history.chunk import Position
@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS state (generation INTEGER NOT NULL, retired_at INTEGE
 CREATE TABLE IF NOT EXISTS chain (
     sequence INTEGER PRIMARY KEY, kind TEXT NOT NULL, time INTEGER NOT NULL, body TEXT NOT NULL, previous TEXT NOT NULL,
     hash TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS doubt (one INTEGER PRIMARY KEY CHECK (one = 1), since INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS damage (file INTEGER, position INTEGER, message TEXT, PRIMARY KEY (file, position));
 """
 
@@ -91,16 +92,22 @@ _ABSENT = {"log": "'log'", "unnamed": "NULL"}
 _PATH = re.compile(r"[a-z_]+/date=\d{4}-\d\d-\d\d/[A-Za-z0-9._-]+\.parquet")
 #: SQLITE_ERROR (a table or column is not there), SQLITE_CORRUPT, SQLITE_NOTADB.
 _DAMAGED = (1, 11, 26)
+#: SQLITE_READONLY, SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN.
+_UNWRITABLE = (8, 10, 13, 14)
 #: SQLITE_READONLY_ROLLBACK (sqlite.org/rescode.html): a hot journal, and no right to roll it back.
 _ROLLBACK = 776
 EMPTY = Snapshot(0, None, ())
 
 
 class Manifest:
-    """The manifest as its one writer, the keeper, sees it. HistoryError where it cannot be opened or written."""
+    """The manifest as its one writer, the keeper, sees it; `now` dates the chain's entries, in seconds since 1970.
 
-    def __init__(self, directory: Path) -> None:
+    HistoryError where it cannot be opened or written.
+    """
+
+    def __init__(self, directory: Path, now: Callable[[], float] = time.time) -> None:
         self.path = directory / place.MANIFEST
+        self._now = now
         with _explained(self.path):
             self._db = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=DELETE")
@@ -171,6 +178,25 @@ class Manifest:
             last = self._last()
         return Head(last.sequence, last.hash) if last else None
 
+    def last_change(self) -> float:
+        """When the newest entry was made, in seconds since 1970."""
+        with _explained(self.path):
+            last = self._last()
+        return last.time / 1_000_000 if last else self._now()
+
+    def doubt(self, since: float | None) -> None:
+        """Keep that the wall clock is not believed since it showed this (seconds since 1970; None: it is); see steady.py."""
+        with _explained(self.path), self._transaction():
+            self._db.execute("DELETE FROM doubt")
+            if since is not None:
+                self._db.execute("INSERT INTO doubt VALUES (1, ?)", (int(since),))
+
+    def doubted(self) -> float | None:
+        """What `doubt` kept last; None where it never did."""
+        with _explained(self.path):
+            found = self._db.execute("SELECT since FROM doubt").fetchone()
+        return float(found[0]) if found else None
+
     def _begin_chain(self) -> None:
         """A manifest that has none yet, new or of a version before: what it holds now is where its chain begins."""
         now = _snapshot(self._db)
@@ -180,7 +206,7 @@ class Manifest:
 
     def _append(self, kind: str, body: Mapping[str, Any], moment: int | None = None) -> None:
         """One more entry, within a transaction."""
-        entry = chain.following(self._last(), kind, time.time_ns() // 1000 if moment is None else moment, body)
+        entry = chain.following(self._last(), kind, int(self._now() * 1_000_000) if moment is None else moment, body)
         self._db.execute("INSERT INTO chain VALUES (?, ?, ?, ?, ?, ?)", astuple(entry))
 
     def _last(self) -> Entry | None:
@@ -386,15 +412,15 @@ def _explained(path: Path) -> Iterator[None]:
         known = getattr(error, "sqlite_errorcode", None)  # none: Python could not read a text, or we a line
         if known is None or known & 0xFF in _DAMAGED:
             raise _damaged(path, str(error)) from error
-        raise _failed(path, error) from error
+        raise _failed(path, error, UnwritableError if (known or 0) & 0xFF in _UNWRITABLE else HistoryError) from error
     except (sqlite3.Error, OSError) as error:
         raise _failed(path, error) from error
     except (UnicodeDecodeError, OverflowError) as error:  # SQLite's own message holds what a damaged page does
         raise _damaged(path, str(error)) from error
 
 
-def _failed(path: Path, error: Exception) -> HistoryError:
-    return HistoryError(
+def _failed(path: Path, error: Exception, kind: type[HistoryError] = HistoryError) -> HistoryError:
+    return kind(
         f"{path}: {error}; check that the disk has room and that you may read it (root or the group {place.GROUP})"
     )
 

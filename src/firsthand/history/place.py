@@ -12,6 +12,7 @@ HISTORY/damaged/                log files that failed a checksum, kept for whoev
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import grp
 import json
@@ -19,7 +20,7 @@ import os
 import time
 from pathlib import Path
 
-from firsthand.errors import HistoryError
+from firsthand.errors import HistoryError, UnwritableError
 
 MODE = 0o750
 GROUP = "firsthand"
@@ -30,6 +31,16 @@ GENERATIONS = "generations"
 CURRENT = "current"
 MANIFEST = "manifest.db"
 DAMAGED = "damaged"
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EROFS: "it is mounted read-only"}
+
+
+def unwritable(directory: Path, error: OSError, what: str = "the history") -> UnwritableError:
+    """The error for a history that takes nothing now."""
+    why = _FULL.get(error.errno or 0, str(error))
+    return UnwritableError(
+        f"{directory}: {what} cannot be written, {why}; free space there, mount it writable, or choose another directory with "
+        "--history. What was recorded before is safe."
+    )
 
 
 def default_directory() -> Path:
@@ -94,8 +105,12 @@ def point_current(directory: Path, number: int) -> None:
 
 
 def lock(path: Path, holder: str) -> int:
-    """Hold `path` alone (flock), say in it who does, and return its descriptor. HistoryError where another process holds it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    """Hold `path` alone (flock), say in it who does, and return its descriptor. HistoryError where another process holds it.
+
+    OSError where it is not there and cannot be made. What is held is open for reading alone: it keeps nobody from making the mount
+    read-only.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -105,8 +120,7 @@ def lock(path: Path, holder: str) -> int:
         ) from error
     told = {"pid": os.getpid(), "role": holder, "since": time.time_ns() // 1000}
     with contextlib.suppress(OSError):  # a full disk: who holds it is not told, and it is held
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(told).encode() + b"\n", 0)
+        path.write_text(json.dumps(told) + "\n")
     return handle
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from firsthand.history.chunk import Position
 from firsthand.history.hold import Hold
 from firsthand.history.inventory import Inventory
 from firsthand.history.manifest import Manifest, Segment, Snapshot
+from firsthand.history.steady import Steady
 from firsthand.settings import Limits
 
 #: Seconds between two looks.
@@ -58,13 +59,14 @@ class Gone:
 
 
 class Retention:
-    """Retention of one history, as the keeper does it. `now` in seconds since 1970."""
+    """Retention of one history, as the keeper does it; by the wall clock as `steady` has it."""
 
-    def __init__(self, directory: Path, manifest: Manifest, limits: Limits, now: Callable[[], float]) -> None:
+    def __init__(self, directory: Path, manifest: Manifest, limits: Limits, steady: Steady) -> None:
         self.directory = directory
         self.manifest = manifest
         self.limits = limits
-        self.now = now
+        self.steady = steady
+        self.now = steady.now
         self._inventory = Inventory()
         self._next = 0.0
 
@@ -74,23 +76,29 @@ class Retention:
         While somebody changes the holds nothing goes; the next pass looks again.
         HistoryError where it cannot: then what was not committed stays.
         """
-        for _ in range(ACTS if self.now() >= self._next else 0):
+        due = self.steady.elapsed() >= self._next
+        limits = self._limits() if due else self.limits
+        for _ in range(ACTS if due else 0):
             with hold.locked(self.directory, wait=False) as alone:
                 if not alone:
                     break
                 holds = hold.load(self.directory)
                 snapshot = self.manifest.snapshot()
-                cuts = self._plan(snapshot, holds)
+                cuts = self._plan(snapshot, holds, limits)
                 if not cuts:
-                    self._next = self.now() + EVERY
+                    self._next = self.steady.elapsed() + EVERY
                     break
                 generation = self._act(snapshot, cuts, holds)
         return generation
 
-    def _plan(self, snapshot: Snapshot, holds: tuple[Hold, ...]) -> list[Cut]:
+    def _limits(self) -> Limits:
+        """Those of the settings; without any age while the wall clock is not believed."""
+        return self.limits if self.steady.believed() else self.limits.ageless
+
+    def _plan(self, snapshot: Snapshot, holds: tuple[Hold, ...], limits: Limits) -> list[Cut]:
         root = segment.generation(self.directory, snapshot.generation)
         pieces = self._inventory.pieces(root, snapshot.segments, holds)
-        return budget.plan(pieces, self.limits, _micro(self.now()), goal(self.directory, snapshot, self.limits))
+        return budget.plan(pieces, limits, _micro(self.now()), goal(self.directory, snapshot, limits))
 
     def _act(self, snapshot: Snapshot, cuts: list[Cut], holds: tuple[Hold, ...]) -> int:
         """One generation further, without what was cut of at most MOST segments that stay in part."""

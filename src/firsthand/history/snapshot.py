@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from firsthand.errors import DamagedError, HistoryError
-from firsthand.history import arrow, manifest, place, segment
+from firsthand.history import arrow, holders, manifest, place, segment
 from firsthand.history.chunk import Chunk, Position
-from firsthand.history.log import LogReader
+from firsthand.history.log import LogReader, files
 
 _TRIES = 20
 #: Bytes of segments that a reader holds against their hashes, the newest first: about 0.2 s. Of the others it looks at the size.
@@ -108,10 +108,16 @@ def _open_all(view: View, root: Path) -> None:
 def _read_tail(view: View, log: str) -> list[int]:
     """Fill the tail from one log; the numbers of the files that were read, rising."""
     visited: list[int] = []
+    end = view.manifest.of(log) or Position(0, 0)
+    if end.file == 0 and (first := next(iter(files(view.directory, log)), 1)) > 1:
+        view.damage.append(
+            f"{log}: its files before {first} are gone, and the manifest does not tell what became of them"
+        )
     for found in LogReader(view.directory, log).walk(view.manifest.of(log)):
         if isinstance(found, DamagedError):
             view.damage.append(str(found))
             continue
+        end = found.next
         if found.position.file not in visited[-1:]:
             visited.append(found.position.file)
         try:
@@ -122,6 +128,8 @@ def _read_tail(view: View, log: str) -> list[int]:
         view.chunks.append((log, found))
         for name, rows in tables:
             view.tail.setdefault(name, []).append(rows)
+    if rest := holders.torn(view.directory, log, end):
+        view.damage.append(rest)
     return visited
 
 

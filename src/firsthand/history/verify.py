@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from firsthand.errors import DamagedError, HistoryError
-from firsthand.history import chain, manifest, place, schema_store, segment
+from firsthand.history import chain, holders, manifest, place, schema_store, segment
 from firsthand.history.chain import Entry, Head
 from firsthand.history.chunk import Position
-from firsthand.history.holders import holders
-from firsthand.history.log import LogReader, files, path_of
+from firsthand.history.log import LogReader, files
 from firsthand.history.manifest import Segment
 
 #: What an entry's body raises that is none.
@@ -164,9 +163,7 @@ def _segment(path: Path, one: Segment, found: Verdict) -> None:
 
 def _schemas(directory: Path, found: Verdict) -> None:
     """A record layout is named by the hash of its text."""
-    for hash_, text in schema_store.saved(directory).items():
-        if hashlib.sha256(text.encode()).hexdigest() != hash_:
-            found.damage.append(f"schema/{hash_}.json: it was changed: its SHA-256 is not its name")
+    found.damage += schema_store.damage(directory)
 
 
 def _log(directory: Path, log: str, start: Position | None, found: Verdict) -> None:
@@ -185,13 +182,5 @@ def _log(directory: Path, log: str, start: Position | None, found: Verdict) -> N
         else:
             found.chunks += 1
             end = one.next
-    if numbers and not _written(directory, log):
-        rest = path_of(directory, numbers[-1], log).stat().st_size - (end.offset if end.file == numbers[-1] else 0)
-        if rest:
-            found.damage.append(f"{log}: its last {rest:,} bytes are no whole chunk: torn by a crash, or changed")
-
-
-def _written(directory: Path, log: str) -> bool:
-    """Whether somebody writes it now: then its end may be on its way."""
-    writers = {place.LOG: "observer", place.NAMES: "follower"}
-    return any(holder.role == writers[log] for holder in holders(directory))
+    if rest := holders.torn(directory, log, end):
+        found.damage.append(rest)

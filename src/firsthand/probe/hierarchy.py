@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from firsthand import machine
 from firsthand.errors import NotSupportedError, UsageError
 
 #: v1 controllers in order of preference; the place + 1 is enum controller in kernel/include/maps.h.
@@ -150,6 +151,27 @@ def key(scope: Path) -> int:
 def path_in(hierarchy: Hierarchy, scope: Path) -> str:
     """The cgroup's path below its hierarchy's root, as records name it."""
     return "/" + str(scope.resolve().relative_to(hierarchy.mount.resolve())).removeprefix(".")
+
+
+def own(hierarchy: Hierarchy) -> Path | None:
+    """The folder of this process's cgroup; None where the mount does not show it.
+
+    In a cgroup namespace /proc names it as seen from there; then it is the one whose list holds our pid.
+    """
+    if machine.first("cgroup"):
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        told = next((line.split(":", 2)[2] for line in lines if line.startswith(f"{hierarchy.number}:")), "")
+        folder = hierarchy.mount / told.lstrip("/")
+        if _holds(folder, os.getpid()):
+            return folder
+    folders = (Path(folder) for folder, _, _ in os.walk(hierarchy.mount))
+    return next((folder for folder in folders if _holds(folder, os.getpid())), None)
+
+
+def _holds(folder: Path, pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return str(pid) in (folder / "cgroup.procs").read_text().split()
+    return False
 
 
 def paths(hierarchy: Hierarchy, scopes: Sequence[Path]) -> dict[int, bytes]:

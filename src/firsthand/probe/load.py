@@ -9,13 +9,13 @@ import json
 import os
 import socket
 import struct
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from firsthand.errors import NotSupportedError, ProbeError, SchemaError
+from firsthand import boottime, machine
+from firsthand.errors import NotSupportedError, ProbeError, SchemaError, UsageError
 from firsthand.probe import libbpf, pins, sweep, translation, uprobe
 from firsthand.probe.hierarchy import Hierarchy, open_version2
 from firsthand.probe.pins import Control, MapInfo
@@ -28,6 +28,8 @@ PORTION = 64
 #: Rings by number, and the maps that carry them (enum ring_number of kernel/include/maps.h).
 RINGS = ("ring", "urgent")
 _SETTINGS = ".rodata.settings"
+#: An iterator over tasks begins in the pid namespace of who opens it (kernel/bpf/task_iter.c, init_seq_pidns).
+_PIDS = "not in the machine's pid namespace: what ran before, outside of this one, is not seen; hostPID: true in a pod"
 _SECRET = "fold_secret"
 #: Descriptors in one message (SCM_MAX_FD of include/net/scm.h is 253) and its text.
 _MOST_FDS, _MOST_TEXT = 250, 1 << 17
@@ -116,9 +118,10 @@ class Program:
 class Loaded:
     """What is in the kernel now. `missing` maps hooks to the reason why this kernel refused them.
 
-    `taken_over`: the rings were there before, with what they hold. `previous` is what had to be replaced, detached: its rings
-    are to be emptied. `folding`: equal short processes fold, by `sweeps`; `refused` says why they do not, where that was asked
-    for. `unswept`: the sweeps are to be run until all is written that a reader before withheld.
+    `taken_over`: the rings were there before, with what they hold; `interrupted` names the hooks that were not attached to them
+    meanwhile. `previous` is what had to be replaced, detached: its rings are to be emptied. `folding`: equal short processes
+    fold, by `sweeps`; `refused` says why they do not, where that was asked for. `unswept`: the sweeps are to be run until all is
+    written that a reader before withheld.
     """
 
     folder: Path
@@ -129,6 +132,7 @@ class Loaded:
     missing: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     taken_over: bool = False
+    interrupted: list[str] = field(default_factory=list)
     unattended: bool = False
     folding: bool = False
     refused: str = ""
@@ -205,6 +209,7 @@ def bring_in(options: LoadOptions) -> Loaded:
     check_machine()
     notes = pins.mount_bpffs()
     folder, lock = pins.claim(options.instance)
+    goes_on = (folder / "control").exists()
     loaded = Loaded(folder, lock, notes=notes)
     try:
         _adopt_maps(loaded, options)
@@ -216,6 +221,8 @@ def bring_in(options: LoadOptions) -> Loaded:
             _bring_hook(loaded, hook, chosen, anew=not same)
         _require(loaded)
         _bring_plain(loaded, options)
+        if not machine.first("pid"):
+            loaded.missing |= dict.fromkeys(("existing_processes", "existing_sockets"), _PIDS)
         _scope(loaded, options)
         _end_sweeps(loaded, former)
         _take_control(loaded, options)
@@ -223,7 +230,7 @@ def bring_in(options: LoadOptions) -> Loaded:
             loaded.translations, told = translation.listen(options.translated)
             loaded.notes += told
     except BaseException:
-        loaded.close()
+        loaded.forget() if goes_on else loaded.close()  # what a reader before left records on, for the next try
         raise
     return loaded
 
@@ -249,7 +256,7 @@ def _adopt_maps(loaded: Loaded, options: LoadOptions) -> None:
     if set(found) == set(SHARED) and all(pins.info(found[word]) == wanted[word] for word in SHARED):
         control = loaded.control
         loaded.taken_over = bool(control.incarnation)
-        loaded.unattended = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - control.heartbeat > control.patience
+        loaded.unattended = boottime.now_ns() - control.heartbeat > control.patience
     else:
         _replace(loaded, found)
 
@@ -290,7 +297,7 @@ def _shapes(options: LoadOptions) -> dict[str, MapInfo]:
 
 def _take_control(loaded: Loaded, options: LoadOptions) -> None:
     """Say who reads from now on; the programs count for nobody but write."""
-    now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    now = boottime.now_ns()
     incarnation = loaded.control.incarnation or now
     Control(incarnation, now, round(options.patience * 1_000_000_000), options.build).write(loaded.maps["control"])
 
@@ -299,7 +306,9 @@ def _require(loaded: Loaded) -> None:
     if any(program.hook in HOOKS for program in loaded.programs):
         return
     reasons = "; ".join(sorted(set(loaded.missing.values())))
-    raise ProbeError(f"no hook could be attached: {reasons}. Is the kernel locked down, or a capability missing?")
+    raise ProbeError(
+        f"no hook could be attached: {reasons}. Is the kernel locked down, or CAP_BPF or CAP_PERFMON missing?"
+    )
 
 
 def _pinned_sweeps(folder: Path) -> list[Program]:
@@ -370,6 +379,8 @@ def _bring_program(loaded: Loaded, hook: Hook, name: str, options: LoadOptions, 
         if attached is not None:
             _enter(loaded, name, program)
             return attached
+        if loaded.taken_over:
+            loaded.interrupted.append(hook.name)
         return _spine(loaded, hook, name, program)
     finally:
         libbpf.library().bpf_object__close(handle)
@@ -534,6 +545,11 @@ def _scope(loaded: Loaded, options: LoadOptions) -> None:
     """The map `scopes` holds what is asked for now, and nothing of a reader before."""
     fd = loaded.maps["scopes"]
     wanted = {struct.pack("<Q", scope) for scope in options.scopes}
+    most = pins.info(fd).max_entries
+    if len(wanted) > most:
+        raise UsageError(
+            f"{len(wanted):,} scopes were given, and the kernel side takes {most:,}: name folders above them"
+        )
     for key in wanted:
         update(fd, key, struct.pack("<I", 1))
     for key in set(keys(fd, 8)) - wanted:
@@ -605,6 +621,7 @@ def _described(loaded: Loaded, fds: list[int]) -> dict[str, object]:
         "missing": loaded.missing,
         "notes": loaded.notes,
         "taken_over": loaded.taken_over,
+        "interrupted": loaded.interrupted,
         "unattended": loaded.unattended,
         "translations": [place(fd) for fd in loaded.translations],
         "folding": loaded.folding,
@@ -636,6 +653,7 @@ def _restored(raw: dict[str, object], fds: list[int]) -> Loaded:
     found.missing, found.notes = raw["missing"], raw["notes"]  # type: ignore[assignment]
     found.taken_over, found.unattended = bool(raw["taken_over"]), bool(raw["unattended"])
     found.translations = [at(number) for number in raw["translations"]]  # type: ignore[attr-defined]
+    found.interrupted = raw["interrupted"]  # type: ignore[assignment]
     previous = raw["previous"]
     found.previous = _restored(previous, fds) if previous else None  # type: ignore[arg-type]
     return found

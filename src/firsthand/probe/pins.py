@@ -16,7 +16,6 @@ import ctypes
 import fcntl
 import os
 import struct
-import subprocess
 import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -24,7 +23,9 @@ from pathlib import Path
 from firsthand.errors import BusyError, NotSupportedError
 from firsthand.probe import libbpf
 
-BPFFS = Path("/sys/fs/bpf")
+#: Where the BPF filesystem is looked for. The second is for containers: their AppArmor profile denies every write below /sys/fs/bpf,
+#: by its path (containerd, contrib/apparmor/template.go), whatever is mounted there.
+PLACES = (Path("/sys/fs/bpf"), Path("/run/firsthand/bpf"))
 _BPFFS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
 #: Seconds for which a lock of somebody who is dying is waited for.
 PATIENCE = 2.0
@@ -64,25 +65,35 @@ class MapInfo:
 
 def folder_of(instance: str) -> Path:
     """An instance's folder."""
-    return BPFFS / f"firsthand-{instance}"
+    return bpffs() / f"firsthand-{instance}"
+
+
+def bpffs() -> Path:
+    """Where the BPF filesystem is mounted, or would be."""
+    return next((place for place in PLACES if _filesystem(place) == _BPFFS_MAGIC), PLACES[0])
 
 
 def mount_bpffs() -> list[str]:
-    """Mount the BPF filesystem where it is not; says so in the list that it returns."""
-    if _filesystem(BPFFS) == _BPFFS_MAGIC:
+    """Mount the BPF filesystem where it is not; says so in the list that it returns. NotSupportedError where that is refused."""
+    place = bpffs()
+    if _filesystem(place) == _BPFFS_MAGIC:
         return []
-    try:
-        subprocess.run(["mount", "-t", "bpf", "bpf", str(BPFFS)], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        detail = getattr(error, "stderr", b"") or str(error).encode()
-        raise NotSupportedError(f"cannot mount bpffs on {BPFFS}: {detail.decode().strip()}") from error
-    return [f"mounted the BPF filesystem on {BPFFS}"]
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"bpf", bytes(place), b"bpf", 0, None):
+        why = os.strerror(ctypes.get_errno())
+        raise NotSupportedError(
+            f"the BPF filesystem is mounted on none of {', '.join(map(str, PLACES))}, and cannot be mounted ({why}): "
+            f"mount -t bpf bpf {PLACES[0]} on the machine; a pod mounts the machine's {PLACES[0]} on {PLACES[1]}"
+        )
+    return [f"mounted the BPF filesystem on {place}"]
 
 
 def _filesystem(path: Path) -> int:
-    """f_type of statfs(2): os.statvfs lacks it, so it is taken from `stat -f`."""
-    result = subprocess.run(["stat", "-f", "-c", "%t", str(path)], capture_output=True, text=True, check=False)
-    return int(result.stdout or "0", 16)
+    """f_type of statfs(2), the first word of struct statfs, which os.statvfs lacks; 0 where there is nothing."""
+    found = ctypes.create_string_buffer(256)
+    if ctypes.CDLL(None).statfs(bytes(path), found):
+        return 0
+    return int(struct.unpack_from("l", found.raw)[0])
 
 
 def claim(instance: str) -> tuple[Path, int]:

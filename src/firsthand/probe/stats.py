@@ -7,9 +7,11 @@ import os
 import struct
 from dataclasses import dataclass
 
-from firsthand.probe import libbpf
+from firsthand.probe import libbpf, pins
 from firsthand.probe.load import Loaded
 
+#: BPF_MAP_TYPE_HASH, enum bpf_map_type; bytes of keys and values that are read at once.
+_HASH, _BATCH_BYTES = 1, 1 << 19
 _STATS_RUN_TIME = 0  # enum bpf_stats_type, include/uapi/linux/bpf.h
 
 
@@ -40,6 +42,28 @@ def failures(loaded: Loaded, names: dict[str, int]) -> dict[str, int]:
     """Counts by cause (enum failure, without its prefix, in small letters)."""
     fd = loaded.maps["failures"]
     return {name.lower(): sum(per_cpu(fd, number)) for name, number in names.items() if name != "COUNT"}
+
+
+def entries(fd: int) -> int:
+    """How many entries a hash map has now, some 100 ns each. OSError where the kernel refuses."""
+    found = pins.info(fd)
+    most = max(64, _BATCH_BYTES // (found.key_size + found.value_size))
+    keys, values = (ctypes.create_string_buffer(most * size) for size in (found.key_size, found.value_size))
+    place, count, total = ctypes.create_string_buffer(max(found.key_size, 8)), ctypes.c_uint32(), 0
+    before = None
+    try:
+        while True:
+            count.value = most
+            libbpf.call("bpf_map_lookup_batch", fd, before, place, keys, values, ctypes.byref(count), None)
+            total, before = total + count.value, place
+    except FileNotFoundError:  # its end: what this call found counts (Linux, kernel/bpf/hashtab.c)
+        return total + count.value
+
+
+def tables(loaded: Loaded) -> dict[str, tuple[int, int]]:
+    """Entries and limit of each hash map that is shared, by its name."""
+    infos = {name: pins.info(fd) for name, fd in loaded.maps.items()}
+    return {name: (entries(loaded.maps[name]), info.max_entries) for name, info in infos.items() if info.type == _HASH}
 
 
 def programs(loaded: Loaded) -> list[ProgramStats]:

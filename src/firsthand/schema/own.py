@@ -5,6 +5,21 @@ from __future__ import annotations
 from firsthand.schema.column import Column
 
 _HERE = "user space"
+#: Every cause of a row of `loss`; docs/loss.md has a line for each.
+CAUSES = (
+    "sequence_gap",
+    "open_tail",
+    "recursion_miss",
+    "helper_failed",
+    "withheld",
+    "translation_overflow",
+    "dissector",
+    "malformed",
+    "canary_silent",
+    "log_damaged",
+    "runtime_gone",
+    "retention",
+)
 
 #: The first columns of every table, in this order (DESIGN.md). Those the kernel sends are filled from its records.
 COMMON: tuple[Column, ...] = (
@@ -230,7 +245,7 @@ OWN: dict[str, tuple[Column, ...]] = {
     "packet": (Column("event", "text", "packet"), *_CGROUP),
     "loss": (
         Column("table_name", "text", "the table whose rows are missing; null: any"),
-        Column("cause", "text", "why: sequence_gap, open_tail, recursion_miss, helper_failed, reserve_failed, ..."),
+        Column("cause", "text", f"why: {', '.join(CAUSES)}; docs/loss.md tells each"),
         Column("events", "int64", "how many records or values are missing"),
         Column("since", "time", "the loss happened after this moment"),
         Column("until", "time", "the loss happened before this moment"),

@@ -14,13 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firsthand import boottime
+
 PERIOD = 60_000_000_000
 TOLERANCE = 1_000_000
+#: From here on the wall clock was not drifting but set.
+SET = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Both clocks at one moment, in nanoseconds."""
+    """Both clocks at one moment, in nanoseconds; `boottime` as boottime.py gives it."""
 
     realtime: int
     boottime: int
@@ -31,10 +35,10 @@ class Sample:
 
 
 def read_clocks() -> Sample:
-    """CLOCK_REALTIME between two readings of CLOCK_BOOTTIME."""
-    before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    """CLOCK_REALTIME between two readings of the kernel's clock."""
+    before = boottime.now_ns()
     realtime = time.clock_gettime_ns(time.CLOCK_REALTIME)
-    after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    after = boottime.now_ns()
     return Sample(realtime, (before + after) // 2)
 
 
@@ -44,6 +48,10 @@ class Clock:
     def __init__(self, read: Callable[[], Sample] = read_clocks) -> None:
         self._read = read
         self.sample = read()
+
+    def now(self) -> int:
+        """The wall time of this moment by the sample in force, in microseconds: as an event of this moment would get it."""
+        return (self._read().boottime + self.sample.offset) // 1000
 
     def resample(self) -> bool:
         """Take a new sample where one is due; True where it was."""

@@ -7,7 +7,7 @@ interrupted. At the end, numbers that were taken and never came are an open tail
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,16 @@ MOST_OPEN = 4096
 
 @dataclass(frozen=True)
 class Gap:
-    """Numbers `first` to `last` of one CPU that never came; seen missing at `since` (monotonic seconds)."""
+    """Numbers `first` to `last` of one CPU that never came; seen missing at `since` (monotonic seconds).
+
+    `tail`: no record behind them came either; the kernel's own counter tells of them.
+    """
 
     cpu: int
     first: int
     last: int
     since: float
+    tail: bool = False
 
     @property
     def events(self) -> int:
@@ -90,9 +94,9 @@ class Sequences:
             if gap.first <= number <= gap.last:
                 self._open[cpu].remove(gap)
                 if gap.first < number:
-                    self._add(Gap(cpu, gap.first, number - 1, gap.since))
+                    self._add(replace(gap, last=number - 1))
                 if number < gap.last:
-                    self._add(Gap(cpu, number + 1, gap.last, gap.since))
+                    self._add(replace(gap, first=number + 1))
                 return
         self.repeated += 1
 
@@ -103,8 +107,13 @@ class Sequences:
             if self._anywhere:
                 self._next.setdefault(cpu, count)
             if count > expected:
-                self._add(Gap(cpu, expected, count - 1, now))
+                self._add(Gap(cpu, expected, count - 1, now, tail=True))
                 self._next[cpu] = count
+
+    @property
+    def open(self) -> int:
+        """Gaps that are open now."""
+        return sum(map(len, self._open.values()))
 
     def closed(self, now: float) -> list[Gap]:
         """Gaps that stayed open past the window; they are reported once."""

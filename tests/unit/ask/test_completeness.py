@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from firsthand.ask import completeness
+from firsthand.ask import completeness, status
 from firsthand.ask.answer import Window
 from firsthand.history.connection import History
 from firsthand.history.log import LogWriter
@@ -121,3 +121,35 @@ def test_nothing_observed_is_not_none(tmp_path: Path) -> None:
     """Where no observer ran, the reason says so."""
     judged = _judge(tmp_path, [_observer("stop", 0)], [], 100, 200)
     assert not judged.complete and judged.observed == []
+
+
+#: A run from 0 to 3,600 s, then the clock is set back by 3,000 s, and it ends 100 s later; ktime goes on.
+SET_BACK = [
+    _observer("start", 0, ktime=1),
+    _observer("ready", 1, ktime=2),
+    _observer("alive", 3600, ktime=3),
+    _observer("alive", 600, ktime=4),
+    _observer("stop", 700, ktime=5),
+]
+
+
+def test_a_clock_that_was_set_back_ends_a_span(tmp_path: Path) -> None:
+    """Rows are in the order of the kernel's clock: what was observed is what the wall clock showed before, and after."""
+    judged = _judge(tmp_path, SET_BACK, [], 10, 3000)
+    assert judged.complete
+    assert judged.observed == [(START + timedelta(seconds=10), START + timedelta(seconds=3000))]
+    with History(tmp_path).connection() as connection:
+        spans = completeness.spans(connection, START + timedelta(seconds=650))
+    seconds = [((span.begin - START).total_seconds(), (span.end - START).total_seconds(), span.open) for span in spans]
+    assert seconds == [(1, 3600, False), (600, 700, False)]
+
+
+def test_an_observer_whose_clock_was_set_back_is_observing(tmp_path: Path) -> None:
+    """By its newest sign of life, and not by the one with the latest time."""
+    with LogWriter(tmp_path, "n", "b") as log:
+        log.append([Batch.from_rows("observer", SET_BACK[:-1])], [])
+    now = START + timedelta(seconds=605)
+    with History(tmp_path).connection() as connection:
+        assert [span.observing(now) for span in completeness.spans(connection, now)] == [False, True]
+        (one,) = status.status(connection, now, tmp_path)["observers"]
+    assert (one["observing"], one["recorded"]) == (True, 600)

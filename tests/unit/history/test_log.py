@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,8 @@ def test_a_torn_tail_is_cut(tmp_path: Path, lost: int) -> None:
         file.truncate(positions[-1].offset - lost)
     assert numbers(list(LogReader(tmp_path))) == [0, 1]
     with LogWriter(tmp_path, "n", "b") as writer:
-        assert writer.cut == log.Cut(1, positions[1].offset, positions[2].offset - positions[1].offset - lost)
+        cut = log.Cut(1, positions[1].offset, positions[2].offset - positions[1].offset - lost)
+        assert writer.cut is not None and writer.cut.since and replace(writer.cut, since=None) == cut
         assert writer.last_spans() == {(0, 1): 20}
     assert path.stat().st_size == positions[1].offset
     fill(tmp_path, 1, first=2)

@@ -44,11 +44,20 @@ def test_a_directory_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_a_layout_is_kept(tmp_path: Path) -> None:
-    """Law: a layout is saved once under its hash and read back the same; nothing but hashes name one."""
+    """Law: a layout is saved once under its hash and read back the same; nothing but hashes name one; a damaged one is put right."""
+    name = schema_store.hash_of("{}")
     for _ in range(2):
-        schema_store.save_layout(tmp_path, "ab12", "{}")
-    assert schema_store.load_layout(tmp_path, "ab12") == "{}"
-    assert [path.name for path in (tmp_path / "schema").iterdir()] == ["ab12.json"]
-    for wrong in ("cd34", "../ab12"):
+        schema_store.save_layout(tmp_path, name, "{}")
+    assert schema_store.load_layout(tmp_path, name) == "{}"
+    (path,) = (tmp_path / "schema").iterdir()
+    assert path.name == f"{name}.json"
+    for wrong in (schema_store.hash_of("other"), "../ab12", "ab12"):
         with pytest.raises(HistoryError):
             schema_store.load_layout(tmp_path, wrong)
+    path.write_bytes(b"{\xff")
+    with pytest.raises(HistoryError, match="cannot be read"):
+        schema_store.load_layout(tmp_path, name)
+    assert schema_store.saved(tmp_path) == {}
+    assert len(schema_store.damage(tmp_path)) == 1
+    schema_store.save_layout(tmp_path, name, "{}")
+    assert (schema_store.saved(tmp_path), schema_store.damage(tmp_path)) == ({name: "{}"}, [])

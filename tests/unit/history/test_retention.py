@@ -270,6 +270,10 @@ def test_an_act_that_died(life: Life, monkeypatch: pytest.MonkeyPatch, where: ob
     life.keep()
     life.keeper.close()
     life.clock.day = 40
+    keeper = Keeper(life.directory, linger=0, limits=LIMITS, now=life.clock)
+    keeper.tidy()
+    keeper.close()
+    life.clock.day = 41  # forty days that no keeper saw are not believed for one
 
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
