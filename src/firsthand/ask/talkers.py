@@ -55,7 +55,8 @@ def talkers(asked: Asked) -> Found:
     where, parameters = rows_of(asked)
     query = f"""WITH rows AS (SELECT *, {talk.WHO[by]} AS who, {talk.PEER[by]} AS peer, {talk.DIRECTION} AS way,
             {talk.PORT} || '/' || transport AS port FROM connection WHERE {where})
-        SELECT *, count(*) OVER () AS total FROM (SELECT who, peer, any_value(peer_kind) AS kind, count(*) FILTER ({talk.COUNTED} AND way = 'out') AS out,
+        SELECT *, count(*) OVER () AS total FROM (SELECT who, peer, any_value(peer_kind) AS kind,
+            count(*) FILTER ({talk.COUNTED} AND way = 'out') AS out,
             count(*) FILTER ({talk.COUNTED} AND way IS DISTINCT FROM 'out') AS "in", {SUMS},
             list_sort(list(DISTINCT port) FILTER (port IS NOT NULL))[:{NAMED}] AS ports
             FROM rows GROUP BY who, peer) ORDER BY bytes_sent + bytes_received DESC, out + "in" DESC, who, peer LIMIT ?"""  # noqa: S608
