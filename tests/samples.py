@@ -5,12 +5,14 @@ Vectorised, so that a million rows take about a second. The same arguments give 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from firsthand.probe.spec import EXISTING, HOOKS
 from firsthand.schema.column import TYPES
 from firsthand.schema.tables import TABLES
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector, text
@@ -19,6 +21,8 @@ NODE = "node-1"
 BOOT = "1f2e3d4c-0000-4000-8000-123456789abc"
 #: 2026-03-01 12:00:00 UTC in microseconds.
 START = 1_772_366_400_000_000
+#: Every hook as the observer says that it is there.
+HOOKS_PRESENT = json.dumps({hook.name: "present" for hook in (*HOOKS, *EXISTING)})
 #: ktime of START, nanoseconds.
 KTIME = 5_000_000_000_000
 #: Between two events, microseconds.
@@ -181,7 +185,7 @@ def observed(
     moments = [("start", since), ("ready", since), *(("alive", t) for t in range(since + every, until, every))]
     common = {
         "node": NODE, "boot": BOOT, "instance": instance, "version": "0.1.0", "kernel": "6.1.0 x86_64",
-        "scope": scope, "hooks": '{"process_exec": "present"}', "blind_spots": "[]", "settings": "{}",
+        "scope": scope, "hooks": HOOKS_PRESENT, "blind_spots": "[]", "settings": "{}",
         "recorded": 0, "lost": 0,
     }  # fmt: skip
     rows = [common | {"event": event, "time": at} for event, at in [*moments, (last, until)]]

@@ -16,7 +16,7 @@ from firsthand.history import place
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
 from firsthand.wire.batch import Batch
-from tests.samples import BOOT, NODE, ORDINARY
+from tests.samples import BOOT, HOOKS_PRESENT, NODE, ORDINARY
 
 Row = dict[str, Any]
 RESOLVER = "10.96.0.10"
@@ -55,7 +55,9 @@ class Process:
     @property
     def id(self) -> str:
         """Its exec_id as text."""
-        return f"{self.image['boot'][:8]}:{self.image['exec_tgid']}:{self.image['exec_start']}:{self.image['exec_number']}"
+        return (
+            f"{self.image['boot'][:8]}:{self.image['exec_tgid']}:{self.image['exec_start']}:{self.image['exec_number']}"
+        )
 
     @property
     def row(self) -> Row:
@@ -91,9 +93,16 @@ class Scene:
         self._number += 1
         return self._number
 
-    def observed(self, since: float, until: float, hooks: str = '{"connection_state": "present"}', **more: Any) -> None:
+    def observed(self, since: float, until: float, hooks: str = HOOKS_PRESENT, **more: Any) -> None:
         """An observer's run."""
-        common = {"instance": "default", "hooks": hooks, "blind_spots": "[]", "settings": "{}", "recorded": 0, "lost": 0}
+        common = {
+            "instance": "default",
+            "hooks": hooks,
+            "blind_spots": "[]",
+            "settings": "{}",
+            "recorded": 0,
+            "lost": 0,
+        }
         for event, at in (("start", since), ("ready", since), ("stop", until)):
             self.add("observer", at, event=event, **common, **more)
 
@@ -113,7 +122,11 @@ class Scene:
     ) -> Pod:
         """A pod as the follower tells it, 0.2 s later (`told`), and its end; `removed`: the kernel says that its cgroup is gone."""
         number = self.number()
-        uid, sandbox, container = f"00000000-0000-0000-0000-{number:012x}", f"{number:064x}", f"{number + (1 << 60):064x}"
+        uid, sandbox, container = (
+            f"00000000-0000-0000-0000-{number:012x}",
+            f"{number:064x}",
+            f"{number + (1 << 60):064x}",
+        )
         pod = Pod(name, namespace, None if host_network else address, uid, sandbox, container, workload)
         words = {"pod": name, "namespace": namespace, "workload": workload, "pod_uid": uid, "runtime": "containerd"}
         words |= {"since": self.at(since), "socket": "/run/containerd/containerd.sock"}
@@ -132,7 +145,14 @@ class Scene:
     def node_address(self, address: str, since: float = -1000.0) -> None:
         """One of the machine's own addresses."""
         self.add(
-            "address", since, event="held", kind="node", address=address, name=self.node, source="machine", since=self.at(since)
+            "address",
+            since,
+            event="held",
+            kind="node",
+            address=address,
+            name=self.node,
+            source="machine",
+            since=self.at(since),
         )
 
     def process(
@@ -183,7 +203,11 @@ class Scene:
     ) -> int:
         """A TCP connection that this side began: the row of its outcome, and of its end after `lasts` (None: it goes on)."""
         ends = self._ends(process, peer, port, local, local_port or EPHEMERAL + self.number() % 20_000, "tcp")
-        row = process.row | ends | {"cap_permitted": capabilities, "cap_effective": capabilities, "uid": 1000, "euid": 1000}
+        row = (
+            process.row
+            | ends
+            | {"cap_permitted": capabilities, "cap_effective": capabilities, "uid": 1000, "euid": 1000}
+        )
         row |= {"names": list(names) if names else None, "flag_names": ",".join(flags) or None, "flags": 0}
         row |= {"nat_address": nat[0], "nat_port": nat[1]} if nat else {}
         if answered >= 1:
@@ -210,7 +234,9 @@ class Scene:
     ) -> int:
         """A TCP connection that the peer began."""
         opener = (listener or process).image
-        row = process.row | self._ends(process, peer, peer_port or EPHEMERAL + self.number() % 20_000, local, port, "tcp")
+        row = process.row | self._ends(
+            process, peer, peer_port or EPHEMERAL + self.number() % 20_000, local, port, "tcp"
+        )
         row |= {f"opener_{name}": opener[f"exec_{name}"] for name in ("tgid", "start", "number")}
         row |= {"flag_names": "INCOMING", "cap_permitted": capabilities, "cap_effective": capabilities}
         self.add("connection", at + 0.001, event="accept", outcome="established", duration=10**6, **row)
@@ -241,11 +267,18 @@ class Scene:
         names: Sequence[str] | None = None,
     ) -> int:
         """A UDP flow: its end alone where it is short, else its beginning too."""
-        row = process.row | self._ends(process, peer, port, None, local_port or EPHEMERAL + self.number() % 20_000, "udp")
+        row = process.row | self._ends(
+            process, peer, port, None, local_port or EPHEMERAL + self.number() % 20_000, "udp"
+        )
         row |= {"flag_names": "INCOMING" if incoming else None, "names": list(names) if names else None}
         if lasts > 1:
             self.add("connection", at + 1.5, event="accept" if incoming else "connect", duration=int(1.5e9), **row)
-        counters = {"bytes_sent": sent, "bytes_received": received, "segments_sent": packets, "segments_received": packets}
+        counters = {
+            "bytes_sent": sent,
+            "bytes_received": received,
+            "segments_sent": packets,
+            "segments_received": packets,
+        }
         row |= counters | {"duration": int(lasts * 1e9), "outcome": "closed"}
         self.add("connection", at + lasts, event="close", **row)
         return int(row["cookie"])
@@ -280,7 +313,14 @@ class Scene:
         holder = alias or name
         records = [f"{name} {ttl} CNAME {alias}"] if alias else []
         records += [f"{holder} {ttl} {kind} {one}" for one in addresses]
-        self.add("connection", at + 0.02, event="close", outcome="closed", duration=2 * 10**7, **_flow(process.row | ends, name))
+        self.add(
+            "connection",
+            at + 0.02,
+            event="close",
+            outcome="closed",
+            duration=2 * 10**7,
+            **_flow(process.row | ends, name),
+        )
         answer = {"rcode": rcode, "records": records, "addresses": list(addresses), "ttl": ttl if addresses else None}
         self.add("name", at + 0.01, event="answer", direction="in", latency=10**7, **common, **answer)
 
@@ -290,15 +330,33 @@ class Scene:
         ends = self._ends(process, peer, port, None, EPHEMERAL, "tcp") | {"cookie": cookie}
         self.add("request", at, event=event, direction="out", **(process.row | ends | values))
 
+    def each_day(self) -> None:
+        """What lives is told anew each day, as the follower does."""
+        last = max(row["time"] for rows in self.rows.values() for row in rows)
+        for table, key in (("pod", "container"), ("address", "address")):
+            rows = self.rows.get(table, [])
+            gone = {row[key]: row["until"] for row in rows if row["event"] == "gone"}
+            for row in [row for row in rows if row["event"] != "gone"]:
+                until = min(gone.get(row[key], last), last)
+                days = int((until - row["time"]) / timedelta(days=1))
+                rows += [row | {"time": row["time"] + timedelta(days=day + 1)} for day in range(days)]
+
     def _ends(
         self, process: Process, peer: str | None, port: int | None, local: str | None, local_port: int, transport: str
     ) -> Row:
         own = local or (process.pod.address if process.pod and process.pod.address else "192.168.7.2")
-        ends = {"cookie": self.number() + 7_000_000, "local_address": own, "local_port": local_port, "transport": transport}
+        ends = {
+            "cookie": self.number() + 7_000_000,
+            "local_address": own,
+            "local_port": local_port,
+            "transport": transport,
+        }
         return ends | {"peer_address": peer, "peer_port": port}
 
-    def write(self, directory: Path, *, kept: bool = False, per_chunk: int = 5_000) -> Path:
-        """A history of all rows, in the order of their times; `kept`: as segments."""
+    def write(self, directory: Path, *, kept: bool = False, per_chunk: int = 5_000, each_day: bool = True) -> Path:
+        """A history of all rows, in the order of their times; `kept`: as segments; `each_day`: what lives is told each day."""
+        if each_day:
+            self.each_day()
         names = {table: self.rows.pop(table) for table in ("pod", "address") if table in self.rows}
         told = [row for row in self.rows.get("container", ()) if row["event"] in ("named", "gone")]
         if told:
@@ -315,7 +373,12 @@ class Scene:
 
 def _flow(row: Row, name: str) -> Row:
     """The flow of a question and its answer."""
-    numbers = {"segments_sent": 1, "segments_received": 1, "bytes_sent": 30 + len(name), "bytes_received": 60 + len(name)}
+    numbers = {
+        "segments_sent": 1,
+        "segments_received": 1,
+        "bytes_sent": 30 + len(name),
+        "bytes_received": 60 + len(name),
+    }
     return row | numbers | {"names": None}
 
 

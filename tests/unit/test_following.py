@@ -15,8 +15,13 @@ from firsthand.identity import machine
 
 def _told(history: Path) -> list[dict[str, Any]]:
     with History(history).connection() as connection:
-        found = connection.execute("SELECT event, kind, address, name, source, since, until FROM address ORDER BY time, address")
-        return [dict(zip(("event", "kind", "address", "name", "source", "since", "until"), row, strict=True)) for row in found.fetchall()]
+        found = connection.execute(
+            "SELECT event, kind, address, name, source, since, until FROM address ORDER BY time, address"
+        )
+        return [
+            dict(zip(("event", "kind", "address", "name", "source", "since", "until"), row, strict=True))
+            for row in found.fetchall()
+        ]
 
 
 def test_the_machines_own_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,21 @@ from firsthand.schema import capability
 NEEDS = ("connection", "pod", "container", "address")
 THRESHOLD = 0.5
 _COLUMNS = ["score", "who", "exe", "peer", "port", "beats", "interval", "jitter", "bytes", "first", "last", "explained"]
-_WIDE = ["regular", "alike", "small", "brief", "often", "pods", "args", "beyond", "names", "peer_kind", "lineage", "exec_id", "node"]
+_WIDE = [
+    "regular",
+    "alike",
+    "small",
+    "brief",
+    "often",
+    "pods",
+    "args",
+    "beyond",
+    "names",
+    "peer_kind",
+    "lineage",
+    "exec_id",
+    "node",
+]
 TERMS = ("regular", "alike", "small", "brief", "often")
 #: Fewer beats say nothing; connections within a second of each other are one beat; more often than this is no beacon but traffic.
 FEWEST, BEAT, QUICKEST = 5, 1.0, 2.0
@@ -61,7 +75,11 @@ def _groups(asked: Asked) -> list[dict[str, Any]]:
         where, values = f"{where} AND {elsewhere}", [*values, *more]
     single = asked.rows(_measured(where, "pod_key,"), values)
     together = asked.rows(_measured(f"{where} AND workload IS NOT NULL", ""), values)
-    found = {(row["node"], row["who"], row["exe"], row["peer"], row["port"]): row for row in together if row["pods_number"] > 1}
+    found = {
+        (row["node"], row["who"], row["exe"], row["peer"], row["port"]): row
+        for row in together
+        if row["pods_number"] > 1
+    }
     for row in single:
         key = (row["node"], row["who"], row["exe"], row["peer"], row["port"])
         if key in found and score(row) >= score(found[key]):

@@ -14,10 +14,17 @@ from firsthand.ask import retained
 from firsthand.ask.answer import Filters, Window
 from firsthand.ask.answer import iso as iso
 from firsthand.history.share import CAUSE
+from firsthand.schema.tables import KEPT
 
 #: A running observer says that it is alive every ten seconds; one that was silent for longer has ended.
 ALIVE_WITHIN = timedelta(seconds=15)
 _BEGIN = "start"
+#: Settings that leave a table's rows out, and what is said then.
+_SWITCHES = {
+    "names": ("name", "DNS questions and answers were not recorded"),
+    "requests": ("request", "heads of TLS and HTTP were not recorded"),
+    "translations": ("connection", "what services' addresses were translated to was not recorded"),
+}
 
 
 @dataclass
@@ -227,7 +234,7 @@ def observed(mine: list[Span], window: Window) -> list[tuple[datetime, datetime]
 def _held(connection: duckdb.DuckDBPyConnection, window: Window, tables: tuple[str, ...]) -> int:
     bounds = [window.since.replace(tzinfo=None), window.until.replace(tzinfo=None)]
     total = 0
-    for table in tables:
+    for table in KEPT.keys() & set(tables):  # a hook's table may be one that is not kept
         query = f"SELECT count(*) FROM {table} WHERE time >= ? AND time <= ?"  # noqa: S608 (a table of TABLES)
         row = connection.execute(query, bounds).fetchone()
         total += int(row[0]) if row else 0
@@ -284,7 +291,21 @@ def _missing(inside: list[Span], tables: tuple[str, ...], hooks_of: dict[str, st
         for name, state in span.hooks.items()
         if state.startswith("missing") and hooks_of.get(name) in tables
     }
-    return [f"hook {name} was {state}" for name, state in sorted(missing.items())]
+    told = [f"hook {name} was {state}" for name, state in sorted(missing.items())]
+    return told + _switched_off(inside, tables) + _not_there(inside, tables, hooks_of)
+
+
+def _switched_off(inside: list[Span], tables: tuple[str, ...]) -> list[str]:
+    """What the settings of those who observed leave out."""
+    off = {key for span in inside for key in _SWITCHES if span.settings.get(key) is False}
+    return [f"{_SWITCHES[key][1]} (setting network.{key})" for key in sorted(off) if _SWITCHES[key][0] in tables]
+
+
+def _not_there(inside: list[Span], tables: tuple[str, ...], hooks_of: dict[str, str]) -> list[str]:
+    """Tables of which an observer had no hook at all: a version before them."""
+    wanted = {table for table in hooks_of.values() if table in tables}
+    old = {table for span in inside if span.hooks for table in wanted - {hooks_of.get(name) for name in span.hooks}}
+    return [f"a version observed that had no hooks for {table}" for table in sorted(old)]
 
 
 def _scopes(inside: list[Span]) -> list[str]:

@@ -8,6 +8,7 @@ nothing of who connects to the same address: such connections are counted apart.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from firsthand.ask import lineage, phrase, show, talk
@@ -18,11 +19,40 @@ from firsthand.identity.address import Network, Ranges
 from firsthand.schema import capability
 
 NEEDS = ("connection", "name", "request", "packet")
-_COLUMNS = ["time", "what", "pod", "container_name", "exe", "args", "beyond", "peer", "names", "outcome", "bytes_sent", "bytes_received"]
-_WIDE = ["until", "direction", "why", "sni", "host", "nat", "peer_pod", "uid", "capabilities", "lineage", "exec_id", "node"]
+_COLUMNS = [
+    "time",
+    "what",
+    "pod",
+    "container_name",
+    "exe",
+    "args",
+    "beyond",
+    "peer",
+    "names",
+    "outcome",
+    "bytes_sent",
+    "bytes_received",
+]
+_WIDE = [
+    "until",
+    "direction",
+    "why",
+    "sni",
+    "host",
+    "nat",
+    "peer_pod",
+    "uid",
+    "capabilities",
+    "lineage",
+    "exec_id",
+    "node",
+]
 #: Who asked, as one text: names belong to a pod, else to a container, else to the machine.
 _ASKER = "coalesce(pod_uid, container, node)"
 _AMONG = "IN (SELECT unnest(CAST(? AS VARCHAR[])))"
+#: A connection whose head says no name.
+_SOCKET = "concat_ws(' ', node, boot, cookie)"
+_NAMELESS = f"{_SOCKET} NOT IN (SELECT {_SOCKET} FROM request WHERE sni IS NOT NULL OR host IS NOT NULL)"  # noqa: S608
 #: Rows of lookups and of requests that one answer looks at.
 _MOST = 50_000
 
@@ -55,7 +85,9 @@ def parse(text: str) -> Target:
     below = text.startswith("*.")
     name = text.removeprefix("*.").lower().rstrip(".")
     if not name or any(letter in name for letter in "* /:") or any(not part for part in name.split(".")):
-        raise UsageError(f"{text!r}: give a name (example.com), all below one (*.example.com), an address or a range (10.0.0.0/8)")
+        raise UsageError(
+            f"{text!r}: give a name (example.com), all below one (*.example.com), an address or a range (10.0.0.0/8)"
+        )
     try:
         return Target(text, name if name.isascii() else name.encode("idna").decode(), below)
     except UnicodeError as error:
@@ -107,7 +139,7 @@ def _lookups(asked: Asked, target: Target) -> list[dict[str, Any]]:
     query = f"""WITH found AS (SELECT *, {why} AS why FROM name WHERE {where})
         SELECT node, boot, exec_id, name, why, {_ASKER} AS asker, min(time) AS time, max(time) AS until, any_value(exe) AS exe,
             any_value(pid) AS pid, any_value(uid) AS uid, any_value(cap_effective) AS cap_effective, {_PLACE},
-            any_value(peer_address) AS resolver, count(*) FILTER (event = 'question') AS questions,
+            any_value(peer_address) AS resolver, min(time) FILTER (event = 'answer') AS answered, count(*) FILTER (event = 'question') AS questions,
             list_sort(list(DISTINCT rcode) FILTER (rcode IS NOT NULL)) AS rcodes,
             list_sort(list_distinct(flatten(list(addresses)))) AS addresses, string_agg(DISTINCT marks, ',') AS marks
         FROM found WHERE why IS NOT NULL GROUP BY node, boot, exec_id, name, why, asker ORDER BY time LIMIT {_MOST}"""  # noqa: S608
@@ -115,7 +147,8 @@ def _lookups(asked: Asked, target: Target) -> list[dict[str, Any]]:
 
 
 _PLACE = ", ".join(
-    f"any_value({name}) AS {name}" for name in ("pod", "namespace", "workload", "pod_uid", "container", "container_name", "image")
+    f"any_value({name}) AS {name}"
+    for name in ("pod", "namespace", "workload", "pod_uid", "container", "container_name", "image")
 )
 
 
@@ -138,14 +171,18 @@ def _talks(
     """One row for each conversation that matches, up to the limit, and how many there are."""
     ways = _ways(target, lookups, requests)
     where, parameters = asked.where((f"{talk.TOLD} OR event IN ('seen', 'taken')", []))
-    matches = " OR ".join(f"({text})" for text, _ in ways.values())
-    why = ", ".join(f"CASE WHEN bool_or({text}) THEN '{name}' END" for name, (text, _) in ways.items())
+    flags = ", ".join(f"coalesce({text}, false) AS by_{name}" for name, (text, _) in ways.items())
+    either = " OR ".join(f"by_{name}" for name in ways)
+    why = ", ".join(f"CASE WHEN bool_or(by_{name}) THEN '{name}' END" for name in ways)
     values = [value for _, some in ways.values() for value in some]
-    query = f"""WITH rows AS (SELECT *, {talk.DIRECTION} AS way, {talk.BEGAN} AS began FROM connection
-            WHERE ({where}) AND NOT {talk.flagged("LISTENING")} AND ({matches}))
+    query = f"""WITH given AS (SELECT unnest(CAST(? AS VARCHAR[])) AS whose, unnest(CAST(? AS TIMESTAMP[])) AS given_since),
+        told AS (SELECT *, {talk.DIRECTION} AS way, {talk.BEGAN} AS began FROM connection
+            WHERE ({where}) AND NOT {talk.flagged("LISTENING")}),
+        rows AS (SELECT * FROM (SELECT *, {flags} FROM told LEFT JOIN given ON whose = {_ASKER} || ' ' || peer_address) WHERE {either})
         SELECT {_TALK}, list_filter([{why}], lambda w: w IS NOT NULL) AS why, count(*) OVER () AS total
         FROM rows GROUP BY node, boot, cookie, peer_address, peer_port ORDER BY time LIMIT ?"""  # noqa: S608
-    rows = asked.rows(query, [*parameters, *values, *values, asked.limit])
+    given = _given(lookups) if target.name else {}
+    rows = asked.rows(query, [list(given), list(given.values()), *parameters, *values, asked.limit])
     heads = _heads(asked, rows)
     for row in rows:
         row |= heads.get((row["node"], row["boot"], row["cookie"]), {})
@@ -155,16 +192,37 @@ def _talks(
 #: Of a conversation's rows: who had it first that is known for sure, the newest of what changes.
 _TALK = f"""node, boot, cookie, peer_address, peer_port, min(began) AS time, max(time) FILTER (event = 'close') AS until,
     arg_min(way, ktime) FILTER (event <> 'taken') AS direction, any_value(transport) AS transport,
-    {", ".join(f"coalesce(arg_min({name}, ktime) FILTER (NOT {talk.flagged('LISTENER')}), any_value({name})) AS {name}"
-               for name in ("exec_id", "exe", "pid", "uid", "euid", "cap_effective", "cap_permitted"))},
-    list_distinct(list(exec_id)) AS users, {_PLACE}, any_value(local_address) AS local_address, any_value(local_port) AS local_port,
+    {
+    ", ".join(
+        f"coalesce(arg_min({name}, ktime) FILTER (NOT {talk.flagged('LISTENER')}), any_value({name})) AS {name}"
+        for name in ("exec_id", "exe", "pid", "uid", "euid", "cap_effective", "cap_permitted")
+    )
+},
+    list_distinct(list(exec_id)) AS users, {
+    _PLACE
+}, any_value(local_address) AS local_address, any_value(local_port) AS local_port,
     any_value(nat_address) AS nat_address, any_value(nat_port) AS nat_port,
-    {", ".join(f"any_value({name}) AS {name}" for name in ("peer_kind", "peer_pod", "peer_namespace", "peer_workload", "peer_name"))},
+    {
+    ", ".join(
+        f"any_value({name}) AS {name}"
+        for name in ("peer_kind", "peer_pod", "peer_namespace", "peer_workload", "peer_name")
+    )
+},
     arg_max(names, time) FILTER (names <> []) AS names, bool_or(names_cut) AS names_cut,
     coalesce(arg_max(outcome, ktime) FILTER (event IN ('connect', 'accept')), arg_max(outcome, ktime)) AS outcome,
     arg_max(outcome, ktime) FILTER (event = 'close') AS ending, max(bytes_sent) FILTER (event = 'close') AS bytes_sent,
     max(bytes_received) FILTER (event = 'close') AS bytes_received, any_value(path) AS path,
     list_sort(list_distinct(flatten(list(string_split(flag_names, ',')) FILTER (flag_names IS NOT NULL)))) AS flags"""
+
+
+def _given(lookups: list[dict[str, Any]]) -> dict[str, datetime]:
+    """Which asker was given which address, and since when: it may use it for longer than the answer's time to live."""
+    found: dict[str, datetime] = {}
+    for row in lookups:
+        for one in row["addresses"] or ():
+            key = f"{row['asker']} {one}"
+            found[key] = min(found.get(key, row["answered"]), row["answered"])
+    return found
 
 
 def _ways(target: Target, lookups: list[dict[str, Any]], requests: list[dict[str, Any]]) -> dict[str, Condition]:
@@ -177,11 +235,15 @@ def _ways(target: Target, lookups: list[dict[str, Any]], requests: list[dict[str
     by_name = f"len(list_filter(names, lambda n: {name})) > 0" if target.below else "list_contains(names, ?)"
     aliases = [f"{row['asker']} {row['name']}" for row in lookups if row["why"] == "alias"]
     cookies = [[row["node"], row["boot"], str(row["cookie"])] for row in requests]
-    by_cookie = f"concat_ws(' ', node, boot, cookie) {_AMONG}"
+    by_cookie = f"{_SOCKET} {_AMONG}"
     return {
         "name": (by_name, values),
-        "alias": (f"list_has_any(list_transform(names, lambda n: {_ASKER} || ' ' || n), CAST(? AS VARCHAR[]))", [aliases]),
+        "alias": (
+            f"list_has_any(list_transform(names, lambda n: {_ASKER} || ' ' || n), CAST(? AS VARCHAR[]))",
+            [aliases],
+        ),
         "request": (by_cookie, [[" ".join(one) for one in cookies]]),
+        "given": (f"given_since <= began AND coalesce(names, []) = [] AND {_NAMELESS}", []),
     }
 
 
@@ -205,7 +267,9 @@ def _asked_rows(lookups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in lookups:
         outcome = " ".join(row["rcodes"] or ()) or "no answer"
         more = {"what": "asked", "direction": "out", "names": [row["name"]], "outcome": outcome, "why": [row["why"]]}
-        rows.append(row | more | {"peer": row["resolver"], "until": row["until"] if row["until"] != row["time"] else None})
+        rows.append(
+            row | more | {"peer": row["resolver"], "until": row["until"] if row["until"] != row["time"] else None}
+        )
     return rows
 
 
@@ -234,7 +298,9 @@ def _complete(row: dict[str, Any], known: dict[str, Any], ordinary: int) -> None
     row["beyond"] = show.beyond(bits, ordinary)
 
 
-def _sentence(asked: Asked, target: Target, talks: list[dict[str, Any]], total: int, lookups: list[dict[str, Any]]) -> str:
+def _sentence(
+    asked: Asked, target: Target, talks: list[dict[str, Any]], total: int, lookups: list[dict[str, Any]]
+) -> str:
     where, parameters = asked.where((talk.COUNTED, []))
     of = asked.number(f"SELECT count(*) FROM connection WHERE {where}", parameters)  # noqa: S608
     questions = sum(row["questions"] for row in lookups)
@@ -247,7 +313,8 @@ def _sentence(asked: Asked, target: Target, talks: list[dict[str, Any]], total: 
         parts[0] += f" ({', '.join(f'{number:,} {word}' for word, number in sorted(outcomes.items()))})"
     if target.name is not None:
         parts.append(f"asked for {_times(questions)}" if lookups else "never asked for")
-        parts += _hints(asked, target, lookups, bool(total or lookups))
+        given = sum(1 for row in talks if row["why"] == ["given"])
+        parts += _hints(asked, target, lookups, bool(total or lookups), given)
     elif lookups:
         parts.append(f"given by {', '.join(sorted({row['name'] for row in lookups})[:5])}")
     return "; ".join(parts)
@@ -257,11 +324,14 @@ def _times(number: int) -> str:
     return "once" if number == 1 else f"{number:,} times"
 
 
-def _hints(asked: Asked, target: Target, lookups: list[dict[str, Any]], found: bool) -> list[str]:
-    """What a name cannot tell: connections of which no name is known, to addresses that it had, or to anywhere."""
+def _hints(asked: Asked, target: Target, lookups: list[dict[str, Any]], found: bool, given: int) -> list[str]:
+    """What a name cannot tell: connections of which no name is known, to addresses that it had, or to anywhere.
+
+    `given`: how many of them stand in the answer already, as the address was given to their process's pod before.
+    """
     addresses = sorted({one for row in lookups for one in row["addresses"] or ()})
     if addresses:
-        number = _nameless(asked, (f"peer_address {_AMONG}", [addresses]))
+        number = _nameless(asked, (f"peer_address {_AMONG}", [addresses])) - given
         said = f"{number:,} more went to addresses that it had, with no name known (`ask connected {addresses[0]}`)"
     else:
         number = 0 if found else _nameless(asked, asked.reach.elsewhere(asked))
@@ -273,8 +343,7 @@ def _nameless(asked: Asked, condition: Condition) -> int:
     """How many connections of a kind were begun here with no name: neither asked for nor in their heads."""
     alone = "event = 'connect' AND outcome IS DISTINCT FROM 'started' AND coalesce(names, []) = []"
     where, parameters = asked.where(condition, (alone, []))
-    heads = "(SELECT node, boot, cookie FROM request WHERE sni IS NOT NULL OR host IS NOT NULL)"
-    query = f"SELECT count(*) FROM connection ANTI JOIN {heads} USING (node, boot, cookie) WHERE {where}"  # noqa: S608
+    query = f"SELECT count(*) FROM connection WHERE {where} AND {_NAMELESS}"  # noqa: S608
     return asked.number(query, parameters)
 
 

@@ -13,7 +13,14 @@ from firsthand.ask.graph import Edge, Graph
 from firsthand.ask.show import printable, size
 
 #: Colours by kind; what is not the cluster's own stands out.
-_FILLS = {"external": "#f7d7d0", "host": "#dde6f0", "node": "#dde6f0", "pod": "#dcefdc", "service": "#e6dff0", "container": "#dcefdc"}
+_FILLS = {
+    "external": "#f7d7d0",
+    "host": "#dde6f0",
+    "node": "#dde6f0",
+    "pod": "#dcefdc",
+    "service": "#e6dff0",
+    "container": "#dcefdc",
+}
 _OTHER = "#eeeeee"
 _SWEEPS = 8
 #: Pixels: of a letter, a box's height, between boxes of a layer, between layers, and around.
@@ -23,8 +30,13 @@ _LONGEST = 44
 
 def dot(graph: Graph) -> str:
     """The graph in Graphviz's language."""
-    lines = ["digraph firsthand {", '  rankdir="LR"; node [shape=box, style=filled, fontname="sans-serif", fontsize=11];']
-    lines += [f"  {_quoted(name)} [fillcolor={_quoted(_FILLS.get(kind, _OTHER))}];" for name, kind in graph.nodes.items()]
+    lines = [
+        "digraph firsthand {",
+        '  rankdir="LR"; node [shape=box, style=filled, fontname="sans-serif", fontsize=11];',
+    ]
+    lines += [
+        f"  {_quoted(name)} [fillcolor={_quoted(_FILLS.get(kind, _OTHER))}];" for name, kind in graph.nodes.items()
+    ]
     for edge in graph.edges:
         style = ', style="dashed", color="#b03020"' if edge.failed else ""
         lines.append(f"  {_quoted(edge.start)} -> {_quoted(edge.end)} [label={_quoted(_label(edge))}{style}];")

@@ -119,7 +119,13 @@ def _graph(edges: list[dict[str, Any]]) -> Graph:
         nodes.setdefault(edge["from"], edge["from_kind"] or "unknown")
         nodes.setdefault(edge["to"], edge["to_kind"] or "unknown")
     made = [
-        Edge(one["from"], one["to"], " ".join(one["ports"][:3]), one["bytes_sent"] + one["bytes_received"], _only_failed(one))
+        Edge(
+            one["from"],
+            one["to"],
+            " ".join(one["ports"][:3]),
+            one["bytes_sent"] + one["bytes_received"],
+            _only_failed(one),
+        )
         for one in edges
     ]
     return Graph(nodes, made)

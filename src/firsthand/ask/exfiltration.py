@@ -47,13 +47,18 @@ def exfiltration(asked: Asked) -> Found:
     sentence = f"{'Yes' if rows else 'No'}: {len(rows):,} hours with more sent elsewhere than is usual, of {size(total)} sent in all"
     sentence += f", against {past.words(past.length(asked))} before"
     if expected:
-        sentence += f"; {size(sum(row['bytes_sent'] for row in expected))} to expected peers left out (network.expected)"
+        sentence += (
+            f"; {size(sum(row['bytes_sent'] for row in expected))} to expected peers left out (network.expected)"
+        )
     return Found(sentence, cut(rows, asked.limit), len(rows), _COLUMNS, wide=_WIDE, reasons=past.reasons(asked))
 
 
 def _hours(asked: Asked) -> list[dict[str, Any]]:
     """Bytes sent by workload, peer and hour, before the window and in it. Those of a connection count where it ends."""
-    sent: tuple[str, list[Any]] = (f"event = 'close' AND ({talk.DIRECTION}) IS DISTINCT FROM 'in' AND bytes_sent > 0", [])
+    sent: tuple[str, list[Any]] = (
+        f"event = 'close' AND ({talk.DIRECTION}) IS DISTINCT FROM 'in' AND bytes_sent > 0",
+        [],
+    )
     where, values = asked.existing(sent)
     if not asked.everything:
         elsewhere, more = asked.reach.elsewhere(asked)
@@ -90,7 +95,10 @@ def _judged(hours: Sequence[dict[str, Any]], asked: Asked) -> list[dict[str, Any
 def _lasted(asked: Asked) -> dict[str, timedelta]:
     """For how long each workload was known before the window: since its first program, or its first connection to anybody."""
     where, values = asked.before()
-    rows = " UNION ALL ".join(f"SELECT {talk.WHO['workload']} AS who, time FROM {table} WHERE {where}" for table in ("process", "connection"))  # noqa: S608
+    rows = " UNION ALL ".join(
+        f"SELECT {talk.WHO['workload']} AS who, time FROM {table} WHERE {where}"  # noqa: S608
+        for table in ("process", "connection")
+    )
     query = f"SELECT who, min(time) AS first FROM ({rows}) GROUP BY who"  # noqa: S608
     return {row["who"]: asked.since - row["first"] for row in asked.rows(query, [*values, *values])}
 
@@ -117,7 +125,12 @@ def _together(fresh: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         sums = {name: sum(row[name] for row in rows) for name in ("bytes_sent", "connections")}
         lists = {name: sorted({one for row in rows for one in row[name]})[:5] for name in ("binaries", "pods")}
         others = f" and {len(rows) - 1:,} more" if len(rows) > 1 else ""
-        found.append(rows[0] | sums | lists | {"peer": f"{rows[0]['peer']}{others} (new)", "peers": [row["peer"] for row in rows[:20]]})
+        found.append(
+            rows[0]
+            | sums
+            | lists
+            | {"peer": f"{rows[0]['peer']}{others} (new)", "peers": [row["peer"] for row in rows[:20]]}
+        )
     return found
 
 
@@ -140,6 +153,17 @@ def _scored(row: dict[str, Any], before: Sequence[int], known: float) -> dict[st
     limit = usual(before)
     hours = f"{len(before):,} hours before" if before else "no hour before"
     explained = f"{size(row['bytes_sent'])} against a usual {size(int(limit))} ({hours}, floor {size(FLOOR)}); known {known:.2f} of a day"
-    more = {"usual": int(limit), "times": round(row["bytes_sent"] / limit, 2), "hours_before": len(before), "known": round(known, 3)}
+    more = {
+        "usual": int(limit),
+        "times": round(row["bytes_sent"] / limit, 2),
+        "hours_before": len(before),
+        "known": round(known, 3),
+    }
     same = {name: value for name, value in row.items() if name not in ("within", "peer_address")}
-    return {"peers": [row["peer"]], **same, **more, "score": round(score(row["bytes_sent"], before, known), 3), "explained": explained}
+    return {
+        "peers": [row["peer"]],
+        **same,
+        **more,
+        "score": round(score(row["bytes_sent"], before, known), 3),
+        "explained": explained,
+    }

@@ -65,7 +65,7 @@ def _learned(asked: Asked, one: str) -> tuple[Peers, list[tuple[str, str]]]:
 
 def _table(asked: Asked, query: str, parameters: list[Any]) -> pa.Table:
     table = query.split()[3]
-    rows = asked.connection.execute(query, parameters).to_arrow_table()
+    rows = asked.connection.sql(query, params=parameters).to_arrow_table()
     return arrow.conform(table, rows)
 
 
@@ -106,7 +106,10 @@ def _names(asked: Asked, one: str, moment: datetime) -> list[dict[str, Any]]:
     """Names whose answers gave the address: in force from an answer until its time to live is over. What a name gave at `--at` is
     told by answers from a day before."""
     since = min(asked.since, moment - timedelta(days=1))
-    conditions: list[tuple[str, list[Any]]] = [("time >= ? AND time <= ? AND event = 'answer'", [since, asked.until]), ("list_contains(addresses, ?)", [one])]
+    conditions: list[tuple[str, list[Any]]] = [
+        ("time >= ? AND time <= ? AND event = 'answer'", [since, asked.until]),
+        ("list_contains(addresses, ?)", [one]),
+    ]
     conditions += asked.filters.conditions
     where = " AND ".join(text for text, _ in conditions)
     values = [value for _, some in conditions for value in some]

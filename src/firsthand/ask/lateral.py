@@ -48,7 +48,14 @@ def lateral(asked: Asked) -> Found:
         row["beyond"] = show.beyond(bits, asked.ordinary)
         row["args"] = lineage.arguments(row["exec_id"], known)
         row["lineage"] = lineage.words(lineage.chain(row["exec_id"], known))
-    return Found(_sentence(asked, len(rows)), cut(rows, asked.limit), len(rows), _COLUMNS, wide=_WIDE, reasons=past.reasons(asked))
+    return Found(
+        _sentence(asked, len(rows)),
+        cut(rows, asked.limit),
+        len(rows),
+        _COLUMNS,
+        wide=_WIDE,
+        reasons=past.reasons(asked),
+    )
 
 
 def _sentence(asked: Asked, number: int) -> str:

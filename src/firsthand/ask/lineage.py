@@ -10,7 +10,9 @@ from firsthand.ask.answer import Asked
 
 #: Levels and images at which a look ends.
 DEEPEST, MOST = 64, 20_000
-_COLUMNS = "exec_id, parent_exec_id, previous_exec_id, event, time, exe, args, pid, uid, container, pod, container_name, boot"
+_COLUMNS = (
+    "exec_id, parent_exec_id, previous_exec_id, event, time, exe, args, pid, uid, container, pod, container_name, boot"
+)
 
 Image = dict[str, Any]
 

@@ -12,7 +12,20 @@ NEEDS = ("connection",)
 EXPOSED_NEEDS = ("connection", "pod", "container", "address")
 _LISTENING = ["since", "pod", "container_name", "transport", "listens", "open_to", "exe", "args", "beyond"]
 _LISTENING_WIDE = ["namespace", "before", "uid", "capabilities", "exec_id", "container", "node"]
-_EXPOSED = ["pod", "container_name", "exe", "port", "connections", "peers", "from", "beyond", "bytes_sent", "bytes_received", "first", "last"]
+_EXPOSED = [
+    "pod",
+    "container_name",
+    "exe",
+    "port",
+    "connections",
+    "peers",
+    "from",
+    "beyond",
+    "bytes_sent",
+    "bytes_received",
+    "first",
+    "last",
+]
 _EXPOSED_WIDE = ["namespace", "workload", "binaries", "capabilities", "container", "node"]
 _WHERE = ("node", "pod", "namespace", "workload", "pod_uid", "container", "container_name", "image")
 _PROCESS = ("exec_id", "exe", "pid", "uid", "euid", "cap_effective")

@@ -89,7 +89,11 @@ QUESTIONS: dict[str, Question] = {
     "address": Question("who held an address at a moment", "ADDRESS", held.held, held.NEEDS, moment=True),
     "listening": Question("sockets that listened at the window's end", "", listening.listening, listening.NEEDS),
     "exposed": Question(
-        "who accepted connections from outside the cluster", "", listening.exposed, listening.EXPOSED_NEEDS, names_matter=True
+        "who accepted connections from outside the cluster",
+        "",
+        listening.exposed,
+        listening.EXPOSED_NEEDS,
+        names_matter=True,
     ),
     "lateral": Question(
         "edges from pods to pods or nodes that are new",

@@ -10,7 +10,20 @@ from firsthand.ask.show import size
 from firsthand.errors import UsageError
 
 NEEDS = ("connection", "pod")
-_COLUMNS = ["who", "peer", "kind", "out", "in", "failed", "bytes_sent", "bytes_received", "ports", "binaries", "first", "last"]
+_COLUMNS = [
+    "who",
+    "peer",
+    "kind",
+    "out",
+    "in",
+    "failed",
+    "bytes_sent",
+    "bytes_received",
+    "ports",
+    "binaries",
+    "first",
+    "last",
+]
 #: Binaries and ports that a row names.
 NAMED = 8
 #: Left out unless everything is wanted: what does not leave its pod or machine.
@@ -42,10 +55,11 @@ def talkers(asked: Asked) -> Found:
     where, parameters = rows_of(asked)
     query = f"""WITH rows AS (SELECT *, {talk.WHO[by]} AS who, {talk.PEER[by]} AS peer, {talk.DIRECTION} AS way,
             {talk.PORT} || '/' || transport AS port FROM connection WHERE {where})
-        SELECT who, peer, any_value(peer_kind) AS kind, count(*) FILTER ({talk.COUNTED} AND way = 'out') AS out,
+        SELECT *, count(*) OVER () AS total FROM (SELECT who, peer, any_value(peer_kind) AS kind,
+            count(*) FILTER ({talk.COUNTED} AND way = 'out') AS out,
             count(*) FILTER ({talk.COUNTED} AND way IS DISTINCT FROM 'out') AS "in", {SUMS},
-            list_sort(list(DISTINCT port) FILTER (port IS NOT NULL))[:{NAMED}] AS ports, count(*) OVER () AS total
-        FROM rows GROUP BY who, peer ORDER BY bytes_sent + bytes_received DESC, out + "in" DESC, who, peer LIMIT ?"""  # noqa: S608
+            list_sort(list(DISTINCT port) FILTER (port IS NOT NULL))[:{NAMED}] AS ports
+            FROM rows GROUP BY who, peer) ORDER BY bytes_sent + bytes_received DESC, out + "in" DESC, who, peer LIMIT ?"""  # noqa: S608
     rows = asked.rows(query, [*parameters, asked.limit])
     total = max((row.pop("total") for row in rows), default=0)
     return Found(_sentence(rows, total, by), rows, total, _COLUMNS)

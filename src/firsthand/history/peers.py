@@ -144,7 +144,9 @@ class Peers:
         ends = [moment for moment in self._removed.get(key[1:4], ()) if moment >= begin]
         ends += [] if life.until is None else [life.until]
         end = min([*ends, life.told + BELIEVED])
-        return _named(Holder(life.socket, life.identity, life.words, begin, end, life.began is not None, not ends), life, key[1])
+        return _named(
+            Holder(life.socket, life.identity, life.words, begin, end, life.began is not None, not ends), life, key[1]
+        )
 
     def of(self, key: Key, moment: int) -> Words | None:
         """The words of the one who held an address at a moment (microseconds); None where that is not known."""
@@ -185,7 +187,9 @@ class Peers:
             numbers = codes.indices.fill_null(-1).to_numpy(zero_copy_only=False)
             moments = _moments(rows)
             for place in places:
-                self._fill(_key(codes.dictionary[place].as_py()), np.flatnonzero(numbers == place), moments, words, index)
+                self._fill(
+                    _key(codes.dictionary[place].as_py()), np.flatnonzero(numbers == place), moments, words, index
+                )
         return list(words), index
 
     def _known(self, key: str) -> bool:
@@ -197,7 +201,9 @@ class Peers:
         begins, holders = self._of(key)
         found = np.searchsorted(np.array(begins, dtype=np.int64), moments[rows], side="right") - 1
         numbers = [-1 if one is None else words.setdefault(one, len(words)) for one in holders]
-        index[rows] = np.array([*numbers, -1], dtype=np.int64)[found]  # -1, before the first, is the one behind the last
+        index[rows] = np.array([*numbers, -1], dtype=np.int64)[
+            found
+        ]  # -1, before the first, is the one behind the last
 
 
 def _named(one: Holder, life: _Life, node: str) -> Holder:
@@ -290,7 +296,16 @@ def _of_container(row: dict[str, Any]) -> tuple[tuple[Any, ...], _Life]:
 
 
 def _of_address(row: dict[str, Any]) -> tuple[tuple[Any, ...], _Life]:
-    key = ("address", row["node"], row["boot"], row["kind"], row["namespace"], row["name"], row["address"], row["since"])
+    key = (
+        "address",
+        row["node"],
+        row["boot"],
+        row["kind"],
+        row["namespace"],
+        row["name"],
+        row["address"],
+        row["since"],
+    )
     service = f"{row['namespace']}/Service/{row['name']}" if row["kind"] == "service" else None
     words = (row["kind"], None, row["namespace"], service, None if service else row["name"])
     life = _life(row, row["source"], f"{row['kind']} {service or row['name']}", words)
@@ -337,7 +352,9 @@ def _moments(rows: pa.Table) -> NDArray[Any]:
 def _classes(addresses: Any) -> Any:
     """What each address is by itself."""
     codes = addresses.combine_chunks().dictionary_encode()
-    return pa.chunked_array([pa.array([address.kind(one) for one in codes.dictionary.to_pylist()], pa.string()).take(codes.indices)])
+    return pa.chunked_array(
+        [pa.array([address.kind(one) for one in codes.dictionary.to_pylist()], pa.string()).take(codes.indices)]
+    )
 
 
 def _places(index: NDArray[np.int64]) -> Any:

@@ -68,7 +68,9 @@ _FOUND = dict(zip(COLUMNS, ("kind", "pod", "namespace", "workload", "name"), str
 
 def joined(source: str) -> str:
     """Rows of `connection` with their peers as they are known now. `source` is a query."""
-    values = {name: f"CASE WHEN c.peer_kind IN ({_HELD}) THEN c.{name} ELSE h.{found} END" for name, found in _FOUND.items()}
+    values = {
+        name: f"CASE WHEN c.peer_kind IN ({_HELD}) THEN c.{name} ELSE h.{found} END" for name, found in _FOUND.items()
+    }
     by_itself = address.kind_sql(_ADDRESS)
     values["peer_kind"] = f"CASE WHEN c.peer_kind IN ({_HELD}) THEN c.peer_kind ELSE coalesce(h.kind, {by_itself}) END"
     filled = ", ".join(f"{value} AS {name}" for name, value in values.items())

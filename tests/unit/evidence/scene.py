@@ -15,6 +15,7 @@ from firsthand.history import manifest, place, schema_store
 from firsthand.history.chain import Head
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
+from firsthand.probe.spec import EXISTING, HOOKS
 from firsthand.wire.batch import Batch
 
 #: The window of most tests begins here.
@@ -87,7 +88,7 @@ def observer(event: str, at: float, **more: Any) -> dict[str, Any]:
         "instance": "default",
         "version": "0.1.0",
         "kernel": "6.1.0 x86_64",
-        "hooks": json.dumps({"process_exec": "present"}),
+        "hooks": json.dumps({hook.name: "present" for hook in (*HOOKS, *EXISTING)}),
     }
     counts = {"blind_spots": "[]", "settings": "{}", "recorded": 0, "lost": 0}
     return {"node": NODE, "boot": BOOT, "event": event, "time": micro(at)} | told | counts | more

@@ -19,13 +19,17 @@ COLUMNS = "peer_kind, peer_pod, peer_namespace, peer_workload, peer_name"
 SHARED = "10.244.0.9"
 
 
-def seen(directory: Path, columns: str = "peer_kind, peer_pod", where: str = "event = 'connect'") -> list[tuple[Any, ...]]:
+def seen(
+    directory: Path, columns: str = "peer_kind, peer_pod", where: str = "event = 'connect'"
+) -> list[tuple[Any, ...]]:
     """What the view says, in the order of the rows' times."""
     with History(directory).connection() as connection:
         return connection.execute(f"SELECT {columns} FROM connection WHERE {where} ORDER BY time, cookie").fetchall()
 
 
-def kept(directory: Path, columns: str = "peer_kind, peer_pod", where: str = "event = 'connect'") -> list[tuple[Any, ...]]:
+def kept(
+    directory: Path, columns: str = "peer_kind, peer_pod", where: str = "event = 'connect'"
+) -> list[tuple[Any, ...]]:
     """What stands in the segments, without our views."""
     import duckdb
 
@@ -33,9 +37,11 @@ def kept(directory: Path, columns: str = "peer_kind, peer_pod", where: str = "ev
     return duckdb.sql(f"SELECT {columns} FROM {source} WHERE {where} ORDER BY time, cookie").fetchall()
 
 
-def both(scene: Scene, directory: Path, columns: str = "peer_kind, peer_pod") -> list[tuple[Any, ...]]:
+def both(
+    scene: Scene, directory: Path, columns: str = "peer_kind, peer_pod", *, each_day: bool = True
+) -> list[tuple[Any, ...]]:
     """What is seen of rows in the log, which must be what is frozen into segments, and what is seen of these."""
-    scene.write(directory)
+    scene.write(directory, each_day=each_day)
     live = seen(directory, columns)
     keeper = Keeper(directory)
     keeper.pass_once(last=True)
@@ -133,7 +139,13 @@ def test_the_hosts_address_is_no_pods(tmp_path: Path) -> None:
 def test_a_container_in_no_pod(tmp_path: Path) -> None:
     """Law: it holds its address from its start to its end, each time it runs."""
     scene = Scene()
-    words = {"event": "named", "container": "c" * 64, "container_name": "db", "socket": "/run/docker.sock", "workload": "shop/db"}
+    words = {
+        "event": "named",
+        "container": "c" * 64,
+        "container_name": "db",
+        "socket": "/run/docker.sock",
+        "workload": "shop/db",
+    }
     words |= {"since": scene.at(0), "addresses": ["172.17.0.2"]}
     scene.add("container", 1.1, started=scene.at(1), **words)
     scene.add("container", 10.1, started=scene.at(1), finished=scene.at(10), **words)
@@ -162,7 +174,13 @@ def test_services_of_an_api(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("peer", "kind"),
-    [("127.0.0.1", "loopback"), ("::1", "loopback"), ("93.184.216.34", "external"), ("fd00::5", "private"), ("0.0.0.0", None)],
+    [
+        ("127.0.0.1", "loopback"),
+        ("::1", "loopback"),
+        ("93.184.216.34", "external"),
+        ("fd00::5", "private"),
+        ("0.0.0.0", None),
+    ],
 )
 def test_what_an_address_is_by_itself(tmp_path: Path, peer: str, kind: str | None) -> None:
     """Law: where nobody is known, the address's own class is told."""
@@ -186,10 +204,16 @@ def test_nothing_is_believed_for_ever(tmp_path: Path) -> None:
     """Law: a span without an end counts for a day after it was last told, as each day tells all that live."""
     scene = Scene()
     scene.pod("quiet", SHARED, 0)
+    quiet = list(scene.rows["pod"])
+    scene.pod("told", "10.244.0.8", 0)
     client = scene.process(None, "/usr/bin/curl")
     for hours in (24.5, 26.0):
         scene.connect(client, SHARED, 80, hours * 3600)
-    assert both(scene, tmp_path) == [("pod", "quiet"), ("private", None)]
+        scene.connect(client, "10.244.0.8", 80, hours * 3600)
+    scene.each_day()
+    scene.rows["pod"] = [row for row in scene.rows["pod"] if row["pod"] != "quiet" or row in quiet]
+    words = [("pod", "quiet"), ("pod", "told"), ("private", None), ("pod", "told")]
+    assert both(scene, tmp_path, each_day=False) == words
 
 
 def test_a_holder_that_is_told_later(tmp_path: Path) -> None:
