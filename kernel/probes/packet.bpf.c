@@ -149,7 +149,7 @@ static __always_inline void tell_flow(struct flow *flow, __u16 kind, __u64 flags
 	row->bytes_received = flow->bytes_received;
 	row->segments_sent = flow->sent;
 	row->segments_received = flow->received;
-	row->flags = flags | end_flags(&row->ends) | (flow->process.exec_tgid ? 0 : CONNECTION_UNOWNED);
+	row->flags = flags | flow->flags;
 	if (kind == RECORD_CONNECTION_CLOSE)
 		row->outcome = OUTCOME_CLOSED;
 	finish(&draft, kind, RING_ORDINARY);
@@ -192,13 +192,16 @@ static __always_inline void keep_sweeping(void)
 	bpf_timer_start(&sweeper->timer, 1000000000, 0);
 }
 
-static __always_inline struct flow *new_flow(struct flow_key *key, const struct socket_process *process,
-					     const struct view *view, bool out)
+static __always_inline struct flow *new_flow(struct __sk_buff *skb, struct flow_key *key,
+					     const struct socket_memory *memory, const struct view *view, bool out)
 {
 	struct flow fresh = {.first = bpf_ktime_get_boot_ns(), .incoming = !out};
 
-	fresh.process = *process;
+	fresh.process = memory->process;
 	fill_view(&fresh.ends, view, key->cookie);
+	fresh.flags = memory_flags(memory) | end_flags(&fresh.ends);
+	if (skb->sk)
+		fresh.flags |= mapped_flag(skb->sk->family, &fresh.ends);
 	if (bpf_map_update_elem(&flows, key, &fresh, BPF_NOEXIST) == -7 /* E2BIG */)
 		count(FAILURE_FLOW_MAP);
 	keep_sweeping();
@@ -214,7 +217,7 @@ static __always_inline void datagram(struct __sk_buff *skb, struct socket_memory
 	__builtin_memcpy(key.peer, view->peer, 16);
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (!flow)
-		flow = new_flow(&key, &memory->process, view, out);
+		flow = new_flow(skb, &key, memory, view, out);
 	if (flow) {
 		flow->last = bpf_ktime_get_boot_ns();
 		__sync_fetch_and_add(out ? &flow->bytes_sent : &flow->bytes_received, view->length);

@@ -46,9 +46,7 @@ static __always_inline void tell(struct sock *sk, const struct socket_memory *me
 	row->ends.cookie = bpf_get_socket_cookie(sk);
 	row->ends.transport = TRANSPORT_TCP;
 	fill_ends(&row->ends, sk);
-	row->flags |= flags | end_flags(&row->ends);
-	if (sk->__sk_common.skc_family == AF_INET6 && is_mapped(row->ends.peer_address))
-		row->flags |= CONNECTION_MAPPED;
+	row->flags |= flags | end_flags(&row->ends) | mapped_flag(sk->__sk_common.skc_family, &row->ends);
 	row->outcome = outcome;
 	row->error = sk->sk_err;
 	if (kind == RECORD_CONNECTION_CLOSE || kind == RECORD_CONNECTION_TAKEN || kind == RECORD_CONNECTION_SEEN)
