@@ -376,7 +376,7 @@ static __always_inline int packet(struct __sk_buff *skb, bool out)
 	if (!sk)
 		return ALLOW;
 	sk = bpf_sk_fullsock(sk);
-	if (!sk || (sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP))
+	if (!sk || sk->type == SOCK_RAW || (sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP))
 		return ALLOW;
 	memory = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	if (!memory || memory->state & SOCKET_LISTENS)
@@ -420,7 +420,7 @@ int socket_open(struct bpf_sock *sk)
 	struct socket_memory *memory;
 	__u64 cgroup;
 
-	if (sk->protocol == IPPROTO_TCP || !is_wanted(task, &cgroup))
+	if ((sk->protocol == IPPROTO_TCP && sk->type != SOCK_RAW) || !is_wanted(task, &cgroup))
 		return ALLOW;
 	memory = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!memory) {
