@@ -282,15 +282,15 @@ static __always_inline void stream(struct __sk_buff *skb, struct socket_memory *
 }
 
 /*
- * Whether a process is writing to a TCP socket right now. What softirq has to send for a socket that a process holds
+ * The socket, where a process is writing to it right now. What softirq has to send for a socket that a process holds
  * waits until that lets go (include/net/sock.h, the socket's backlog), so a held socket sends for its holder, who is
  * current.
  */
-static __always_inline bool is_held(struct bpf_sock *sk)
+static __always_inline struct sock *held(struct bpf_sock *sk)
 {
 	struct sock *full = (void *)bpf_skc_to_tcp_sock(sk);
 
-	return full && full->sk_lock.owned;
+	return full && full->sk_lock.owned ? full : NULL;
 }
 
 /* What the sending thread gave to libssl just before: its first segment says which connection that is for. */
@@ -303,7 +303,7 @@ static __always_inline void plain(struct __sk_buff *skb, struct bpf_sock *sk, st
 	struct draft draft;
 	__u8 *to;
 
-	if (!given || !view->length || !is_held(sk))
+	if (!given || !view->length || !held(sk))
 		return;
 	memory->state |= SOCKET_PLAIN_TOLD;
 	if (begin(&draft, sizeof(*packet))) {
@@ -334,7 +334,8 @@ static __always_inline bool is_unaccepted(const struct socket_memory *memory)
 	return memory->state & SOCKET_INCOMING && !(memory->state & SOCKET_ACCEPT_TOLD);
 }
 
-static __always_inline void tell_accepted(struct __sk_buff *skb, struct socket_memory *memory, const struct view *view)
+/* By the socket's own word for its ends: a packet's may be translated already. */
+static __always_inline void tell_accepted(struct __sk_buff *skb, struct sock *sk, struct socket_memory *memory)
 {
 	struct connection_event *row;
 	struct draft draft;
@@ -343,8 +344,10 @@ static __always_inline void tell_accepted(struct __sk_buff *skb, struct socket_m
 	row = begin_row(&draft, memory);
 	if (!row)
 		return;
-	fill_view(&row->ends, view, bpf_get_socket_cookie(skb));
-	row->flags |= end_flags(&row->ends);
+	row->ends.cookie = bpf_get_socket_cookie(skb);
+	row->ends.transport = TRANSPORT_TCP;
+	fill_ends(&row->ends, sk);
+	row->flags |= end_flags(&row->ends) | mapped_flag(sk->__sk_common.skc_family, &row->ends);
 	row->outcome = OUTCOME_ESTABLISHED;
 	finish(&draft, RECORD_CONNECTION_ACCEPT, RING_ORDINARY);
 }
@@ -355,15 +358,18 @@ static __always_inline void sender(struct __sk_buff *skb, struct bpf_sock *sk, s
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	bool accepts = is_unaccepted(memory) && view->length;
+	struct sock *full = NULL;
 	__u64 cgroup;
 
 	if (!accepts && (view->protocol != IPPROTO_UDP || same_process(&memory->process, task)))
 		return;
-	if ((accepts && !is_held(sk)) || !is_wanted(task, &cgroup))
+	if (accepts && !(full = held(sk)))
+		return;
+	if (!is_wanted(task, &cgroup))
 		return;
 	take_over(memory, task, cgroup);
-	if (accepts)
-		tell_accepted(skb, memory, view);
+	if (full)
+		tell_accepted(skb, full, memory);
 }
 
 static __always_inline int packet(struct __sk_buff *skb, bool out)
