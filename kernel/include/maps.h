@@ -223,6 +223,7 @@ struct flow {
 	__u64 first, last; /* bpf_ktime_get_boot_ns */
 	__u64 bytes_sent, bytes_received;
 	__u32 sent, received;
+	__u64 flags; /* enum connection_flag: what is known from the start */
 	__u32 incoming; /* the peer sent first */
 	__u32 told; /* a row said that it began */
 };

@@ -140,6 +140,12 @@ static __always_inline __u64 end_flags(const struct socket_ends *ends)
 	return 0;
 }
 
+/* Of a socket that may be of either family. */
+static __always_inline __u64 mapped_flag(__u32 family, const struct socket_ends *ends)
+{
+	return family == AF_INET6 && is_mapped(ends->peer_address) ? CONNECTION_MAPPED : 0;
+}
+
 /* At the close the number of a port that the kernel chose is gone from the hash's key, but not from inet_sport. */
 static __always_inline void fill_ends(struct socket_ends *ends, struct sock *sk)
 {
@@ -156,6 +162,8 @@ static __always_inline void fill_ends(struct socket_ends *ends, struct sock *sk)
 		mapped(ends->local_address, sk->__sk_common.skc_rcv_saddr);
 		mapped(ends->peer_address, sk->__sk_common.skc_daddr);
 	}
+	if (!ends->peer_port)
+		no_address(ends->peer_address);
 }
 
 static __always_inline __u64 memory_flags(const struct socket_memory *memory)

@@ -88,23 +88,32 @@ int existing_processes(struct bpf_iter__task *ctx)
 	return 0;
 }
 
+static __always_inline __u8 transport_of(struct sock *sk)
+{
+	if (sk->sk_type == SOCK_RAW)
+		return TRANSPORT_RAW;
+	if (sk->sk_protocol == IPPROTO_TCP)
+		return TRANSPORT_TCP;
+	return sk->sk_protocol == IPPROTO_UDP ? TRANSPORT_UDP : 0;
+}
+
 /* A connection that is older than us: whoever has it first in the order of processes is its process. */
 static __always_inline bool remember_socket(struct sock *sk, struct socket_memory *memory, struct task_struct *task,
 					    __u64 cgroup)
 {
-	__u8 state = sk->__sk_common.skc_state;
+	__u8 state = sk->__sk_common.skc_state, transport = transport_of(sk);
 
 	fill_process(&memory->process, task, cgroup);
 	memory->process.ns_net = sk->__sk_common.skc_net.net->ns.inum;
 	memory->began = bpf_ktime_get_boot_ns();
-	memory->state = SOCKET_BEFORE | SOCKET_NO_HEADS;
-	if (sk->sk_protocol == IPPROTO_UDP)
-		memory->state = SOCKET_BEFORE;
-	else if (state == TCP_LISTEN)
-		memory->state = SOCKET_BEFORE | SOCKET_LISTENS;
-	else if (state != TCP_SYN_SENT)
-		memory->state |= SOCKET_ESTABLISHED;
-	return state != TCP_CLOSE || sk->sk_protocol == IPPROTO_UDP;
+	memory->state = SOCKET_BEFORE;
+	if (transport != TRANSPORT_TCP)
+		return true;
+	if (state == TCP_LISTEN)
+		memory->state |= SOCKET_LISTENS;
+	else
+		memory->state |= SOCKET_NO_HEADS | (state != TCP_SYN_SENT ? SOCKET_ESTABLISHED : 0);
+	return state != TCP_CLOSE;
 }
 
 static __always_inline void tell_socket(struct sock *sk, struct socket_memory *memory)
@@ -114,9 +123,11 @@ static __always_inline void tell_socket(struct sock *sk, struct socket_memory *m
 	if (!row)
 		return;
 	row->ends.cookie = bpf_get_socket_cookie(sk);
-	row->ends.transport = sk->sk_protocol == IPPROTO_UDP ? TRANSPORT_UDP : TRANSPORT_TCP;
+	row->ends.transport = transport_of(sk);
 	fill_ends(&row->ends, sk);
-	row->flags |= end_flags(&row->ends);
+	if (row->ends.transport == TRANSPORT_RAW)
+		row->ends.local_port = 0; /* there it holds the protocol's number */
+	row->flags |= end_flags(&row->ends) | mapped_flag(sk->__sk_common.skc_family, &row->ends);
 	if (memory->state & SOCKET_LISTENS)
 		row->flags |= CONNECTION_LISTENING;
 	submit(&row->header, RECORD_CONNECTION_SEEN);
@@ -140,7 +151,7 @@ int existing_sockets(struct bpf_iter__task_file *ctx)
 	sk = socket->sk;
 	if (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6)
 		return 0;
-	if ((sk->sk_protocol != IPPROTO_TCP && sk->sk_protocol != IPPROTO_UDP) || !is_wanted(task, &cgroup))
+	if (!transport_of(sk) || !is_wanted(task, &cgroup))
 		return 0;
 	memory = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!memory) {

@@ -30,11 +30,11 @@ struct {
 
 /* Where things lie in a packet; the network header is at 0. */
 struct view {
+	__u8 local[16], peer[16]; /* first, to be aligned */
 	__u32 payload; /* where the payload begins */
 	__u32 length; /* of the payload */
 	__u16 local_port, peer_port;
 	__u8 protocol, syn;
-	__u8 local[16], peer[16];
 };
 
 static __always_inline void load_addresses(struct __sk_buff *skb, struct view *view, bool out, bool six)
@@ -143,8 +143,7 @@ static __always_inline void tell_flow(struct flow *flow, __u16 kind, __u64 flags
 	row->bytes_received = flow->bytes_received;
 	row->segments_sent = flow->sent;
 	row->segments_received = flow->received;
-	row->flags = flags | end_flags(&row->ends) | (flow->process.exec_tgid ? 0 : CONNECTION_UNOWNED) |
-		     (flow->incoming ? CONNECTION_INCOMING : 0);
+	row->flags = flags | flow->flags | (flow->incoming ? CONNECTION_INCOMING : 0);
 	if (kind == RECORD_CONNECTION_CLOSE)
 		row->outcome = OUTCOME_CLOSED;
 	submit(&row->header, kind);
@@ -191,13 +190,16 @@ static __always_inline void keep_sweeping(void)
 	bpf_timer_start(&sweeper->timer, 1000000000, 0);
 }
 
-static __always_inline struct flow *new_flow(struct flow_key *key, const struct socket_process *process,
-					     const struct view *view, bool out)
+static __always_inline struct flow *new_flow(struct __sk_buff *skb, struct flow_key *key,
+					     const struct socket_memory *memory, const struct view *view, bool out)
 {
 	struct flow fresh = {.first = bpf_ktime_get_boot_ns(), .incoming = !out};
 
-	fresh.process = *process;
+	fresh.process = memory->process;
 	fill_view(&fresh.ends, view, key->cookie);
+	fresh.flags = memory_flags(memory) | end_flags(&fresh.ends);
+	if (skb->sk)
+		fresh.flags |= mapped_flag(skb->sk->family, &fresh.ends);
 	if (bpf_map_update_elem(&flows, key, &fresh, BPF_NOEXIST) == -7 /* E2BIG */)
 		count(FAILURE_FLOW_MAP);
 	keep_sweeping();
@@ -213,7 +215,7 @@ static __always_inline void datagram(struct __sk_buff *skb, struct socket_memory
 	__builtin_memcpy(key.peer, view->peer, 16);
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (!flow)
-		flow = new_flow(&key, &memory->process, view, out);
+		flow = new_flow(skb, &key, memory, view, out);
 	if (flow) {
 		flow->last = bpf_ktime_get_boot_ns();
 		__sync_fetch_and_add(out ? &flow->bytes_sent : &flow->bytes_received, view->length);
@@ -278,15 +280,15 @@ static __always_inline void stream(struct __sk_buff *skb, struct socket_memory *
 }
 
 /*
- * Whether a process is writing to a TCP socket right now. What softirq has to send for a socket that a process holds
+ * The socket, where a process is writing to it right now. What softirq has to send for a socket that a process holds
  * waits until that lets go (include/net/sock.h, the socket's backlog), so a held socket sends for its holder, who is
  * current.
  */
-static __always_inline bool is_held(struct bpf_sock *sk)
+static __always_inline struct sock *held(struct bpf_sock *sk)
 {
 	struct sock *full = (void *)bpf_skc_to_tcp_sock(sk);
 
-	return full && full->sk_lock.owned;
+	return full && full->sk_lock.owned ? full : NULL;
 }
 
 /* What the sending thread gave to libssl just before: its first segment says which connection that is for. */
@@ -299,7 +301,7 @@ static __always_inline void plain(struct __sk_buff *skb, struct bpf_sock *sk, st
 	struct draft draft;
 	__u8 *to;
 
-	if (!given || !view->length || !is_held(sk))
+	if (!given || !view->length || !held(sk))
 		return;
 	memory->state |= SOCKET_PLAIN_TOLD;
 	if (begin(&draft, sizeof(*packet))) {
@@ -330,7 +332,8 @@ static __always_inline bool is_unaccepted(const struct socket_memory *memory)
 	return memory->state & SOCKET_INCOMING && !(memory->state & SOCKET_ACCEPT_TOLD);
 }
 
-static __always_inline void tell_accepted(struct __sk_buff *skb, struct socket_memory *memory, const struct view *view)
+/* By the socket's own word for its ends: a packet's may be translated already. */
+static __always_inline void tell_accepted(struct __sk_buff *skb, struct sock *sk, struct socket_memory *memory)
 {
 	struct connection_event *row;
 
@@ -338,8 +341,10 @@ static __always_inline void tell_accepted(struct __sk_buff *skb, struct socket_m
 	row = begin_row(memory);
 	if (!row)
 		return;
-	fill_view(&row->ends, view, bpf_get_socket_cookie(skb));
-	row->flags |= end_flags(&row->ends);
+	row->ends.cookie = bpf_get_socket_cookie(skb);
+	row->ends.transport = TRANSPORT_TCP;
+	fill_ends(&row->ends, sk);
+	row->flags |= end_flags(&row->ends) | mapped_flag(sk->__sk_common.skc_family, &row->ends);
 	row->outcome = OUTCOME_ESTABLISHED;
 	submit(&row->header, RECORD_CONNECTION_ACCEPT);
 }
@@ -350,15 +355,34 @@ static __always_inline void sender(struct __sk_buff *skb, struct bpf_sock *sk, s
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	bool accepts = is_unaccepted(memory) && view->length;
+	struct sock *full = NULL;
 	__u64 cgroup;
 
 	if (!accepts && (view->protocol != IPPROTO_UDP || same_process(&memory->process, task)))
 		return;
-	if ((accepts && !is_held(sk)) || !is_wanted(task, &cgroup))
+	if (accepts && !(full = held(sk)))
+		return;
+	if (!is_wanted(task, &cgroup))
 		return;
 	take_over(memory, task, cgroup);
-	if (accepts)
-		tell_accepted(skb, memory, view);
+	if (full)
+		tell_accepted(skb, full, memory);
+}
+
+/* The peer that a connected datagram socket was given: on the host's own way out packets are translated already. */
+static __always_inline void as_asked(struct bpf_sock *sk, struct view *view)
+{
+	__u32 *words = (__u32 *)view->peer;
+
+	if (!sk->dst_port)
+		return;
+	view->peer_port = __builtin_bswap16(sk->dst_port);
+	if (sk->family == AF_INET) {
+		mapped(view->peer, sk->dst_ip4);
+		return;
+	}
+	for (int i = 0; i < 4; i++)
+		words[i] = sk->dst_ip6[i];
 }
 
 static __always_inline int packet(struct __sk_buff *skb, bool out)
@@ -371,7 +395,7 @@ static __always_inline int packet(struct __sk_buff *skb, bool out)
 	if (!sk)
 		return ALLOW;
 	sk = bpf_sk_fullsock(sk);
-	if (!sk || (sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP))
+	if (!sk || sk->type == SOCK_RAW || (sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP))
 		return ALLOW;
 	memory = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	if (!memory || memory->state & SOCKET_LISTENS)
@@ -388,6 +412,8 @@ static __always_inline int packet(struct __sk_buff *skb, bool out)
 	if (out)
 		sender(skb, sk, memory, &view);
 	if (view.protocol == IPPROTO_UDP) {
+		if (out)
+			as_asked(sk, &view);
 		datagram(skb, memory, &view, out);
 		return ALLOW;
 	}
@@ -417,7 +443,7 @@ int socket_open(struct bpf_sock *sk)
 	struct socket_memory *memory;
 	__u64 cgroup;
 
-	if (sk->protocol == IPPROTO_TCP || !is_wanted(task, &cgroup))
+	if ((sk->protocol == IPPROTO_TCP && sk->type != SOCK_RAW) || !is_wanted(task, &cgroup))
 		return ALLOW;
 	memory = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!memory) {

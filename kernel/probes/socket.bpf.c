@@ -45,9 +45,7 @@ static __always_inline void tell(struct sock *sk, const struct socket_memory *me
 	row->ends.cookie = bpf_get_socket_cookie(sk);
 	row->ends.transport = TRANSPORT_TCP;
 	fill_ends(&row->ends, sk);
-	row->flags |= flags | end_flags(&row->ends);
-	if (sk->__sk_common.skc_family == AF_INET6 && is_mapped(row->ends.peer_address))
-		row->flags |= CONNECTION_MAPPED;
+	row->flags |= flags | end_flags(&row->ends) | mapped_flag(sk->__sk_common.skc_family, &row->ends);
 	row->outcome = outcome;
 	row->error = sk->sk_err;
 	if (kind == RECORD_CONNECTION_CLOSE || kind == RECORD_CONNECTION_TAKEN || kind == RECORD_CONNECTION_SEEN)
@@ -137,21 +135,6 @@ static __always_inline __u8 closed_outcome(int error)
 	return error == ECONNRESET ? OUTCOME_RESET : error == ETIMEDOUT ? OUTCOME_TIMED_OUT : OUTCOME_CLOSED;
 }
 
-static __always_inline void closed(struct sock *sk, int before)
-{
-	struct socket_memory *memory = bpf_sk_storage_get(&sockets, sk, 0, 0);
-
-	if (!memory)
-		return;
-	if (before == TCP_LISTEN)
-		tell(sk, memory, RECORD_CONNECTION_CLOSE, OUTCOME_NONE, CONNECTION_LISTENING);
-	else if (memory->state & SOCKET_ESTABLISHED)
-		tell(sk, memory, RECORD_CONNECTION_CLOSE, closed_outcome(sk->sk_err), 0);
-	else if (before == TCP_SYN_SENT)
-		tell(sk, memory, RECORD_CONNECTION_CONNECT, failed_outcome(sk->sk_err), 0);
-	bpf_sk_storage_delete(&sockets, sk);
-}
-
 /* The current process uses a connection: it has accepted it, or has it from another, or from the image before it. */
 static __always_inline void used(struct sock *sk, struct socket_memory *memory)
 {
@@ -176,6 +159,24 @@ static __always_inline void used(struct sock *sk, struct socket_memory *memory)
 	memory->state |= SOCKET_ACCEPT_TOLD;
 	tell(sk, memory, told ? RECORD_CONNECTION_TAKEN : RECORD_CONNECTION_ACCEPT,
 	     told ? OUTCOME_NONE : OUTCOME_ESTABLISHED, 0);
+}
+
+static __always_inline void closed(struct sock *sk, int before)
+{
+	struct socket_memory *memory = bpf_sk_storage_get(&sockets, sk, 0, 0);
+
+	if (!memory)
+		return;
+	/* Closed with bytes that nobody read: the process that holds it has accepted it and sends a reset, no FIN. */
+	if (memory->state & SOCKET_ESTABLISHED && sk->sk_lock.owned)
+		used(sk, memory);
+	if (before == TCP_LISTEN)
+		tell(sk, memory, RECORD_CONNECTION_CLOSE, OUTCOME_NONE, CONNECTION_LISTENING);
+	else if (memory->state & SOCKET_ESTABLISHED)
+		tell(sk, memory, RECORD_CONNECTION_CLOSE, closed_outcome(sk->sk_err), 0);
+	else if (before == TCP_SYN_SENT)
+		tell(sk, memory, RECORD_CONNECTION_CONNECT, failed_outcome(sk->sk_err), 0);
+	bpf_sk_storage_delete(&sockets, sk);
 }
 
 static __always_inline void used_here(struct sock *sk)

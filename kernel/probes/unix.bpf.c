@@ -32,35 +32,32 @@ static __always_inline struct connection_event *begin_unix(struct draft *draft, 
 	return row;
 }
 
-/* A name in the abstract namespace: behind a NUL, as long as the address says, and not ended by one. */
-static __always_inline void put_abstract(struct draft *draft, struct connection_event *row, const char *path,
-					 __u32 length)
-{
-	__u8 *to = room(draft);
-
-	row->flags |= CONNECTION_ABSTRACT;
-	if (length > SUN_PATH_BYTES)
-		length = SUN_PATH_BYTES;
-	asm volatile("" : "+r"(length));
-	length &= 127;
-	if (!to || length < 2 || bpf_probe_read_kernel(to, length - 1, path + 1))
-		return;
-	placed(draft, &row->path, length - 1);
-}
-
+/*
+ * Behind a NUL and not ended by one: a name in the abstract namespace, as long as the address says. A path ends at a
+ * NUL or with the address: what lies behind that in the kernel's memory is not the caller's.
+ */
 static __always_inline void put_name(struct draft *draft, struct connection_event *row, struct sockaddr_un *address,
 				     __u32 length)
 {
 	const char *path = (void *)address + bpf_core_field_offset(struct sockaddr_un, sun_path);
+	__u8 *to = room(draft);
 	char first = 0;
+	long read;
 
-	if (length <= 2)
+	length -= 2;
+	if (!to || length - 1 >= SUN_PATH_BYTES) /* none at all included */
 		return;
+	asm volatile("" : "+r"(length));
+	length &= 127;
 	bpf_probe_read_kernel(&first, 1, path);
+	if (!first)
+		row->flags |= CONNECTION_ABSTRACT;
 	if (first)
-		put_string(draft, &row->path, path);
+		read = bpf_probe_read_kernel_str(to, length + 1, path) - 1;
 	else
-		put_abstract(draft, row, path, length - 2);
+		read = bpf_probe_read_kernel(to, length, path + 1) ? 0 : length - 1;
+	if (read > 0)
+		placed(draft, &row->path, read & 127);
 }
 
 /* Best: the peer was found, so its own path is known, whatever the caller's word for it was. */

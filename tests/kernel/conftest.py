@@ -11,6 +11,7 @@ import pytest
 
 from tests import require
 from tests.cgroups import TestCgroup
+from tests.kernel.live import Live, living
 
 
 @pytest.fixture
@@ -19,6 +20,21 @@ def cgroup() -> Iterator[TestCgroup]:
     require.bpf()
     with TestCgroup() as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """One observer for all tests of a module."""
+    require.bpf()
+    with living(tmp_path_factory.mktemp("live") / "history") as made:
+        yield made
+
+
+@pytest.fixture
+def live(shared: Live) -> Iterator[Live]:
+    """The module's observer; the processes that a test starts in it end with the test."""
+    yield shared
+    shared.part()
 
 
 @pytest.fixture

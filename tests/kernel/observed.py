@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -83,6 +84,14 @@ class Observed:
             spans = completeness.spans(connection, datetime.now(UTC))
             hooks = {hook.name: hook.table for hook in HOOKS}
             return completeness.judge(connection, spans, Window(since, until), ("process",), hooks).reasons
+
+    def wait(self, query: str, least: int = 1) -> list[dict[str, Any]]:
+        """The rows of a query as soon as there are so many, while it observes."""
+        until = time.monotonic() + READY_WITHIN
+        while len(found := self.rows(query)) < least:
+            assert self.process.poll() is None, "the observer ended"
+            assert time.monotonic() < until, f"expected {least} rows, found {found}: {query}"
+        return found
 
     def lost(self) -> int:
         """Everything counted as lost."""

@@ -1,0 +1,176 @@
+"""Flows of datagrams and raw sockets, live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import require
+from tests.kernel.agent import Agent, Refused
+from tests.kernel.live import Live, flags, living
+
+IDLE = 2
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """One observer for the module, which tells of flows that have been idle for two seconds."""
+    require.bpf()
+    folder = tmp_path_factory.mktemp("live")
+    (folder / "config.toml").write_text(f"[network]\nflow_idle_seconds = {IDLE}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIRSTHAND_CONFIG", str(folder / "config.toml"))
+        with living(folder / "history") as made:
+            yield made
+
+
+def _bound(agent: Agent, family: str = "AF_INET") -> tuple[int, int]:
+    """Port and cookie of a new datagram socket `u`, bound on every address."""
+    told = f"u = socket.socket(socket.{family}, socket.SOCK_DGRAM); u.bind(('', 0)); (u.getsockname()[1], cookie(u))"
+    port, cookie = agent.do(told)
+    return port, cookie
+
+
+@pytest.mark.parametrize(
+    ("family", "host", "shown", "mapped"),
+    [
+        ("AF_INET", "10.9.1.2", "10.9.1.2", False),
+        ("AF_INET6", "fd09:1::2", "fd09:1::2", False),
+        ("AF_INET6", "::ffff:10.9.1.2", "10.9.1.2", True),
+    ],
+    ids=["IPv4", "IPv6", "mapped"],
+)
+def test_a_flow_is_told_when_its_socket_closes(live: Live, family: str, host: str, shown: str, mapped: bool) -> None:
+    """Payload and datagrams each way, at once; one row for a short one, at each end."""
+    server, client = live.agent(live.far), live.agent()
+    port, theirs = _bound(server, family)
+    ours = client.do(
+        f"""
+        u = socket.socket(socket.{family}, socket.SOCK_DGRAM); u.connect(('{host}', {port}))
+        for length in (0, 1, 1400, 20000): u.send(bytes(length))
+        cookie(u)
+        """
+    )
+    server.do("[u.recv(1 << 16) for _ in range(4)]")
+    local = client.do("u.getsockname()[1]")
+    here = client.do("u.getsockname()[0]")
+    server.do(f"u.sendto(b'answer', ('{here}', {local}))")
+    client.do("assert u.recv(9) == b'answer'; u.close()")
+    server.do("u.close()")
+    rows = live.rows({ours: 1, theirs: 1})
+    (sent,), (received,) = rows[ours], rows[theirs]
+    assert (sent["event"], sent["outcome"], sent["transport"], sent["pid"]) == ("close", "closed", "udp", client.pid)
+    assert (sent["peer_address"], sent["peer_port"], sent["local_port"]) == (shown, port, local)
+    assert (sent["bytes_sent"], sent["segments_sent"]) == (21401, 4)
+    assert (sent["bytes_received"], sent["segments_received"]) == (6, 1)
+    assert (received["event"], received["pid"], received["local_port"]) == ("close", server.pid, port)
+    assert (received["bytes_received"], received["segments_received"], received["bytes_sent"]) == (21401, 4, 6)
+    assert received["local_address"] == shown and received["peer_address"] == sent["local_address"]
+    base = {"MAPPED"} if mapped else set()
+    assert flags(sent) == base and flags(received) == base | {"INCOMING"}
+    assert sent["ns_net"] == live.near.inode and received["ns_net"] == live.far.inode
+
+
+def test_one_flow_for_each_peer(live: Live) -> None:
+    """Without connect: each peer has a row of its own; the last one at the close, the others when they have been idle."""
+    servers, client = [live.agent(live.far) for _ in range(3)], live.agent()
+    ports = [_bound(server)[0] for server in servers]
+    _, cookie = _bound(client)
+    for number, port in enumerate(ports, 1):
+        client.do(f"[u.sendto(b'12345', ('{live.there}', {port})) for _ in range({number})]")
+    client.do("u.close()")
+    query = f"SELECT * FROM connection WHERE cookie = {cookie} AND event = 'close'"
+    rows = {row["peer_port"]: row for row in live.observed.wait(query, 3)}
+    assert [(rows[port]["bytes_sent"], rows[port]["segments_sent"]) for port in ports] == [(5, 1), (10, 2), (15, 3)]
+    assert [flags(rows[port]) for port in ports] == [{"IDLE"}, {"IDLE"}, set()]
+    assert {(row["event"], row["pid"], row["peer_address"]) for row in rows.values()} == {
+        ("close", client.pid, live.there)
+    }
+
+
+def test_an_idle_flow_ends_and_may_begin_anew(live: Live) -> None:
+    """After the setting's seconds without a datagram; what comes later is another flow of the same socket.
+
+    While it may still go on, one that has begun is told after a second, however little it carried.
+    """
+    server, client = live.agent(live.far), live.agent()
+    port, _ = _bound(server)
+    cookie = client.do(
+        f"u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.connect(('{live.there}', {port})); u.send(b'one'); cookie(u)"
+    )
+    began, ended = live.life(cookie, "connect", "close")
+    assert flags(began) == set() and flags(ended) == {"IDLE"}
+    assert ended["bytes_sent"] == 3 and ended["segments_sent"] == 1
+    assert ended["ktime"] - ended["duration"] == began["ktime"] - began["duration"]  # when it began
+    assert ended["ktime"] - began["ktime"] > (IDLE - 1) * 1_000_000_000 / 2
+    client.do("u.send(b'three'); u.close()")
+    *_, second = live.life(cookie, "connect", "close", "close")
+    assert flags(second) == set() and second["bytes_sent"] == 5
+
+
+def test_a_long_flow_is_told_when_it_begins(live: Live) -> None:
+    """`connect` where this end sent first, `accept` where the peer did; the end comes later, with all that it carried."""
+    server, client = live.agent(live.far), live.agent()
+    port, theirs = _bound(server)
+    ours = client.do(
+        f"u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.connect(('{live.there}', {port})); u.send(b'0'); cookie(u)"
+    )
+    sent = 1
+    query = f"SELECT * FROM connection WHERE cookie IN ({ours}, {theirs})"
+    while len(live.observed.rows(query)) < 2:  # it goes on all the while
+        client.do("u.send(b'.')")
+        server.do("u.recv(9)")
+        sent += 1
+    client.do("u.close()")
+    server.do("while True:\n    try: u.recv(9, socket.MSG_DONTWAIT)\n    except BlockingIOError: break")
+    server.do("u.close()")
+    began, ended = live.life(ours, "connect", "close")
+    assert (began["pid"], ended["pid"], ended["segments_sent"], flags(ended)) == (client.pid, client.pid, sent, set())
+    assert ended["duration"] > 1_000_000_000 and ended["ktime"] - ended["duration"] <= began["ktime"]
+    began, ended = live.life(theirs, "accept", "close")
+    assert (began["pid"], ended["segments_received"], ended["peer_address"]) == (server.pid, sent, live.here)
+
+
+def test_who_sends_is_a_flows_process(live: Live) -> None:
+    """A socket that a child inherited: what the child begins is the child's."""
+    server, client = live.agent(live.far), live.agent()
+    port, _ = _bound(server)
+    _, cookie = _bound(client)
+    child = client.do(
+        f"""
+        child = os.fork()
+        if not child:
+            u.sendto(b'.', ('{live.there}', {port}))
+            os._exit(0)
+        os.waitpid(child, 0)
+        child
+        """
+    )
+    client.do("u.close()")
+    (row,) = live.life(cookie, "close")
+    assert (row["pid"], row["parent_tgid"]) == (child, client.pid)
+
+
+def test_nobody_there(live: Live) -> None:
+    """A datagram to a closed port is a flow as any other: the network's answer is the caller's to know."""
+    client = live.agent()
+    cookie = client.do(
+        f"u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.connect(('{live.there}', 9)); u.send(b'.'); cookie(u)"
+    )
+    with pytest.raises(Refused, match="ConnectionRefusedError"):
+        client.do("u.recv(1)")
+    client.do("u.close()")
+    (row,) = live.life(cookie, "close")
+    assert (row["bytes_sent"], row["segments_received"], row["outcome"]) == (1, 0, "closed")
+
+
+@pytest.mark.parametrize("protocol", ["IPPROTO_ICMP", "IPPROTO_TCP", "IPPROTO_UDP", "IPPROTO_RAW"])
+def test_a_raw_socket_is_told_when_it_is_opened(live: Live, protocol: str) -> None:
+    """Whatever protocol it is for; nothing else is told of it."""
+    client = live.agent()
+    cookie = client.do(f"r = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.{protocol}); cookie(r)")
+    client.do("r.sendto(bytes(40), ('127.0.0.1', 0)) if r.proto != 255 else None; r.close()")
+    (row,) = live.life(cookie, "open")
+    assert (row["transport"], row["pid"], row["ns_net"]) == ("raw", client.pid, live.near.inode)
+    assert (row["local_address"], row["peer_address"], row["local_port"]) == (None, None, None)
