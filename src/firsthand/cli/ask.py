@@ -23,7 +23,7 @@ _DRAWN = ("dot", "svg")
 
 
 @click.command()
-@click.argument("question", required=False)
+@click.argument("question", required=False, shell_complete=lambda *words: _begins(words[-1]))
 @click.argument("arguments", nargs=-1)
 @options.history_option
 @click.option("--since", help="30d, 2h (ago) or an ISO time; the history's beginning by default.")
@@ -68,6 +68,13 @@ def command(question: str | None, arguments: tuple[str, ...], **given: Any) -> i
         raise UsageError(f"no question {question!r}; there are {', '.join(QUESTIONS)}")
     _check(question, QUESTIONS[question], given)
     return _answer(question, QUESTIONS[question], list(arguments), given)
+
+
+def _begins(text: str) -> list[str]:
+    """The questions that a shell may complete it to."""
+    from firsthand.ask.questions import QUESTIONS
+
+    return [name for name in QUESTIONS if name.startswith(text)]
 
 
 def _check(name: str, question: Question, given: dict[str, Any]) -> None:

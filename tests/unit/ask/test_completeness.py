@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from firsthand.ask import completeness, status
 from firsthand.ask.answer import Window
 from firsthand.history.connection import History
@@ -153,3 +155,26 @@ def test_an_observer_whose_clock_was_set_back_is_observing(tmp_path: Path) -> No
         assert [span.observing(now) for span in completeness.spans(connection, now)] == [False, True]
         (one,) = status.status(connection, now, tmp_path)["observers"]
     assert (one["observing"], one["recorded"]) == (True, 600)
+
+
+@pytest.mark.parametrize(
+    ("table", "settings", "said"),
+    [
+        ("name", {"names": False}, ["DNS questions and answers were not recorded (setting network.names)"]),
+        ("request", {"requests": False}, ["heads of TLS and HTTP were not recorded (setting network.requests)"]),
+        ("request", {"names": False, "requests": True}, []),
+    ],
+)
+def test_what_a_setting_leaves_out_is_said(
+    tmp_path: Path, table: str, settings: dict[str, Any], said: list[str]
+) -> None:
+    """Of the tables that the question needs, whichever observer of the window had it."""
+    rows = [row | {"settings": json.dumps(settings)} for row in SESSION]
+    assert _judge(tmp_path, rows, [], 2, 19, (table,)).reasons == said
+
+
+def test_a_table_that_a_version_did_not_know_was_not_observed(tmp_path: Path) -> None:
+    """No row of it is no answer."""
+    rows = [row | {"hooks": json.dumps({"process_exec": "present"})} for row in SESSION]
+    judged = _judge(tmp_path, rows, [], 2, 19, ("process", "container"))
+    assert judged.reasons == ["a version observed that had no hooks for container"]

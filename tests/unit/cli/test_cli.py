@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -261,6 +262,18 @@ def test_completion_scripts(history: Path) -> None:
             [sys.executable, "-m", "firsthand", "completion", shell], capture_output=True, text=True, check=True
         )
         assert "_FIRSTHAND_COMPLETE" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"), [("ask conn", {"connected"}), ("ask e", {"exposed", "exfiltration"}), ("sta", {"status"})]
+)
+def test_what_a_shell_completes(typed: str, found: set[str]) -> None:
+    """Verbs, and the questions behind `ask`."""
+    words = f"firsthand {typed}"
+    asked = {"_FIRSTHAND_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    script = Path(sys.executable).with_name("firsthand")
+    done = subprocess.run([script], env=os.environ | asked, capture_output=True, text=True)
+    assert {line.partition(",")[2] for line in done.stdout.splitlines()} == found, done.stderr
 
 
 def test_capability_names_go_both_ways() -> None:
