@@ -101,24 +101,9 @@ def _drain(observed: Observed) -> threading.Thread:
     return reader
 
 
-<<<<<<< HEAD
-def test_nothing_is_lost_or_doubled_by_kills(cgroup: TestCgroup, history: Path, tmp_path: Path, quick: None) -> None:
-    """Each role in turn dies at random moments, under load; the history is readable after each."""
-    chance = random.Random(SEED)
-    print(f"FIRSTHAND_SEED={SEED}")
-    observed = Observed(history, [cgroup.path])
-    observed.start()
-    reader = _drain(observed)
-    work = Truth(cgroup, tmp_path, "500")
-    work.past(1)
-    killed = seen = position = 0
-    while killed < KILLS:
-        role = ("observer", "keeper", "dissector")[killed % 3]
-        pid = roles.pids(observed.process.pid).get(role)
-=======
 #: Who dies, in turn; the supervisor takes all others with it, and is started again by us.
-ROLES = (*("observer", "keeper", "dissector") * 2, "reader", "loader", *("observer", "keeper", "follower") * 3, "supervisor")
-    *("observer", "keeper", "follower") * 2,
+ROLES = (
+    *("observer", "keeper", "dissector") * 2,
     "reader",
     "loader",
     *("observer", "keeper", "follower") * 3,
@@ -147,7 +132,6 @@ class Kills:
         if role == "reader":
             return self._kill_reader()
         pid = self.observed.process.pid if role == "supervisor" else self._pid(role)
->>>>>>> main
         if pid is None:
             return False
         if role != "loader":  # which lives for half a second
