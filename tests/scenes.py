@@ -231,6 +231,7 @@ class Scene:
         local: str | None = None,
         listener: Process | None = None,
         capabilities: int = ORDINARY,
+        flags: Sequence[str] = (),
     ) -> int:
         """A TCP connection that the peer began."""
         opener = (listener or process).image
@@ -238,7 +239,11 @@ class Scene:
             process, peer, peer_port or EPHEMERAL + self.number() % 20_000, local, port, "tcp"
         )
         row |= {f"opener_{name}": opener[f"exec_{name}"] for name in ("tgid", "start", "number")}
-        row |= {"flag_names": "INCOMING", "cap_permitted": capabilities, "cap_effective": capabilities}
+        row |= {
+            "flag_names": ",".join((*flags, "INCOMING")),
+            "cap_permitted": capabilities,
+            "cap_effective": capabilities,
+        }
         self.add("connection", at + 0.001, event="accept", outcome="established", duration=10**6, **row)
         if lasts is not None:
             self.close(row, at, lasts, sent, received)

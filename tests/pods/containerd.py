@@ -15,6 +15,7 @@ import subprocess
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -86,6 +87,8 @@ _CNI = {
         {"type": "bridge", "isGateway": True, "ipMasq": False, "hairpinMode": False, "ipam": {"type": "host-local"}}
     ],
 }
+#: Through a node's namespace: each pod by a pair of its own, routed, as most clusters do it.
+_ROUTED = {"type": "ptp", "ipMasq": False, "ipam": {"type": "host-local", "routes": [{"dst": "0.0.0.0/0"}]}}
 
 
 def new_id() -> str:
@@ -135,6 +138,8 @@ class Containerd:
     layout: str = ""
     #: As a node has /run/containerd: the socket has its usual name.
     node: bool = False
+    #: The network namespace, by its name in /run/netns, that stands for the node's: the runtime runs in it and pods are routed through it.
+    network: str = ""
     containers: list[Container] = field(default_factory=list)
 
     def __enter__(self) -> Containerd:
@@ -158,9 +163,12 @@ class Containerd:
             text += _CRI.format(folder=self.folder, pause=PAUSE, runc=runc if self.layout == "v2" else "runc")
             self.bridge = f"fh{self.folder.name[-12:]}"[:15]
             network: dict[str, Any] = json.loads(json.dumps(_CNI))
-            bridge = network["plugins"][0]
-            bridge["bridge"] = self.bridge
-            bridge["ipam"] |= {"subnet": SUBNET, "dataDir": str(self.folder / "ipam")}
+            plugin = network["plugins"][0]
+            if self.network:
+                plugin = network["plugins"][0] = json.loads(json.dumps(_ROUTED))
+            else:
+                plugin["bridge"] = self.bridge
+            plugin["ipam"] |= {"subnet": SUBNET, "dataDir": str(self.folder / "ipam")}
             (self.folder / "cni").mkdir()
             (self.folder / "cni" / "10-test.conflist").write_text(json.dumps(network))
         (self.folder / "config.toml").write_text(text)
@@ -176,7 +184,8 @@ class Containerd:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
             ready.bind(str(self.folder / "ready"))
             ready.settimeout(READY_WITHIN)
-            command = [*_LAYOUTS[self.layout], "containerd", "--config", str(self.folder / "config.toml")]
+            within = ["nsenter", f"--net=/run/netns/{self.network}"] if self.network else []
+            command = [*within, *_LAYOUTS[self.layout], "containerd", "--config", str(self.folder / "config.toml")]
             environment = {**os.environ, "NOTIFY_SOCKET": str(self.folder / "ready")}
             self.process = self.cgroup.run(command, stdout=self._log, stderr=self._log, env=environment)
             while b"READY=1" not in ready.recv(4096):
@@ -198,6 +207,10 @@ class Containerd:
     def command(self, *arguments: str) -> list[str]:
         """The words of a ctr command on this daemon."""
         return ["ctr", "-a", str(self.folder / "socket"), "-n", self.namespace, *arguments]
+
+    def next_address(self, address: str) -> None:
+        """The pod that is made next gets this one, where it is free (host-local goes on behind the last one that it gave)."""
+        (self.folder / "ipam/firsthand-test/last_reserved_ip.0").write_text(str(IPv4Address(address) - 1))
 
     def ctr(self, *arguments: str) -> str:
         """Run ctr; its output. AssertionError with what it said where it fails."""

@@ -132,9 +132,13 @@ class Pod:
         """Make a container and start it."""
         return self.create(name, *argv, **more).start()
 
+    def stop(self) -> None:
+        """End everything in it; its address is free then."""
+        self.kubelet.call("StopPodSandbox", "Empty", pod_sandbox_id=self.id)
+
     def remove(self) -> None:
         """Stop everything in it and forget it."""
-        self.kubelet.call("StopPodSandbox", "Empty", pod_sandbox_id=self.id)
+        self.stop()
         self.kubelet.call("RemovePodSandbox", "Empty", pod_sandbox_id=self.id)
         self.kubelet.pods.remove(self)
 
@@ -187,8 +191,10 @@ class Kubelet:
         privileged: bool = False,
         uid: str = "",
         qos: str = "burstable/",
+        resolvers: Sequence[str] = (),
     ) -> Pod:
-        """A sandbox as the kubelet makes it; `host`: the namespaces (network, pid, ipc) that are the host's."""
+        """A sandbox as the kubelet makes it; `host`: the namespaces (network, pid, ipc) that are the host's; without `resolvers` it
+        has the host's."""
         m = messages()
         uid = uid or str(uuid.uuid4())
         kubelets = {
@@ -202,6 +208,7 @@ class Kubelet:
             metadata=m.PodSandboxMetadata(name=name, uid=uid, namespace=namespace, attempt=0),
             hostname="" if "network" in host else "test",
             log_directory=str(self.daemon.folder / "logs"),
+            dns_config=m.DNSConfig(servers=resolvers) if resolvers else None,
             labels={**kubelets, **(labels or {})},
             annotations=annotations or {},
             linux=m.LinuxPodSandboxConfig(cgroup_parent=parent, security_context=security),

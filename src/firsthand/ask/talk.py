@@ -17,10 +17,12 @@ TOLD = f"event IN ('connect', 'accept', 'close') AND NOT {flagged('LISTENING')}"
 #: Who began it: this side (out) or the peer (in); null: older than the observer.
 DIRECTION = f"""CASE WHEN event = 'connect' THEN 'out' WHEN event = 'accept' OR {flagged("INCOMING")} THEN 'in'
     WHEN {flagged("BEFORE")} THEN NULL ELSE 'out' END"""
-#: The row by which a conversation counts. One that nobody accepted, or that is older than the observer, has but an end.
+#: The row by which a conversation counts. One that nobody accepted, or that is older than the observer, has but an end; what a
+#: listener older than the observer accepted later is flagged BEFORE too, and has its beginning.
 COUNTED = f"""((transport = 'udp' AND event = 'close') OR (transport <> 'udp' AND event IN ('connect', 'accept')
     AND outcome IS DISTINCT FROM 'started')
-    OR (transport <> 'udp' AND event = 'close' AND ({flagged("LISTENER")} OR {flagged("BEFORE")})))"""
+    OR (transport <> 'udp' AND event = 'close' AND ({flagged("LISTENER")}
+    OR ({flagged("BEFORE")} AND NOT {flagged("INCOMING")}))))"""
 #: Attempts that came to nothing.
 FAILED = "(event = 'connect' AND outcome NOT IN ('started', 'established'))"
 BEGAN = "time - to_microseconds(coalesce(duration, 0) // 1000)"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from firsthand.ask import subject
+from firsthand.ask import phrase, subject
 from firsthand.ask.answer import Asked, Found
 from firsthand.ask.processes import identify
 
-NEEDS = ("process", "container", "pod")
+NEEDS = ("process", "connection", "name", "request", "packet", "container", "pod")
 _COLUMNS = ["time", "table", "event", "pod", "container_name", "container", "exec_id", "what", "detail"]
 _PROCESS = """SELECT time, ktime, 'process' AS "table", event, pod, container_name, container, exec_id, exe AS what,
     CASE WHEN event = 'exit' THEN coalesce('code ' || exit_code, 'signal ' || exit_signal)
@@ -23,6 +23,32 @@ _LOSS = """SELECT time, ktime, 'loss' AS "table", cause AS event, pod, NULL AS c
     events || if(cause = 'retention', ' no longer held', ' lost') AS detail FROM loss WHERE """
 _OBSERVER = """SELECT time, ktime, 'observer' AS "table", event, pod, NULL AS container_name, container, NULL AS exec_id,
     coalesce(kernel, settings) AS what, coalesce(scope, 'the whole machine') AS detail FROM observer WHERE """
+#: Tables of the network, with the columns of which `phrase` makes a line.
+_NETWORK = {
+    "connection": (
+        *(
+            "event",
+            "transport",
+            "flag_names",
+            "local_address",
+            "local_port",
+            "peer_address",
+            "peer_port",
+            "path",
+            "outcome",
+        ),
+        *("nat_address", "nat_port", "peer_kind", "peer_pod", "peer_namespace", "peer_workload", "peer_name", "names"),
+        *("bytes_sent", "bytes_received"),
+    ),
+    "name": ("event", "query_id", "name", "type", "rcode", "addresses", "marks"),
+    "request": ("event", "transport", "protocol", "method", "sni", "host", "url_path", "ja4", "marks"),
+}
+
+
+def _of_network(table: str) -> str:
+    told = ", ".join(f"{name} := {name}" for name in _NETWORK[table])
+    return f"""SELECT time, ktime, '{table}' AS "table", event, pod, container_name, container, exec_id, exe AS what,
+        struct_pack({told}) AS of_{table} FROM {table} WHERE """  # noqa: S608 (a table of _NETWORK)
 
 
 def timeline(asked: Asked) -> Found:
@@ -31,8 +57,8 @@ def timeline(asked: Asked) -> Found:
     where, bounds = asked.where(*narrow)
     ran, ran_bounds = asked.ran(*narrow)
     plain, plain_bounds = asked.where(("event <> 'alive'", []))
-    parts = [_PROCESS + ran, _CONTAINER + where]
-    values = [*ran_bounds, *bounds]
+    parts = [_PROCESS + ran, _CONTAINER + where, *(_of_network(table) + where for table in _NETWORK)]
+    values = [*ran_bounds, *bounds, *bounds * len(_NETWORK)]
     if not parameters.startswith(" of process"):
         parts.append(_POD + where.replace("container_name = ?", "? IS NULL"))
         values += bounds
@@ -40,12 +66,21 @@ def timeline(asked: Asked) -> Found:
         loss, loss_bounds = asked.where()
         parts += [_LOSS + loss, _OBSERVER + plain]
         values += [*loss_bounds, *plain_bounds]
-    union = " UNION ALL ".join(parts)
+    union = " UNION ALL BY NAME ".join(parts)
     total = asked.number(f"SELECT count(*) FROM ({union})", values)  # noqa: S608
-    names = ", ".join(f'"{column}"' for column in _COLUMNS)
+    names = ", ".join(f'"{column}"' for column in (*_COLUMNS, *(f"of_{table}" for table in _NETWORK)))
     query = f"SELECT {names} FROM ({union}) ORDER BY time, ktime LIMIT ?"  # noqa: S608
-    rows = asked.rows(query, [*values, asked.limit])
+    rows = [_worded(row) for row in asked.rows(query, [*values, asked.limit])]
     return Found(f"{total:,} events{parameters}", rows, total, _COLUMNS)
+
+
+def _worded(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the network in the words of all other questions."""
+    for table in _NETWORK:
+        told = row.pop(f"of_{table}")
+        if told is not None:
+            row["detail"] = phrase.of(told)
+    return row
 
 
 def _narrowed(asked: Asked) -> tuple[list[tuple[str, list[Any]]], str]:

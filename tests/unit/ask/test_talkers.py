@@ -73,6 +73,20 @@ def test_by_workload(history: Path) -> None:
     assert next(iter(found)) == (WEB, "api.example.com")
 
 
+def test_a_listener_that_was_there_before(tmp_path: Path) -> None:
+    """Law: what it accepts is flagged as its own, and counts once all the same; what was open before counts by its end."""
+    scene = Scene()
+    scene.observed(-1, 60)
+    api = scene.process(scene.pod("api-1", "10.244.0.9", 0), "/usr/sbin/nginx", at=1.0)
+    for number in range(3):
+        scene.accept(api, "10.9.9.9", 8080, 10.0 + number, flags=["BEFORE"], sent=100, received=10)
+    scene.connect(api, "10.9.9.8", 5432, 1.0, lasts=30.0, flags=["BEFORE"])
+    scene.rows["connection"] = [row for row in scene.rows["connection"] if row["event"] != "connect"]
+    found = {row["peer"]: row for row in rows(scene.write(tmp_path / "history"), "talkers", "pod")}
+    assert (found["10.9.9.9"]["in"], found["10.9.9.9"]["out"], found["10.9.9.9"]["bytes_sent"]) == (3, 0, 300)
+    assert found["10.9.9.8"]["bytes_sent"] == 500
+
+
 def test_as_fine_as_is_wanted(history: Path) -> None:
     """Law: by pod and by process; loopback where everything is wanted; another word is wrong."""
     assert ("shop/web-2", "shop/api-1") in {(row["who"], row["peer"]) for row in rows(history, "talkers", "pod")}
