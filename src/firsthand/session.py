@@ -197,7 +197,8 @@ class Session:
         self._lines.writer_gone()
         self._new_line()
         assert observer.stdin is not None
-        observer.stdin.write(f"canaries {' '.join(self._tokens)}\n".encode())
+        with contextlib.suppress(BrokenPipeError):  # it has died already, and is seen to
+            observer.stdin.write(f"canaries {' '.join(self._tokens)}\n".encode())
         self._loaders = [one for one in (*self._loaders, loader) if one.poll() is None]
         return observer
 

@@ -15,7 +15,7 @@ from firsthand.history import arrow, ipc
 from firsthand.history.connection import History, computed
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
-from firsthand.schema.tables import TABLES
+from firsthand.schema.tables import KEPT
 from firsthand.wire.batch import Batch
 from tests import samples
 
@@ -60,7 +60,7 @@ def test_no_history(tmp_path: Path) -> None:
 def test_columns_types_and_comments(half: Path) -> None:
     """Law: a view has its table's columns, types and docs in order, then the ids as text, and no partition column."""
     connection = History(half).connection()
-    for found in TABLES.values():
+    for found in KEPT.values():
         rows = connection.execute(
             "SELECT column_name, data_type, comment FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index",
             [found.name],
@@ -85,7 +85,7 @@ def test_ids_as_text(half: Path) -> None:
 
 def test_duckdb_alone_reads_the_same(half: Path) -> None:
     """Law: once everything is handed over, read_parquet of current/ gives the same rows as `firsthand sql`."""
-    names = ", ".join(TABLES["process"].names)
+    names = ", ".join(KEPT["process"].names)
     before = table(half, f"SELECT {names} FROM process ORDER BY seq, cpu")
     keep(half)
     after = table(half, f"SELECT {names} FROM process ORDER BY seq, cpu")
@@ -216,7 +216,7 @@ def test_materialised_tables(half: Path) -> None:
     connection = History(half).connection(materialised=("process",))
     assert connection.execute("SELECT count(*) FROM process").fetchall() == [(600,)]
     assert connection.execute("SELECT comment FROM duckdb_tables() WHERE table_name = 'process'").fetchall() == [
-        (TABLES["process"].doc,)
+        (KEPT["process"].doc,)
     ]
 
 
