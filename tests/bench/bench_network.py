@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from firsthand.history import manifest
+from firsthand.history.keeper import Keeper
 from firsthand.probe import hierarchy, load, stats
 from firsthand.probe.ring import Ring
 from firsthand.schema.layout import installed
@@ -174,6 +176,22 @@ def test_iperf(cgroup: TestCgroup, tmp_path: Path) -> None:
             return float(told["end"]["sum_received"]["bytes"]) / 1e6
 
         _show("iperf3", "ns a megabyte", _pairs(cgroup, tmp_path, lambda: _per(cgroup, run)))
+
+
+def test_bytes_of_a_row(cgroup: TestCgroup, tmp_path: Path) -> None:
+    """At most 60 bytes for each row of `connection`, from nginx with a connection for each request."""
+    history = tmp_path / "history"
+    with Observed(history, [cgroup.path]), _nginx(cgroup, tmp_path) as port:
+        for _ in range(4):
+            _wrk(cgroup, port, "-H", "Connection: close")
+    keeper = Keeper(history, linger=0, many=2)
+    keeper.pass_once(last=True)
+    keeper.tidy()
+    keeper.close()
+    segments = [one for one in manifest.load(history).segments if one.table == "connection"]
+    rows, size = sum(one.rows for one in segments), sum(one.bytes for one in segments)
+    print(f"\n{machine()}\nconnection: {size / rows:.1f} bytes a row, {rows:,} rows in {len(segments)} segments")
+    assert size / rows <= 60
 
 
 def test_program_time_of_connections(cgroup: TestCgroup, tmp_path: Path) -> None:
