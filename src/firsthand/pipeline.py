@@ -111,10 +111,10 @@ class Observer:
         schema_store.save_layout(directory, self.layout.hash, self.layout.text)
         self.decoders = self._decoders(directory)
         self.decoder = self.decoders[self.layout.number]
+        self.translations = Translations(loaded.translations)
         if loaded.previous is not None:
             self._empty(loaded.previous)
         self.source = Source(loaded, self.decoders, self.log.last_spans(), self.log.state)
-        self.translations = Translations(loaded.translations)
         self.sweeper = loaded.sweeper
         if loaded.unswept:
             self._flush()
