@@ -5,7 +5,9 @@ It mounts the BPF filesystem, loads, attaches, pins or takes over, hands descrip
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
 import sys
 
@@ -24,10 +26,20 @@ def main(arguments: list[str]) -> int:
             load.hand_over(loaded, socket.socket(fileno=int(arguments[1])))
         finally:
             loaded.forget()
+    except BrokenPipeError:  # the observer has died meanwhile, and is seen to by the supervisor
+        return 1
     except (FirsthandError, OSError) as error:
-        print(json.dumps({"event": "failed", "kind": type(error).__name__, "error": str(error)}), flush=True)
+        _tell(error)
         return 1
     return 0
+
+
+def _tell(error: Exception) -> None:
+    """Say it to the supervisor; where nobody listens any more, observer and supervisor are gone or begin anew."""
+    with contextlib.suppress(BrokenPipeError):
+        print(json.dumps({"event": "failed", "kind": type(error).__name__, "error": str(error)}), flush=True)
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the end flushes once more
 
 
 if __name__ == "__main__":

@@ -188,7 +188,8 @@ class Session:
             loader = self._spawn("loader", "firsthand.loading", options, str(mine.fileno()), socket=mine)
         self._lines.writer_gone()
         assert observer.stdin is not None
-        observer.stdin.write(f"canaries {' '.join(self._tokens)}\n".encode())
+        with contextlib.suppress(BrokenPipeError):  # it has died already, and is seen to
+            observer.stdin.write(f"canaries {' '.join(self._tokens)}\n".encode())
         self._loaders = [one for one in (*self._loaders, loader) if one.poll() is None]
         return observer
 
