@@ -56,7 +56,7 @@ class Scene:
             )
             with self.observed:
                 self._act()
-                self._told_gone("short")
+                self._told_gone("short", 2)
                 self.alive = self._ask("privileged")
             self.uids = {pod.name: pod.uid for pod in self.kubelet.pods}
 
@@ -64,13 +64,12 @@ class Scene:
         self.truth[made.id] = (made.pod.name, made.pod.namespace, made.name)
         return made
 
-    def _told_gone(self, pod: str) -> None:
-        """Until the end of every sandbox and container of a pod stands in the history."""
-        query = (
-            f"SELECT container FROM container WHERE pod = '{pod}' GROUP BY container HAVING NOT bool_or(event = 'gone')"
-        )
-        while self.observed.rows(query):
-            assert self.observed.process.poll() is None
+    def _told_gone(self, pod: str, number: int) -> None:
+        """Until the end of each of so many sandboxes and containers of a pod stands in the history."""
+        query = f"SELECT DISTINCT container FROM container WHERE pod = '{pod}' AND event = 'gone'"
+        deadline = time.monotonic() + 60
+        while len(found := self.observed.rows(query)) < number:
+            assert self.observed.process.poll() is None and time.monotonic() < deadline, found
 
     def _act(self) -> None:
         pod = self.kubelet.pod
