@@ -80,6 +80,7 @@ class Book:
             entry.pod = _merged(known.pod, told.pod) if known.pod and told.pod else told.pod or known.pod
             entry.whole = told.whole or known.whole
             entry.socket, entry.runtime, entry.met = known.socket, known.runtime, known.met
+            _stays_ended(known, entry)
         if entry.pod is not None and entry.pod.state == "not_ready" and entry.container.finished is None:
             entry.container.finished = time.time_ns() // 1000  # at the latest: CRI does not tell when a sandbox stopped
         self._digest(entry)
@@ -220,6 +221,19 @@ def _merged(before: Any, now: Any) -> Any:
         newer, older = getattr(now, one.name), getattr(before, one.name)
         values[one.name] = older if newer in (None, [], {}) else newer
     return type(now)(**values)
+
+
+def _stays_ended(known: Entry, entry: Entry) -> None:
+    """What was asked for before an end and answered after it does not make it live again; only a later start does."""
+    facts = entry.container
+    if (
+        _state(known) in ("exited", "not_ready")
+        and facts.finished is not None
+        and facts.finished >= (facts.started or 0)
+    ):
+        facts.state = "exited"
+        if entry.pod is not None and facts.kind == "sandbox":
+            entry.pod.state = "not_ready"
 
 
 def _newest(members: list[ContainerFacts]) -> list[tuple[int, str | None]]:

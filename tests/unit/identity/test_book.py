@@ -162,3 +162,20 @@ def test_the_end_of_the_run_before_is_told_late() -> None:
     book.happened(Happened(FIRST, "started", 210))
     assert book.happened(Happened(FIRST, "exited", 199)) == [] and book.of(SOCKET)[FIRST] == "running"
     assert book.age(FIRST) >= 0
+
+
+def test_an_answer_that_came_after_the_end() -> None:
+    """It was asked for before that: nothing lives again by it, so that its address is its own no longer; by a later start it does."""
+    book = Book()
+    book.found(SOCKET, "containerd", _pod())
+    book.found(SOCKET, "containerd", _container(FIRST, "app", 110, state="running", started=120))
+    for identity in (FIRST, SANDBOX):
+        book.happened(Happened(identity, "exited", 200))
+    rows = book.found(SOCKET, "containerd", _pod())
+    rows += book.found(
+        SOCKET, "containerd", _container(FIRST, "app", 110, state="running", started=120, labels={"a": "b"})
+    )
+    assert _rows(rows)[FIRST]["until"] == 200 and all(row["until"] == 200 for _, row in book.everything())
+    assert book.of(SOCKET) == {SANDBOX: "not_ready", FIRST: "exited"}
+    again = book.found(SOCKET, "docker", _container(FIRST, "app", 110, state="running", started=300))
+    assert _rows(again)[FIRST]["until"] is None
