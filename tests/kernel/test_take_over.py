@@ -73,8 +73,15 @@ def test_a_beginning_that_fails_leaves_nothing(
     assert not pins.folder_of(options.instance).exists()
 
 
-def test_the_loader_dies_while_it_takes_over(cgroup: TestCgroup, history: Path, tmp_path: Path) -> None:
-    """Killed in each try until the fifth: the supervisor tries again, and not one event is lost or twice there."""
+def test_the_loader_dies_while_it_takes_over(
+    cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in each try until the fifth: the supervisor tries again, and not one event is lost or twice there.
+
+    The ring has room for all that comes meanwhile, some ten seconds.
+    """
+    (tmp_path / "config.toml").write_text(f"ring_bytes = {128 << 20}\n")
+    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
     observed = Observed(history, [cgroup.path])
     observed.start()
     heard = Heard(observed)

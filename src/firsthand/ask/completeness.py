@@ -98,6 +98,8 @@ def spans(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Span]:
             found[-1].open = False
             found.append(Span(node, min(found[-1].started, moment), moment, moment, scope, {}, [], {}))
         elif event == _BEGIN or not same:
+            if same:  # whoever observed before it has ended, whether it said so or not
+                found[-1].open = False
             found.append(Span(node, moment, moment, moment, scope, {}, [], {}))
         last = (node, boot, instance)
         _extend(found[-1], moment, event, told)

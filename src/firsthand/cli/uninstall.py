@@ -118,6 +118,8 @@ def _installed(prefix: Path, *, purge: bool) -> list[Step]:
                 click.echo(f"keeping {name}: it was changed since")
         elif kind == "history" and purge and path.exists():
             steps.append(Step(name, lambda path=path: shutil.rmtree(path)))  # type: ignore[misc]
+        elif kind == "history" and path.is_dir() and not any(path.iterdir()):  # nothing was ever recorded there
+            steps.append(Step(name, path.rmdir))
         elif kind == "user":
             steps.append(Step(f"user {name}", lambda name=name: _account("userdel", name)))  # type: ignore[misc]
         elif kind == "group":

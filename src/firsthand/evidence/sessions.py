@@ -34,10 +34,14 @@ class Row(NamedTuple):
 
 @dataclass
 class _Session:
-    """The rows of one observer from its start on, or from the first that is known. `ready`: the first of that name."""
+    """The rows of one observer from its start on, or from the first that is known. `ready`: the first of that name.
+
+    `next` begins the session that followed it: it tells that this one has ended.
+    """
 
     rows: list[Row]
     ready: Row | None = None
+    next: Row | None = None
     begin: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,7 +65,7 @@ class _Session:
         after = next((row for row in self.rows if row.time > until), None)
         yield from before[-1:]
         yield from (row for row in self.rows if since <= row.time <= until)
-        yield from [after] if after else []
+        yield from [end for end in [after or self.next] if end]
 
 
 def choose(sources: Iterable[Source], question: Question) -> list[Row]:
@@ -87,6 +91,8 @@ def _sessions(rows: Iterable[Row]) -> list[_Session]:
         if row.key in last and row.event != "start":
             last[row.key].add(row)
         else:
+            if row.key in last:
+                last[row.key].next = row
             last[row.key] = _Session([row])
             found.append(last[row.key])
             if row.event == "ready":
