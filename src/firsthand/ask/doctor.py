@@ -20,6 +20,7 @@ from firsthand.probe import load, pins
 from firsthand.probe.spec import HOOKS
 
 _LEAST = 0.05
+_SLOW_MS = 100
 _TIME_ERROR = 5
 
 
@@ -99,7 +100,7 @@ def _disk(directory: Path) -> Iterator[Finding]:
             os.fsync(file.fileno())
             passed = (time.monotonic() - began) * 1000
         yield Finding(
-            "warn" if passed > 100 else "ok",
+            "warn" if passed > _SLOW_MS else "ok",
             "fsync",
             f"{passed:.1f} ms for 4 KB",
             "a faster disk: each commit waits for it",
@@ -119,7 +120,7 @@ def _record(directory: Path) -> Iterator[Finding]:
         with History(directory).connection() as connection:
             found = status.status(connection, datetime.now(UTC), directory)
     except FirsthandError as error:
-        yield Finding("fail", "record", str(error))
+        yield Finding("fail", "record", str(error), "firsthand verify tells what else is damaged")
         return
     observing = [one for one in found["observers"] if one["observing"]]
     if not observing:
@@ -170,7 +171,10 @@ def _orphans() -> Iterator[Finding]:
     if os.geteuid() != 0:
         return
     for folder in sorted(pins.bpffs().glob("firsthand-*")):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # it ended meanwhile
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

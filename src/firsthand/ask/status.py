@@ -13,7 +13,7 @@ import duckdb
 
 from firsthand.ask import completeness
 from firsthand.ask.completeness import iso
-from firsthand.history import place
+from firsthand.history import chain, manifest, place
 from firsthand.history.holders import holders
 
 #: Containers without a name are counted over this.
@@ -35,6 +35,7 @@ def status(connection: duckdb.DuckDBPyConnection, now: datetime, directory: Path
         "observers": _observers(connection, now),
         "losses": _losses(connection, now),
         "disk": disk(directory),
+        "chain": {"entries": manifest.chain_length(directory), "limit": chain.MOST},
         "runtimes": _runtimes(connection),
         "containers": _containers(connection, now),
     }
@@ -48,7 +49,7 @@ def _moment(microseconds: int) -> datetime:
 
 def disk(directory: Path) -> dict[str, int]:
     """Bytes that each part of a history takes, and what its filesystem has free and in all; whether it is mounted read-only."""
-    parts = {"log": place.LOG, "names": place.NAMES, "segments": place.GENERATIONS}
+    parts = {"log": place.LOG, "names": place.NAMES, "segments": place.GENERATIONS, "manifest": place.MANIFEST}
     found = os.statvfs(directory)
     sizes = {name: _size(directory / folder) for name, folder in parts.items()}
     room = {"free": found.f_bavail * found.f_frsize, "total": found.f_blocks * found.f_frsize}
@@ -56,7 +57,9 @@ def disk(directory: Path) -> dict[str, int]:
 
 
 def _size(folder: Path) -> int:
-    """Bytes below a folder; a file with several names counts once."""
+    """Bytes of a file or below a folder; a file with several names counts once."""
+    if folder.is_file():
+        return folder.stat().st_size
     sizes: dict[int, int] = {}
     for root, _, files in os.walk(folder):
         for name in files:

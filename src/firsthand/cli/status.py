@@ -51,7 +51,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         lines += _measured(one["measures"]) if one["observing"] else []
         lines += [printable(f"            blind spot: hook {name} is missing") for name in one["missing"]]
     disk = found["disk"]
-    parts = ", ".join(f"{name} {disk[name] / 1e6:,.1f} MB" for name in ("segments", "log", "names"))
+    parts = ", ".join(f"{name} {disk[name] / 1e6:,.1f} MB" for name in ("segments", "log", "names", "manifest"))
     lines.append(f"disk        {parts}; {disk['free'] / 1e9:,.1f} of {disk['total'] / 1e9:,.1f} GB free")
     lines += [f"lost        {one['events']:,} by {one['cause']}, last at {one['last']}" for one in found["losses"]]
     for one in found["runtimes"]:

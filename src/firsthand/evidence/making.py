@@ -258,8 +258,8 @@ class _Maker:
 
 
 def _entry(entries: Sequence[Entry], sha256: str) -> int | None:
-    """The number of the entry that names a segment."""
-    return next((entry.sequence for entry in reversed(entries) if f'"{sha256}"' in entry.body), None)
+    """The number of the first entry that names a segment; the later ones are checkpoints."""
+    return next((entry.sequence for entry in entries if f'"{sha256}"' in entry.body), None)
 
 
 def _observers(found: Selection, source: Source) -> Iterator[dict[str, Any]]:

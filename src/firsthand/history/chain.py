@@ -7,6 +7,7 @@ genesis     what a manifest held when its chain began: segments and log position
 hand_over   a part of a log became segments: positions, a digest over its chunks' places and checksums, the segments
 merge       segments were merged, or written again with names that came later: inputs and outputs
 retire      retention's tombstone: what is no longer held, and why
+checkpoint  what the manifest holds, after so many entries: those before the checkpoint before it are let go
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ from firsthand import machine
 from firsthand.errors import UsageError
 
 NOTHING = "0" * 64
+#: A checkpoint comes after so many entries, so that between one and two times as many are held (some 0.6 kB each).
+KEPT = 50_000
+#: The most entries that are held, with the two checkpoints.
+MOST = 2 * KEPT + 1
+GENESIS, CHECKPOINT = "genesis", "checkpoint"
 #: Seconds between two publications of the head.
 EVERY = 60.0
 _JOURNAL = "/run/systemd/journal/socket"

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from firsthand import boottime, ending, settings
 from firsthand.errors import DamagedError, FirsthandError, HistoryError
-from firsthand.history import arrow, compact, fault, names, place, segment
+from firsthand.history import arrow, chain, compact, fault, names, place, segment
 from firsthand.history.chain import Publisher
 from firsthand.history.chunk import Chunk, Position
 from firsthand.history.log import Cursor, files, path_of, waits
@@ -107,7 +107,7 @@ class Keeper:
     """The one keeper of a history. HistoryError where another runs. `linger` and `grace` in seconds, see LINGER and GRACE.
 
     `many` is compact.MANY. Without `limits` nothing is ever let go. `now` gives the time in seconds since 1970, `elapsed` one that
-    nobody can set; by default it goes as a `now` of the caller's own does.
+    nobody can set; by default it goes as a `now` of the caller's own does. `kept` is chain.KEPT.
     """
 
     def __init__(
@@ -122,8 +122,10 @@ class Keeper:
         now: Callable[[], float] = time.time,
         elapsed: Callable[[], float] | None = None,
         heads: Path | None = None,
+        kept: int = chain.KEPT,
     ) -> None:
         self.directory = directory
+        self._kept = kept
         self.linger = linger
         self.max_rows = max_rows
         self.grace = grace
@@ -150,7 +152,7 @@ class Keeper:
             raise
 
     def _open(self) -> None:
-        self.manifest = Manifest(self.directory, self.now)
+        self.manifest = Manifest(self.directory, self.now, self._kept)
         began = self.manifest.snapshot()
         self._unknown = "" if began.handed_over or began.names_handed_over or began.segments else _aside(self.directory)
         steady = Steady(self.now, self.elapsed, self.manifest)

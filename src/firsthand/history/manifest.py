@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS state (generation INTEGER NOT NULL, retired_at INTEGE
 CREATE TABLE IF NOT EXISTS chain (
     sequence INTEGER PRIMARY KEY, kind TEXT NOT NULL, time INTEGER NOT NULL, body TEXT NOT NULL, previous TEXT NOT NULL,
     hash TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS whole ON chain (sequence) WHERE kind IN ('genesis', 'checkpoint');
 CREATE TABLE IF NOT EXISTS doubt (one INTEGER PRIMARY KEY CHECK (one = 1), since INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS damage (file INTEGER, position INTEGER, message TEXT, PRIMARY KEY (file, position));
 """
@@ -102,12 +103,13 @@ EMPTY = Snapshot(0, None, ())
 class Manifest:
     """The manifest as its one writer, the keeper, sees it; `now` dates the chain's entries, in seconds since 1970.
 
-    HistoryError where it cannot be opened or written.
+    After `kept` entries of the chain comes a checkpoint. HistoryError where it cannot be opened or written.
     """
 
-    def __init__(self, directory: Path, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, directory: Path, now: Callable[[], float] = time.time, kept: int = chain.KEPT) -> None:
         self.path = directory / place.MANIFEST
         self._now = now
+        self._kept = kept
         with _explained(self.path):
             self._db = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=DELETE")
@@ -199,10 +201,22 @@ class Manifest:
 
     def _begin_chain(self) -> None:
         """A manifest that has none yet, new or of a version before: what it holds now is where its chain begins."""
-        now = _snapshot(self._db)
         with self._transaction():
-            positions = {"handed_over": now.handed_over, "names_handed_over": now.names_handed_over}
-            self._append("genesis", {**positions, "segments": chain.rows_of(now.segments)})
+            self._append_whole(chain.GENESIS)
+
+    def _append_whole(self, kind: str) -> None:
+        """An entry of all that is held, within a transaction."""
+        now = _held(self._db)
+        positions = {"handed_over": now.handed_over, "names_handed_over": now.names_handed_over}
+        self._append(kind, {**positions, "segments": chain.rows_of(now.segments)})
+
+    def _bound_chain(self) -> None:
+        """A checkpoint where it is time, and nothing before the last one any more; within a transaction."""
+        newest = "SELECT max(sequence) FROM chain WHERE kind IN ('genesis', 'checkpoint')"
+        (whole,), (last,) = (self._db.execute(sql).fetchone() for sql in (newest, "SELECT max(sequence) FROM chain"))
+        if last - (whole or 0) >= self._kept:
+            self._append_whole(chain.CHECKPOINT)
+            self._db.execute("DELETE FROM chain WHERE sequence < ?", (whole or 0,))
 
     def _append(self, kind: str, body: Mapping[str, Any], moment: int | None = None) -> None:
         """One more entry, within a transaction."""
@@ -237,6 +251,7 @@ class Manifest:
     def _change(self, what: str) -> Iterator[None]:
         with self._transaction():
             yield
+            self._bound_chain()
             fault.reached(f"{what}.before_commit")
         fault.reached(f"{what}.after_commit")
 
@@ -264,6 +279,20 @@ def chained(directory: Path) -> tuple[list[Entry], Snapshot]:
     """The chain's entries and what the manifest holds, of one moment. HistoryError where it cannot be read."""
     path = directory / place.MANIFEST
     return _reading(path, lambda db: ([*_entries(db, "ASC")], _held(db))) if path.exists() else ([], EMPTY)
+
+
+def chain_length(directory: Path) -> int:
+    """How many entries the chain has; 0 where there is none, or the manifest cannot be read: `verify` tells why."""
+    path = directory / place.MANIFEST
+    try:
+        return _reading(path, _chain_length) if path.exists() else 0
+    except HistoryError:
+        return 0
+
+
+def _chain_length(db: sqlite3.Connection) -> int:
+    found = db.execute("SELECT max(sequence) - min(sequence) + 1 FROM chain").fetchone()[0] if _has(db, "chain") else 0
+    return found if type(found) is int else 0
 
 
 def chain_back(directory: Path, head: Head | None, enough: Callable[[Entry], bool]) -> list[Entry]:

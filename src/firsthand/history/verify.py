@@ -55,6 +55,8 @@ def verify(directory: Path, known: Sequence[Head] = ()) -> Verdict:
         found.damage.append(
             "manifest.db has no chain: it was removed, or no keeper has opened this history since it is kept"
         )
+    elif entries[0].sequence != 1 and entries[0].kind != chain.CHECKPOINT:
+        found.damage.append(f"entry {entries[0].sequence} ({entries[0].kind}): entries before it are missing")
     _heads(entries, known, found)
     _manifest(snapshot, held, found)
     _segments(directory, snapshot, found)
@@ -67,47 +69,76 @@ def verify(directory: Path, known: Sequence[Head] = ()) -> Verdict:
 def replay(entries: Sequence[Entry], damage: list[str]) -> Held:
     """Go through a chain, or its end, and return what it says is held; what does not fit goes to `damage`.
 
-    Where the first entry is not the chain's first, what was held before it is not known, and nothing is said of that.
+    Where the first entry is neither the chain's first nor a checkpoint, what was held before it is not known, and nothing is said of
+    that.
     """
-    held: Held = {}
-    previous: Entry | None = None
-    part = bool(entries) and entries[0].sequence > 1
+    walk = _Walk(damage)
     for entry in entries:
-        where = f"entry {entry.sequence} ({entry.kind})"
-        if previous or not part:
-            _follows(entry, previous, damage, where)
+        walk.take(entry)
+    return walk.held
+
+
+class _Walk:
+    """Entry after entry. `known`: all that is held is known, not only what came since the first entry."""
+
+    def __init__(self, damage: list[str]) -> None:
+        self.held: Held = {}
+        self.damage = damage
+        self.known = False
+        self.before: Entry | None = None
+
+    def take(self, entry: Entry) -> None:
+        """The next entry."""
+        self.where = f"entry {entry.sequence} ({entry.kind})"
+        if self.before is None:
+            self.known = entry.sequence == 1
+            if self.known and entry.previous != chain.NOTHING:
+                self._say("it does not follow on the entry before it")
+        else:
+            self._follows(entry, self.before)
         if chain.digest(entry.sequence, entry.kind, entry.time, entry.body, entry.previous) != entry.hash:
-            damage.append(f"{where}: it was changed: its hash is another one's")
-        _apply(entry, previous, held, damage, where, part)
-        previous = entry
-    return held
+            self._say("it was changed: its hash is another one's")
+        self._apply(entry)
+        self.before = entry
 
+    def _say(self, what: str) -> None:
+        self.damage.append(f"{self.where}: {what}")
 
-def _follows(entry: Entry, previous: Entry | None, damage: list[str], where: str) -> None:
-    if entry.sequence != (previous.sequence + 1 if previous else 1):
-        damage.append(f"{where}: entries before it are missing or out of order")
-    if entry.previous != (previous.hash if previous else chain.NOTHING):
-        damage.append(f"{where}: it does not follow on the entry before it")
+    def _follows(self, entry: Entry, before: Entry) -> None:
+        if entry.sequence != before.sequence + 1:
+            self._say("entries before it are missing or out of order")
+        if entry.previous != before.hash:
+            self._say("it does not follow on the entry before it")
 
+    def _apply(self, entry: Entry) -> None:
+        try:
+            body = entry.content
+            gone = {path: (sha, rows) for path, sha, rows, *_ in body.get("gone", [])}
+            new = segments_of(entry)
+            in_, out = sum(rows for _, rows in gone.values()), sum(rows for _, rows in new.values())
+        except UNREADABLE:
+            self._say("its body is unreadable")
+            return
+        for path, told in gone.items():
+            if self.held.pop(path, None if self.known else told) != told:
+                self._say(f"{path} is not what the chain held")
+        if entry.kind == "merge":
+            self._merged(gone, new, in_, out)
+        if entry.kind == chain.CHECKPOINT:
+            self._checkpoint(new)
+        self.held.update(new)
 
-def _apply(entry: Entry, before: Entry | None, held: Held, damage: list[str], where: str, part: bool) -> None:
-    try:
-        body = entry.content
-        gone = {path: (sha, rows) for path, sha, rows, *_ in body.get("gone", [])}
-        new = segments_of(entry)
-        in_, out = sum(rows for _, rows in gone.values()), sum(rows for _, rows in new.values())
-    except UNREADABLE:
-        damage.append(f"{where}: its body is unreadable")
-        return
-    for path, told in gone.items():
-        if held.pop(path, told if part else None) != told:
-            damage.append(f"{where}: {path} is not what the chain held")
-    if entry.kind == "merge":
+    def _merged(self, gone: Held, new: Held, in_: int, out: int) -> None:
         if gone and in_ != out:
-            damage.append(f"{where}: {in_} rows went in and {out} came out")
-        if not gone and new and (before.kind != "retire" if before else not part):
-            damage.append(f"{where}: segments without inputs")
-    held.update(new)
+            self._say(f"{in_} rows went in and {out} came out")
+        if not gone and new and (self.before.kind != "retire" if self.before else self.known):
+            self._say("segments without inputs")
+
+    def _checkpoint(self, new: Held) -> None:
+        """It lists all that is held, so from here on that is known."""
+        if self.held != new and (self.known or self.held.items() - new.items()):
+            self._say("it does not list what the chain held")
+        self.held, self.known = {}, True
 
 
 def segments_of(entry: Entry) -> Held:
@@ -117,13 +148,19 @@ def segments_of(entry: Entry) -> Held:
 
 def _heads(entries: Sequence[Entry], known: Sequence[Head], found: Verdict) -> None:
     by_number = {entry.sequence: entry.hash for entry in entries}
+    first = entries[0].sequence if entries else 1
     for head in known:
         if by_number.get(head.sequence) == head.hash:
             found.proven = max(found.proven, head.sequence)
-        elif head.sequence not in by_number:
-            found.damage.append(f"the chain is cut: published head {head.sequence} lies behind its last entry")
-        else:
+        elif head.sequence in by_number:
             found.damage.append(f"the chain was rewritten: entry {head.sequence} is not the one that was published")
+        elif head.sequence >= first:
+            found.damage.append(f"the chain is cut: published head {head.sequence} lies behind its last entry")
+    if known and max(head.sequence for head in known) < first:
+        found.damage.append(
+            f"no given head is in the chain: the newest is {max(head.sequence for head in known)}, and the chain's first entry is the "
+            f"checkpoint {first}; give a newer one, and if there is none, the chain was made anew"
+        )
 
 
 def _manifest(snapshot: manifest.Snapshot, held: Held, found: Verdict) -> None:

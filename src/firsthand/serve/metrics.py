@@ -40,6 +40,8 @@ METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "firsthand_runtime_up": ("1 for each container runtime that is followed, 0 where it is gone", "gauge", ("socket",)),
     "firsthand_disk_bytes": ("What the history takes", "gauge", ("part",)),
     "firsthand_disk_free_bytes": ("What its filesystem has left", "gauge", ()),
+    "firsthand_chain_entries": ("Entries of the manifest's hash chain", "gauge", ()),
+    "firsthand_chain_entries_limit": ("The most that are held", "gauge", ()),
     "firsthand_containers": ("Containers seen in the last day, with a name or without", "gauge", ("named",)),
 }
 #: Measures of the observer that are metrics of their own; pairs NAME and NAME_limit are bounds.
@@ -118,8 +120,10 @@ def _rest(found: dict[str, Any]) -> Iterator[Sample]:
         yield "firsthand_process_up", (one["role"],), 1
     for one in found["runtimes"]:
         yield "firsthand_runtime_up", (one["socket"],), float(one["state"] == "followed")
-    for part in ("log", "names", "segments"):
+    for part in ("log", "names", "segments", "manifest"):
         yield "firsthand_disk_bytes", (part,), found["disk"][part]
     yield "firsthand_disk_free_bytes", (), found["disk"]["free"]
+    yield "firsthand_chain_entries", (), found["chain"]["entries"]
+    yield "firsthand_chain_entries_limit", (), found["chain"]["limit"]
     yield "firsthand_containers", ("yes",), found["containers"]["named"]
     yield "firsthand_containers", ("no",), found["containers"]["unnamed"]

@@ -181,6 +181,21 @@ def test_retention_leaves_its_word(history: Path, tmp_path: Path) -> None:
     assert any("no longer held" in reason for reason in found.reasons) and not found.complete
 
 
+def test_a_checkpoint_is_far_enough_back(tmp_path: Path) -> None:
+    """Law: a bundle's chain begins with the last checkpoint where the hand-overs were let go, and each segment has its entry."""
+    with LogWriter(tmp_path / "h", samples.NODE, samples.BOOT) as log:
+        keeper = Keeper(tmp_path / "h", kept=4)
+        for number in range(15):
+            log.append([samples.process_lives(4, start=samples.START + number * 3_600_000_000, first=4 * number)], [])
+            keeper.pass_once(last=True)
+        keeper.close()
+    began = (samples.START / 1e6) - scene.START.timestamp()
+    made = scene.bundle(tmp_path / "h", tmp_path / "b.tar", since=began, until=began + 3600)
+    found = check(made.path, [scene.head(tmp_path / "h")])
+    assert found.whole and found.segments, found.damage
+    assert found.first > 8
+
+
 def test_the_chain_reaches_back_as_far_as_is_needed(tmp_path: Path) -> None:
     """Law: entries of before the window and its segments are left out; what remains replays."""
     with LogWriter(tmp_path / "h", samples.NODE, samples.BOOT) as log:

@@ -157,6 +157,75 @@ def test_a_manifest_of_before_begins_its_chain(history: Path) -> None:
     assert verify(history).whole
 
 
+@pytest.fixture
+def bounded(tmp_path: Path) -> tuple[Path, list[Head]]:
+    """Twenty hand-overs and a merge where a checkpoint comes after five entries, and the head behind each."""
+    directory, heads = tmp_path / "bounded", []
+    with LogWriter(directory, "node", "boot") as log:
+        keeper = Keeper(directory, many=12, kept=5)
+        for _ in range(20):
+            log.append([_rows()], [])
+            keeper.pass_once(last=True)
+            keeper.tidy()
+            heads.append(_head(directory))
+        keeper.close()
+    return directory, heads
+
+
+def test_the_chain_is_bounded(bounded: tuple[Path, list[Head]]) -> None:
+    """It begins with a checkpoint, is never longer than two and one entry, and proves all that is held."""
+    directory, heads = bounded
+    entries = manifest.chained(directory)[0]
+    assert entries[-1].sequence > 20 and entries[0].kind == "checkpoint"
+    assert len(entries) == manifest.chain_length(directory) <= 2 * 5 + 1
+    assert "merge" in {entry.kind for entry in entries} or entries[0].sequence > 12
+    found = verify(directory, heads)
+    assert (found.whole, found.proven, found.entries) == (True, heads[-1].sequence, len(entries)), found.damage
+
+
+def test_heads_of_before_the_chain_prove_nothing(bounded: tuple[Path, list[Head]]) -> None:
+    """Whoever makes a chain anew could let it begin behind all of them; and a newer one is enough."""
+    directory, heads = bounded
+    old = [head for head in heads if head.sequence < manifest.chained(directory)[0][0].sequence]
+    assert old
+    found = verify(directory, old)
+    assert not found.whole and any("no given head is in the chain" in damage for damage in found.damage)
+
+
+def _signed_anew(directory: Path, change: Callable[[chain.Entry], str]) -> None:
+    """Change bodies and make all hashes fit, as somebody could who may write the history."""
+    previous: str | None = None
+    with sqlite3.connect(directory / "manifest.db") as db:
+        for entry in manifest.chained(directory)[0]:
+            before, body = previous or entry.previous, change(entry)
+            previous = chain.digest(entry.sequence, entry.kind, entry.time, body, before)
+            values = (body, before, previous, entry.sequence)
+            db.execute("UPDATE chain SET body = ?, previous = ?, hash = ? WHERE sequence = ?", values)
+    db.close()
+
+
+def test_a_checkpoint_that_lists_other_segments_is_found(bounded: tuple[Path, list[Head]]) -> None:
+    """With hashes that all fit: it is not what the entries before it say."""
+    directory, heads = bounded
+    newest = [entry for entry in manifest.chained(directory)[0] if entry.kind == "checkpoint"][-1]
+
+    def less(entry: chain.Entry) -> str:
+        return chain.canonical(entry.content | {"segments": []}) if entry == newest else entry.body
+
+    _signed_anew(directory, less)
+    found = verify(directory)
+    assert any("does not list what the chain held" in damage for damage in found.damage), found.damage
+    assert any("rewritten" in damage for damage in verify(directory, heads).damage)
+
+
+def test_a_chain_that_begins_within_is_cut(bounded: tuple[Path, list[Head]]) -> None:
+    """Only a checkpoint may stand first."""
+    directory, _ = bounded
+    first = manifest.chained(directory)[0][0].sequence
+    _sql(directory, f"DELETE FROM chain WHERE sequence <= {first}")
+    assert any("entries before it are missing" in damage for damage in verify(directory).damage)
+
+
 def test_heads_are_published_outside(tmp_path: Path, history: Path) -> None:
     """At the end of a keeper's work its last head stands in the file, and verifies."""
     heads = tmp_path / "heads.jsonl"
