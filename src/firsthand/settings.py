@@ -18,6 +18,17 @@ DEFAULTS = Path(__file__).with_name("settings.toml")
 _KINDS = ("containerd", "cri", "docker", "podman")
 _MODES = ("mask", "hash", "drop")
 _FOLDING_MOST = {"most_ms": 10_000, "every_seconds": 3600}
+#: Settings that are whole numbers, with the least that each may be.
+_NUMBERS = {
+    "ring_bytes": 1,
+    "urgent_bytes": 1,
+    "patience_seconds": 1,
+    "restart_most_seconds": 1,
+    "canary_seconds": 0,
+    "poll_ms": 1,
+    "commit_ms": 1,
+    "fold": 1,
+}
 _FREE = ("patterns", "scopes", "namespaces")
 _EVER = 1_000_000
 _UNITS = {
@@ -191,46 +202,21 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
             raise UsageError(f"{path}: {key} must be {kind.__name__}, found {type(value).__name__} {value!r}")
         return value
 
-    for key in (
-        "ring_bytes",
-        "urgent_bytes",
-        "patience_seconds",
-        "restart_most_seconds",
-        "canary_seconds",
-        "poll_ms",
-        "commit_ms",
-        "fold",
-    ):
-        least = 0 if key == "canary_seconds" else 1
-        if want(key, int, raw[key]) < least:
-            raise UsageError(f"{path}: {key} must be at least {least}, found {raw[key]}")
-    for key in ("ring_bytes", "urgent_bytes"):
-        if raw[key] < 4096 or raw[key] & (raw[key] - 1):
-            raise UsageError(f"{path}: {key} must be a power of two of at least 4096, found {raw[key]}")
+    numbers = {key: want(key, int, raw[key]) for key in _NUMBERS}
+    _sizes(numbers, path)
     redaction = raw["redaction"]
-    for scope, mode in want("redaction.scopes", dict, redaction["scopes"]).items():
-        if mode not in _MODES or not scope.startswith("/"):
-            expected = f'"/cgroup/path" = one of {", ".join(_MODES)}'
-            raise UsageError(f"{path}: redaction.scopes: expected {expected}, found {scope!r} = {mode!r}")
-    if redaction["mode"] not in _MODES:
-        raise UsageError(f"{path}: redaction.mode must be one of {', '.join(_MODES)}, found {redaction['mode']!r}")
+    scopes = want("redaction.scopes", dict, redaction["scopes"])
+    _modes(redaction["mode"], scopes, path)
     return Settings(
+        **numbers,
         history=want("history", str, raw["history"]) if "history" in raw else None,
         instance=want("instance", str, raw["instance"]),
         hierarchy=want("hierarchy", str, raw["hierarchy"]),
-        ring_bytes=raw["ring_bytes"],
-        urgent_bytes=raw["urgent_bytes"],
-        patience_seconds=raw["patience_seconds"],
-        restart_most_seconds=raw["restart_most_seconds"],
-        canary_seconds=raw["canary_seconds"],
-        poll_ms=raw["poll_ms"],
-        commit_ms=raw["commit_ms"],
-        fold=raw["fold"],
         ordinary_capabilities=tuple(want("ordinary_capabilities", list, raw["ordinary_capabilities"])),
         folding=_folding(raw["folding"], path),
         redaction_mode=redaction["mode"],
         redaction_key=want("redaction.key", str, redaction["key"]),
-        redaction_scopes=tuple(sorted(want("redaction.scopes", dict, redaction["scopes"]).items())),
+        redaction_scopes=tuple(sorted(scopes.items())),
         redaction_patterns=tuple(sorted(want("redaction.patterns", dict, redaction["patterns"]).items())),
         environment_allow=tuple(want("environment.allow", list, raw["environment"]["allow"])),
         runtime_sockets=tuple(
@@ -241,6 +227,24 @@ def _checked(raw: dict[str, Any], path: Path) -> Settings:
         heads=_heads(raw["integrity"]["heads"], path),
         network=_network(raw["network"], path),
     )
+
+
+def _sizes(numbers: Mapping[str, int], path: Path) -> None:
+    for key, least in _NUMBERS.items():
+        if numbers[key] < least:
+            raise UsageError(f"{path}: {key} must be at least {least}, found {numbers[key]}")
+    for key in ("ring_bytes", "urgent_bytes"):
+        if numbers[key] < 4096 or numbers[key] & (numbers[key] - 1):
+            raise UsageError(f"{path}: {key} must be a power of two of at least 4096, found {numbers[key]}")
+
+
+def _modes(mode: object, scopes: Mapping[str, Any], path: Path) -> None:
+    for scope, one in scopes.items():
+        if one not in _MODES or not scope.startswith("/"):
+            expected = f'"/cgroup/path" = one of {", ".join(_MODES)}'
+            raise UsageError(f"{path}: redaction.scopes: expected {expected}, found {scope!r} = {one!r}")
+    if mode not in _MODES:
+        raise UsageError(f"{path}: redaction.mode must be one of {', '.join(_MODES)}, found {mode!r}")
 
 
 def _resolvers(words: object, path: Path) -> tuple[str, ...]:

@@ -167,7 +167,6 @@ def judge(
 
     `names_matter`: a container whose name is not known may belong into the answer.
     `filters`: what retention let go counts only where they concern it. `reaches`: how far before the window the question looks.
-    `damage`: what could not be read.
     """
     mine, inside = _concerned(found, window, node)
     lost, reasons = recorded(connection, found, window, tables, hooks_of, node=node)
@@ -176,13 +175,11 @@ def judge(
         reasons += _not_yet_told(inside, window)
     if arguments_matter:
         reasons += _left_out(inside)
-    begin = window.since if reaches is None else min(window.since, reaches)
+    begin = min(window.since, reaches or window.since)
     reasons += retained.reasons(connection, begin, window.until, tables, filters or Filters(node=node))
     if names_matter:
         reasons += _unnamed(connection, window)
-    scope = sorted({text for span in inside if span.scope for text in span.scope.split("\n")})
-    blind = sorted({spot for span in inside for spot in span.blind_spots})
-    blind += [f"outside the cgroup {text} nothing was recorded" for text in scope]
+    scope, blind = _unseen(inside)
     return Completeness(
         complete=not reasons,
         observed=observed(mine, window),
@@ -194,6 +191,13 @@ def judge(
         scope=scope,
         folded=_folded(connection, window, reach(inside)) if "process" in tables else 0,
     )
+
+
+def _unseen(inside: Sequence[Span]) -> tuple[list[str], list[str]]:
+    """The cgroups to which observing was held, and everything that it could not see."""
+    scope = sorted({text for span in inside if span.scope for text in span.scope.split("\n")})
+    blind = sorted({spot for span in inside for spot in span.blind_spots})
+    return scope, blind + [f"outside the cgroup {text} nothing was recorded" for text in scope]
 
 
 def _folded(connection: duckdb.DuckDBPyConnection, window: Window, reach: timedelta) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -43,26 +44,38 @@ def command(
         raise UsageError(f"no table {table!r}; there are {', '.join(KEPT)}")
     choice = Choice(container=container, namespace=namespace, pod=pod)
     ordinary = capability.bits(settings.load().ordinary_capabilities)
-    folders = [_place.NAMES, _place.LOG] if table in ("container", "observer", "loss") else [_place.LOG]
-    if table == "pod":
-        folders = [_place.NAMES]
     known = Known(options.place(history), past=True)
+    folders = [getattr(_place, name) for name in _FOLDERS.get(table, ("LOG",))]
     with ExitStack() as stack:
         opened = [Follower(options.place(history), (table,), from_now=not from_start, folder=one) for one in folders]
-        follower = [stack.enter_context(one) for one in opened][-1]
-        missed = 0
-        while True:
-            found = follower.poll(0.25 if len(opened) > 1 else 1.0)
-            found += [one for other in opened[:-1] for one in other.poll(0)]
+        for rows in _follow([stack.enter_context(one) for one in opened]):
             known.look()
-            for _, rows in found:
-                _print(known.named(rows).to_pylist(), choice, ordinary, output)
-            if follower.missed > missed:
-                missed = follower.missed
-                print(
-                    f"tail: too slow: {missed} log files went to segments unread; `ask timeline` has them",
-                    file=sys.stderr,
-                )
+            for part in rows:
+                _print(known.named(part).to_pylist(), choice, ordinary, output)
+
+
+#: The logs in which a table's rows come, the last one the busiest.
+_FOLDERS = {
+    "container": ("NAMES", "LOG"),
+    "observer": ("NAMES", "LOG"),
+    "loss": ("NAMES", "LOG"),
+    "pod": ("NAMES",),
+}
+
+
+def _follow(followers: Sequence[Any]) -> Iterator[list[Any]]:
+    """The new rows of all, whenever there are some or a second has passed; that rows were missed is said."""
+    *others, last = followers
+    missed = 0
+    while True:
+        found = last.poll(0.25 if others else 1.0)
+        yield [rows for _, rows in found + [one for other in others for one in other.poll(0)]]
+        if last.missed > missed:
+            missed = last.missed
+            print(
+                f"tail: too slow: {missed} log files went to segments unread; `ask timeline` has them",
+                file=sys.stderr,
+            )
 
 
 def _print(rows: list[dict[str, Any]], choice: Any, ordinary: int, output: str) -> None:
