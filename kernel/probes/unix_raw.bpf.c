@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Connects to unix sockets where no function of the kernel can be attached to. An object of its own: looking for a kernel function
- * that is not there (before 6.2), libbpf goes through the modules' types, which takes CAP_SYS_ADMIN, and gives up the whole object.
+ * Connects to unix sockets where no function of the kernel can be attached to. An object of its own: looking for a
+ * kernel function that is not there (before 6.2), libbpf goes through the modules' types, which takes CAP_SYS_ADMIN,
+ * and gives up the whole object.
  */
 #include "unix.h"
 

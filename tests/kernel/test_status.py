@@ -27,7 +27,7 @@ def test_processes_are_those_that_hold_the_history(cgroup: TestCgroup, history: 
         code, found = _status(history, "--check")
         told = {one["role"]: one["pid"] for one in found["processes"]}
         assert told == {"supervisor": observed.process.pid, **roles.pids(observed.process.pid)}
-        assert code == 0, found["reasons"]
+        assert code == 0 and _status(history, "--observing")[0] == 0, found["reasons"]
         assert found["observers"][0]["measures"]["ring_waiting_bytes_limit"] == 8 << 20
         assert found["disk"]["log"] > 0
         keeper = told["keeper"]
@@ -40,4 +40,5 @@ def test_processes_are_those_that_hold_the_history(cgroup: TestCgroup, history: 
             assert observed.process.poll() is None
     code, found = _status(history, "--check")
     assert (code, found["healthy"], found["processes"]) == (1, False, [])
+    assert _status(history, "--observing")[0] == 1
     assert "nothing is being observed" in found["reasons"]

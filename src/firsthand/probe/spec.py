@@ -110,6 +110,9 @@ HOOKS: tuple[Hook, ...] = (
     ),
 )
 
+#: Hooks that nothing but the root of cgroup v2 can carry.
+AT_ROOT = tuple(hook for hook in HOOKS if set(hook.at_cgroup) == set(hook.programs))
+
 #: Iterators, run once at the start in this order.
 EXISTING: tuple[Hook, ...] = (
     Hook("existing_host", "existing", ("existing_host",), "process", "which namespaces are the host's"),
