@@ -209,7 +209,7 @@ def bring_in(options: LoadOptions) -> Loaded:
     """Load and attach every hook that this kernel takes, or take over what a reader before left attached.
 
     NotSupportedError without root or BTF, BusyError where another observer holds the instance, ProbeError where not even
-    one hook could be attached.
+    one hook in the kernel's code could be attached.
     """
     check_machine()
     notes = pins.mount_bpffs()
@@ -307,7 +307,8 @@ def _take_control(loaded: Loaded, options: LoadOptions) -> None:
 
 
 def _require(loaded: Loaded) -> None:
-    if any(program.hook in HOOKS for program in loaded.programs):
+    """At least one hook in the kernel's code: what stands at a cgroup alone tells the ends of what nobody saw begin."""
+    if any(program.hook in HOOKS and program.name not in program.hook.at_cgroup for program in loaded.programs):
         return
     reasons = "; ".join(sorted(set(loaded.missing.values())))
     raise ProbeError(
