@@ -180,15 +180,16 @@ def observed(
     last: str = "stop",
     scope: str | None = None,
     instance: str = "default",
+    **more: str,
 ) -> Batch:
-    """The `observer` rows of one run: start, ready, alive each `every` microseconds, and `last` at `until`."""
+    """The `observer` rows of one run: start, ready, alive each `every` microseconds, and `last` at `until`; `more` columns of each."""
     moments = [("start", since), ("ready", since), *(("alive", t) for t in range(since + every, until, every))]
     common = {
         "node": NODE, "boot": BOOT, "instance": instance, "version": "0.1.0", "kernel": "6.1.0 x86_64",
         "scope": scope, "hooks": HOOKS_PRESENT, "blind_spots": "[]", "settings": "{}",
         "recorded": 0, "lost": 0,
     }  # fmt: skip
-    rows = [common | {"event": event, "time": at} for event, at in [*moments, (last, until)]]
+    rows = [common | {"event": event, "time": at} | more for event, at in [*moments, (last, until)]]
     return Batch.from_rows("observer", rows)
 
 

@@ -254,7 +254,7 @@ class Follower:
         moment = time.time_ns() // 1000
         since = moment if self._addresses_due else _booted()
         self._addresses_due = time.monotonic() + ADDRESSES
-        now = interfaces.addresses()
+        now = interfaces.addresses(interfaces.MACHINES if machine.apart() else interfaces.PROC)
         for address in sorted(self._addresses.keys() - now):
             self._address("gone", address, self._addresses.pop(address), moment)
         for address in sorted(now - self._addresses.keys()):

@@ -21,6 +21,20 @@ def boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
+def apart() -> bool:
+    """Whether this is a container whose network namespace is its own: where /proc does not tell, it is not.
+
+    Files below /proc/PID/net have a number in each network namespace (fs/proc/generic.c), which anybody may read; the namespace
+    itself may be read by few.
+    """
+    if first("uts"):
+        return False
+    try:
+        return Path("/proc/self/net/dev").stat().st_ino != Path("/proc/1/net/dev").stat().st_ino
+    except OSError:
+        return False
+
+
 def first(kind: str) -> bool:
     """Whether this process is in the machine's own namespace of a kind: pid, uts or cgroup. True where /proc does not tell."""
     try:

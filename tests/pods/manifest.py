@@ -7,7 +7,6 @@ and pkg/securitycontext/util.go.
 from __future__ import annotations
 
 import copy
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,8 @@ import yaml
 
 from tests.pods.kubelet import Kubelet, Pod, messages, namespaces
 
+#: spec.nodeName, which need not be the host name.
+NODE = "worker-7.example"
 PATH = Path(__file__).parents[2] / "deploy/daemonset.yaml"
 #: What is hidden and what is read-only in a container's /proc and /sys by default.
 _MASKED = ("asound", "acpi", "kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi")
@@ -63,10 +64,12 @@ class Manifest:
 
     def pod(self, kubelet: Kubelet, name: str) -> Pod:
         """Its sandbox."""
-        shared = [
-            one.removeprefix("host").lower() for one in ("hostPID", "hostIPC", "hostNetwork") if self.spec.get(one)
-        ]
-        return kubelet.pod(name, self.documents["DaemonSet"]["metadata"]["namespace"], host=shared)
+        return kubelet.pod(name, self.documents["DaemonSet"]["metadata"]["namespace"], host=self.shared)
+
+    @property
+    def shared(self) -> list[str]:
+        """The host's namespaces that it is in: pid, ipc, network."""
+        return [one.removeprefix("host").lower() for one in ("hostPID", "hostIPC", "hostNetwork") if self.spec.get(one)]
 
     def config(self, pod: Pod, more: Sequence[str] = (), attempt: int = 0, environment: Mapping[str, str] = {}) -> Any:
         """Its container's configuration; `more` words behind its own."""
@@ -101,7 +104,7 @@ class Manifest:
         return m.LinuxContainerSecurityContext(
             capabilities=m.Capability(add_capabilities=held["add"], drop_capabilities=held["drop"]),
             privileged=found["privileged"],
-            namespace_options=namespaces(["pid"] if self.spec.get("hostPID") else []),
+            namespace_options=namespaces(self.shared),
             run_as_user=m.Int64Value(value=found["runAsUser"]),
             readonly_rootfs=found["readOnlyRootFilesystem"],
             no_new_privs=not found["allowPrivilegeEscalation"],
@@ -112,11 +115,11 @@ class Manifest:
 
 
 def _value(variable: dict[str, Any]) -> str:
-    """A variable's value; the node's name is this machine's."""
+    """A variable's value."""
     if "valueFrom" not in variable:
         return str(variable["value"])
     assert variable["valueFrom"] == {"fieldRef": {"fieldPath": "spec.nodeName"}}
-    return os.uname().nodename
+    return NODE
 
 
 def _resources(found: dict[str, dict[str, str]]) -> Any:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from firsthand.probe.spec import AT_ROOT
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import READY_WITHIN
@@ -18,16 +21,21 @@ from tests.pods.containerd import Containerd
 from tests.pods.inside import Ended, Node
 from tests.pods.kubelet import Kubelet, Made, Pod
 from tests.pods.manifest import Manifest
+from tests.pods.node_network import NodeNetwork
 
 
 @dataclass(frozen=True)
 class Case:
-    """A right, how it is taken away, and what is said then: in its log, or where a verb is `asked` in there. `ends`: it does not observe."""
+    """A right, how it is taken away, and what is said then: in its log (`also` something more), or where a verb is `asked` in there.
+
+    `ends`: it does not observe.
+    """
 
     take: Callable[[Manifest], object]
     says: str
     ends: bool = True
     asked: tuple[str, ...] = ()
+    also: str = ""
 
 
 def _without(capability: str) -> Callable[[Manifest], object]:
@@ -46,9 +54,19 @@ def _read_only(volume: str) -> Callable[[Manifest], object]:
     return change
 
 
+#: A service's address and port, as none is in any network here.
+SERVICE = ("10.96.0.20", 80)
+TRANSLATIONS = "what services' addresses were translated to on the machine"
 CAPABILITIES = {
     "BPF": Case(_without("BPF"), "CAP_BPF or CAP_PERFMON missing"),
     "PERFMON": Case(_without("PERFMON"), "CAP_BPF or CAP_PERFMON missing"),
+    "NET_ADMIN": Case(
+        _without("NET_ADMIN"),
+        "blind spot: hook packet_out is missing here (packet_out: bpf_program__attach_cgroup: Operation not permitted; "
+        "CAP_NET_ADMIN is needed)",
+        ends=False,
+        also=f"blind spot: {TRANSLATIONS} (Operation not permitted; CAP_NET_ADMIN is needed)",
+    ),
     "CHOWN": Case(_without("CHOWN"), "CAP_CHOWN and CAP_SETGID are needed"),
     "SETUID": Case(_without("SETUID"), "CAP_SETUID and CAP_SETGID are needed"),
     "SETGID": Case(_without("SETGID"), "CAP_SETUID and CAP_SETGID are needed"),
@@ -78,16 +96,30 @@ OTHERS = {
     "hostPID": Case(
         lambda manifest: manifest.spec.pop("hostPID"), "blind spot: hook existing_processes is missing here", ends=False
     ),
+    "hostNetwork": Case(
+        lambda manifest: manifest.spec.pop("hostNetwork"),
+        f"blind spot: {TRANSLATIONS} (this network namespace is a container's own; hostNetwork: true in a pod)",
+        ends=False,
+    ),
+    # Rows then have the host's name, which Kubernetes need not know it by.
     "FIRSTHAND_NODE": Case(
-        lambda manifest: manifest.container.pop("env"), "a container's host name: set FIRSTHAND_NODE", ends=False
+        lambda manifest: manifest.container.pop("env"), f"observer    {os.uname().nodename}: ", False, ("status",)
     ),
     "runAsUser": Case(
         lambda manifest: manifest.container["securityContext"].update(runAsUser=65534), "observing needs root"
     ),
 }
+
+
+def _unnamed(manifest: Manifest) -> None:
+    for name in ("hostNetwork", "FIRSTHAND_NODE"):
+        OTHERS[name].take(manifest)
+
+
+TOGETHER = {"hostNetwork and FIRSTHAND_NODE": Case(_unnamed, "a container's host name: set FIRSTHAND_NODE", ends=False)}
 _ALL = {
     f"{kind} {name}": case
-    for kind, cases in (("capability", CAPABILITIES), ("mount", MOUNTS), ("writing", WRITES), ("", OTHERS))
+    for kind, cases in (("capability", CAPABILITIES), ("mount", MOUNTS), ("writing", WRITES), ("", OTHERS | TOGETHER))
     for name, case in cases.items()
 }
 
@@ -111,14 +143,17 @@ def test_nothing_more_is_in_the_manifest() -> None:
 
 
 @pytest.fixture(scope="module")
-def pods(node: Node) -> dict[bool, Pod]:
-    """A sandbox in the host's pid namespace, and one in its own."""
-    found = {}
-    for shared in (True, False):
-        manifest = node.manifest()
-        manifest.spec["hostPID"] = shared
-        found[shared] = manifest.pod(node.kubelet, f"firsthand-r1ght{'s' * shared}")
-    return found
+def pods(node: Node) -> Callable[[Manifest], Pod]:
+    """The sandbox of a manifest: one for all that share the same namespaces with the host."""
+    found: dict[str, Pod] = {}
+
+    def pod(manifest: Manifest) -> Pod:
+        name = "-".join(["firsthand", *manifest.shared])
+        if name not in found:
+            found[name] = manifest.pod(node.kubelet, name)
+        return found[name]
+
+    return pod
 
 
 @pytest.fixture
@@ -130,18 +165,19 @@ def fresh(node: Node) -> Iterator[Node]:
 
 
 @pytest.mark.parametrize("name", _ALL)
-def test_a_right_that_is_taken_away_is_missed(fresh: Node, pods: dict[bool, Pod], name: str) -> None:
+def test_a_right_that_is_taken_away_is_missed(fresh: Node, pods: Callable[[Manifest], Pod], name: str) -> None:
     """It ends with a message, or observes and says what it lacks."""
     case = _ALL[name]
     manifest = fresh.manifest()
     case.take(manifest)
-    made = fresh.start(manifest, pods[bool(manifest.spec.get("hostPID"))], *fresh.words)
+    made = fresh.start(manifest, pods(manifest), *fresh.words)
     try:
         if case.ends:
             assert made.wait().status().status.exit_code != 0 and case.says in made.log, made.log
         else:
             fresh.ready(made)
             _told(fresh, made, case)
+            assert case.also in made.log, made.log
             assert made.stop(60) == 0, made.log
     finally:
         made.remove()
@@ -155,18 +191,61 @@ def _told(node: Node, made: Made, case: Case) -> None:
         node.daemon.cgroup.run(["/bin/true"]).wait()  # something to keep, and to publish a head of
 
 
+@contextmanager
+def _node(image: Path, place: Path, kind: str = "all", **more: str) -> Iterator[Node]:
+    """A node of another shape: as Containerd has it, in cgroups of a `kind`."""
+    require.pods()
+    require.bpf()
+    folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
+    daemon = Containerd(TestCgroup(kind), folder, cri=True, node=True, **more)
+    with daemon.cgroup, daemon, Kubelet(daemon) as kubelet:
+        daemon.ctr("image", "import", "--snapshotter", "overlayfs", str(image))
+        node = Node(daemon, kubelet, place)
+        yield node
+        node.forget()
+
+
+def test_cgroup_v1_alone_is_a_blind_spot(image: Path, tmp_path: Path) -> None:
+    """Law: where v2 is mounted nowhere, a pod may not mount it: hooks at its root are missing, each with the remedy; it starts and records,
+    and the doctor tells it."""
+    require.layouts("v1")
+    with _node(image, tmp_path, layout="v1") as node:
+        made = node.ready(node.start(node.manifest(), node.manifest().pod(node.kubelet, "firsthand-v1"), *node.words))
+        assert node.daemon.cgroup.run(["/bin/true", "recorded"]).wait() == 0
+        assert made.exec("firsthand", "status", "--observing").exit_code == 0
+        assert made.exec("firsthand", "status", "--check").exit_code == 1
+        found = json.loads(made.exec("firsthand", "doctor", "--json").stdout)
+        assert made.stop(60) == 0, made.log
+        assert node.rows("SELECT 1 FROM process WHERE event = 'exec' AND args[2] = 'recorded'")
+        log = made.log
+    missing = {line.split("hook ")[1].split()[0] for line in log.splitlines() if "blind spot" in line}
+    assert missing - {"unix_connect"} == {hook.name for hook in AT_ROOT}, log  # that one where fentry is refused
+    details = [one["detail"] for one in found if one["what"] == "hook"]
+    assert len(details) == len(missing) and all("mount cgroup2 on the machine" in one for one in details), found
+
+
+def test_a_services_pod_is_known(image: Path, tmp_path: Path) -> None:
+    """Law: in the node's network namespace, the pod hears what the node's conntrack makes of a service's address."""
+    require.programs("dns", "iptables", "nsenter", "ip")
+    with NodeNetwork() as network, _node(image, tmp_path, network=network.node.name) as node:
+        made = node.ready(node.start(node.manifest(), node.manifest().pod(node.kubelet, "firsthand-net"), *node.words))
+        server = node.kubelet.pod("server").run("app", "/bin/nc", "-ll", "-p", "8080", "-e", "/bin/true").pod.address
+        network.translate(*SERVICE, f"{server}:8080")
+        client = node.kubelet.pod("client").run("app", "/bin/sleep", "600")
+        while client.exec("/bin/nc", *map(str, (*SERVICE, "-w", 5))).exit_code:
+            assert "blind spot" not in made.log, made.log
+        query = "SELECT nat_address, peer_pod FROM connection WHERE event = 'connect' AND outcome = 'established' AND pod = 'client'"
+        rows = node.wait_for(f"{query} AND peer_pod IS NOT NULL")
+        assert made.stop(60) == 0, made.log
+    assert rows == [{"nat_address": server, "peer_pod": "server"}]
+
+
 @pytest.fixture(scope="module")
 def unified(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node with cgroup v2 alone, where a container has a cgroup namespace of its own."""
-    require.pods()
-    require.bpf()
     require.layouts("v2")
-    folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
-    place = tmp_path_factory.mktemp("unified")
-    daemon = Containerd(TestCgroup("unified"), folder, cri=True, node=True, layout="v2")
-    with daemon.cgroup, daemon, Kubelet(daemon) as kubelet:
-        daemon.ctr("image", "import", "--snapshotter", "overlayfs", str(image))
-        yield Node(daemon, kubelet, place)
+    with _node(image, tmp_path_factory.mktemp("unified"), "unified", layout="v2") as node:
+        yield node
 
 
 def _in_the_namespace(unified: Node, manifest: Manifest) -> Made:

@@ -14,8 +14,9 @@ TIMEOUT = 300
 
 @dataclass
 class Boot:
-    """What one boot said."""
+    """What one boot said; `mode`: the cgroups that were mounted."""
 
+    mode: str = ""
     kernel: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     pod: dict[str, Any] = field(default_factory=dict)
@@ -52,12 +53,12 @@ def boot(kernel: Path, initramfs: Path, cgroups: str, work: str = "events") -> B
     command += ["-kernel", str(kernel), "-initrd", str(initramfs)]
     command += ["-append", f"console=ttyS0 panic=-1 quiet lsm=lockdown,capability,bpf cgroups={cgroups} work={work}"]
     done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL, check=False)
-    return read(done.stdout.decode(errors="replace"))
+    return read(done.stdout.decode(errors="replace"), cgroups)
 
 
-def read(console: str) -> Boot:
+def read(console: str, mode: str) -> Boot:
     """The lines that guest.py printed."""
-    found = Boot()
+    found = Boot(mode)
     ended = False
     for line in console.splitlines():
         _, mark, text = line.partition(_MARK)

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from firsthand.ask import status
 from firsthand.errors import FirsthandError
 from firsthand.history.connection import History
 from firsthand.probe import load, pins
-from firsthand.probe.spec import HOOKS
+from firsthand.probe.spec import EXISTING, HOOKS, PLAIN
 
 _LEAST = 0.05
 _SLOW_MS = 100
@@ -125,16 +126,24 @@ def _record(directory: Path) -> Iterator[Finding]:
     observing = [one for one in found["observers"] if one["observing"]]
     if not observing:
         yield Finding("warn", "observer", "nothing is being observed", "firsthand run")
-    spots = {hook.name: hook.blind_spot for hook in HOOKS}
     for one in observing:
         yield Finding("ok", "observer", f"{one['node']}: since {one['since']}")
-        for name in one["missing"]:
-            yield Finding(
-                "warn", "hook", f"{name} is missing: blind spot: {spots.get(name, name)}", "see docs/kernels.md"
-            )
+        yield from _blind_spots(one)
     for reason in found["reasons"]:
         if reason != "nothing is being observed":
             yield Finding("warn", "health", reason, "firsthand status")
+
+
+def _blind_spots(observer: dict[str, Any]) -> Iterator[Finding]:
+    """Of each missing hook with the reason, and of what is not seen though every hook is there."""
+    spots = {hook.name: hook.blind_spot for hook in (*HOOKS, *EXISTING, PLAIN)}
+    for name in observer["missing"]:
+        why = observer["hooks"][name].removeprefix("missing: ")
+        spot = spots.get(name, name)
+        yield Finding("warn", "hook", f"{name} is missing: blind spot: {spot} ({why})", "see docs/kernels.md")
+    for spot in observer["blind_spots"]:
+        if spot not in spots.values():
+            yield Finding("warn", "blind spot", spot, "docs/install.md, As a pod")
 
 
 def _runtimes(sockets: Sequence[str]) -> Iterator[Finding]:

@@ -118,6 +118,8 @@ def _observers(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[dic
             "measures": span.measures,
             "scope": (span.scope or "").split("\n") if span.scope else [],
             "missing": sorted(name for name, state in span.hooks.items() if state.startswith("missing")),
+            "hooks": span.hooks,
+            "blind_spots": span.blind_spots,
         }
         for span in newest.values()
     ]

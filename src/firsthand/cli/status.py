@@ -16,7 +16,8 @@ from firsthand.cli import options
 @options.history_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--check", is_flag=True, help="Exit with 1 where something is wrong.")
-def command(history: Path | None, as_json: bool, check: bool) -> int:
+@click.option("--observing", is_flag=True, help="Exit with 1 where nothing is observed, whatever else is wrong.")
+def command(history: Path | None, as_json: bool, check: bool, observing: bool) -> int:
     """Show what is observed and followed now, by what the history says of it, and whether all is well."""
     from firsthand.ask import status
     from firsthand.history.connection import History
@@ -29,7 +30,8 @@ def command(history: Path | None, as_json: bool, check: bool) -> int:
     else:
         for line in _lines(found):
             click.echo(line)
-    return 1 if check and not found["healthy"] else 0
+    idle = not any(one["observing"] for one in found["observers"])
+    return 1 if (check and not found["healthy"]) or (observing and idle) else 0
 
 
 def _lines(found: dict[str, Any]) -> list[str]:

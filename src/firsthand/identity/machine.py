@@ -14,6 +14,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 
 PROC = Path("/proc/net")
+#: Of a container that has a network namespace of its own, and sees the machine's processes.
+MACHINES = Path("/proc/1/net")
 #: On it kube-proxy puts the addresses of services when it balances by IPVS: local to the machine, and not its own.
 SERVICES = "kube-ipvs0"
 _LEAF = re.compile(r"\|-- (\S+)")

@@ -106,7 +106,9 @@ def _called(found: int) -> int:
     if found < 0:
         number = ctypes.get_errno()
         raise OSError(
-            number, f"cgroup v2 is not mounted, and could not be: {os.strerror(number)}; mount cgroup2 somewhere"
+            number,
+            f"cgroup v2 is mounted nowhere and may not be mounted from here: {os.strerror(number)}; "
+            "mount cgroup2 on the machine, below /sys/fs/cgroup, and start again",
         )
     return found
 

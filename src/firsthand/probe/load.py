@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -30,6 +31,9 @@ RINGS = ("ring", "urgent")
 _SETTINGS = ".rodata.settings"
 #: An iterator over tasks begins in the pid namespace of who opens it (kernel/bpf/task_iter.c, init_seq_pidns).
 _PIDS = "not in the machine's pid namespace: what ran before, outside of this one, is not seen; hostPID: true in a pod"
+#: And what is translated on a machine is told in the machine's network namespace alone.
+_NETWORK = "what services' addresses were translated to on the machine"
+_APART = "this network namespace is a container's own; hostNetwork: true in a pod"
 _SECRET = "fold_secret"
 #: Descriptors in one message (SCM_MAX_FD of include/net/scm.h is 253) and its text.
 _MOST_FDS, _MOST_TEXT = 250, 1 << 17
@@ -121,7 +125,7 @@ class Loaded:
     `taken_over`: the rings were there before, with what they hold; `interrupted` names the hooks that were not attached to them
     meanwhile. `previous` is what had to be replaced, detached: its rings are to be emptied. `folding`: equal short processes
     fold, by `sweeps`; `refused` says why they do not, where that was asked for. `unswept`: the sweeps are to be run until all is
-    written that a reader before withheld.
+    written that a reader before withheld. `unheard`: why the machine's translations are not heard, where they are wanted.
     """
 
     folder: Path
@@ -139,6 +143,7 @@ class Loaded:
     unswept: bool = False
     previous: Loaded | None = None
     translations: list[int] = field(default_factory=list)
+    unheard: str = ""
 
     @property
     def sweeper(self) -> sweep.Sweeper:
@@ -163,9 +168,9 @@ class Loaded:
 
     def blind_spots(self, dumb: Collection[str] = ()) -> list[str]:
         """What the missing hooks, and those that do not answer, would have seen."""
-        return [
-            hook.blind_spot for hook in (*HOOKS, *EXISTING, PLAIN) if hook.name in self.missing or hook.name in dumb
-        ]
+        hooks = (*HOOKS, *EXISTING, PLAIN)
+        found = [hook.blind_spot for hook in hooks if hook.name in self.missing or hook.name in dumb]
+        return [*found, _NETWORK] if self.unheard else found
 
     def detach(self) -> None:
         """Detach every program; the rings keep what they hold. Who may not unpin has this done by who may, before."""
@@ -204,7 +209,7 @@ def bring_in(options: LoadOptions) -> Loaded:
     """Load and attach every hook that this kernel takes, or take over what a reader before left attached.
 
     NotSupportedError without root or BTF, BusyError where another observer holds the instance, ProbeError where not even
-    one hook could be attached.
+    one hook in the kernel's code could be attached.
     """
     check_machine()
     notes = pins.mount_bpffs()
@@ -227,8 +232,7 @@ def bring_in(options: LoadOptions) -> Loaded:
         _end_sweeps(loaded, former)
         _take_control(loaded, options)
         if options.translated is not None:
-            loaded.translations, told = translation.listen(options.translated)
-            loaded.notes += told
+            _hear_translations(loaded, options.translated)
     except BaseException:
         loaded.forget() if goes_on else loaded.close()  # what a reader before left records on, for the next try
         raise
@@ -303,12 +307,22 @@ def _take_control(loaded: Loaded, options: LoadOptions) -> None:
 
 
 def _require(loaded: Loaded) -> None:
-    if any(program.hook in HOOKS for program in loaded.programs):
+    """At least one hook in the kernel's code: what stands at a cgroup alone tells the ends of what nobody saw begin."""
+    if any(program.hook in HOOKS and program.name not in program.hook.at_cgroup for program in loaded.programs):
         return
     reasons = "; ".join(sorted(set(loaded.missing.values())))
     raise ProbeError(
         f"no hook could be attached: {reasons}. Is the kernel locked down, or CAP_BPF or CAP_PERFMON missing?"
     )
+
+
+def _hear_translations(loaded: Loaded, namespaces: Sequence[str]) -> None:
+    loaded.translations, notes, loaded.unheard = translation.listen(namespaces)
+    if machine.apart() and not namespaces:
+        loaded.unheard = _APART
+    if loaded.unheard:
+        notes.append(f"blind spot: {_NETWORK} ({loaded.unheard})")
+    loaded.notes += notes
 
 
 def _pinned_sweeps(folder: Path) -> list[Program]:
@@ -356,7 +370,8 @@ def _bring_hook(loaded: Loaded, hook: Hook, options: LoadOptions, *, anew: bool)
             return
         except OSError as error:
             verdict = libbpf.messages.verdict()
-            reasons.append(f"{name}: {error.strerror}" + (f" ({verdict})" if verdict else ""))
+            needed = "; CAP_NET_ADMIN is needed" if error.errno == errno.EPERM and name in hook.at_cgroup else ""
+            reasons.append(f"{name}: {error.strerror}{needed}" + (f" ({verdict})" if verdict else ""))
     loaded.missing[hook.name] = "; ".join(reasons)
 
 
@@ -364,7 +379,7 @@ def _bring_program(loaded: Loaded, hook: Hook, name: str, options: LoadOptions, 
     attached = _attached(loaded, hook, name)
     if attached is not None and not anew:
         return attached
-    path = next(path for path in objects() if path.name == f"{hook.object}.bpf.o")
+    path = next(path for path in objects() if path.name == f"{hook.object_of(name)}.bpf.o")
     handle = libbpf.pointer("bpf_object__open_file", str(path).encode(), None)
     try:
         _prepare(loaded, handle, path, name, options)
@@ -627,6 +642,7 @@ def _described(loaded: Loaded, fds: list[int]) -> dict[str, object]:
         "folding": loaded.folding,
         "refused": loaded.refused,
         "unswept": loaded.unswept,
+        "unheard": loaded.unheard,
         "previous": _described(loaded.previous, fds) if loaded.previous else None,
     }
 
@@ -653,6 +669,7 @@ def _restored(raw: dict[str, object], fds: list[int]) -> Loaded:
     found.missing, found.notes = raw["missing"], raw["notes"]  # type: ignore[assignment]
     found.taken_over, found.unattended = bool(raw["taken_over"]), bool(raw["unattended"])
     found.translations = [at(number) for number in raw["translations"]]  # type: ignore[attr-defined]
+    found.unheard = str(raw["unheard"])
     found.interrupted = raw["interrupted"]  # type: ignore[assignment]
     previous = raw["previous"]
     found.previous = _restored(previous, fds) if previous else None  # type: ignore[arg-type]

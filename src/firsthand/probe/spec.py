@@ -30,6 +30,12 @@ class Hook:
     blind_spot: str
     #: Those of `programs` that are attached at the root of cgroup v2 and not at a place in the kernel's code, by their type.
     at_cgroup: Mapping[str, AtCgroup] = field(default_factory=dict)
+    #: Those of `programs` that stand in an object of their own.
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+
+    def object_of(self, program: str) -> str:
+        """The object that a program stands in."""
+        return self.elsewhere.get(program, self.object)
 
 
 HOOKS: tuple[Hook, ...] = (
@@ -100,8 +106,12 @@ HOOKS: tuple[Hook, ...] = (
         "connection",
         "connects to unix sockets, such as a container runtime's",
         {"unix_connect_raw": UNIX_CONNECT},
+        {"unix_connect_raw": "unix_raw"},
     ),
 )
+
+#: Hooks that nothing but the root of cgroup v2 can carry.
+AT_ROOT = tuple(hook for hook in HOOKS if set(hook.at_cgroup) == set(hook.programs))
 
 #: Iterators, run once at the start in this order.
 EXISTING: tuple[Hook, ...] = (

@@ -7,11 +7,13 @@ include/uapi/linux/netfilter/nfnetlink_conntrack.h and nfnetlink.h, netlink(7).
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from firsthand.errors import UsageError
 
@@ -23,21 +25,33 @@ _SUBSYSTEM, _GET = 1 << 8, 1
 _REQUEST, _DUMP = 1, 0x300
 
 
-def listen(namespaces: Sequence[str]) -> tuple[list[int], list[str]]:
-    """Descriptors of sockets that hear of every new and every ended entry, and first of those that are there; and notes.
+class Heard(NamedTuple):
+    """Descriptors of sockets; `notes` on namespaces that cannot be heard, and `refused`: why the own one may not be."""
+
+    sockets: list[int]
+    notes: list[str]
+    refused: str
+
+
+def listen(namespaces: Sequence[str]) -> Heard:
+    """Sockets that hear of every new and every ended entry, and first of those that are there.
 
     `namespaces` are files such as /run/netns/NAME; the own namespace always comes first. UsageError for one that is none; a kernel
     without conntrack gives no socket and a note.
     """
     found: list[int] = []
     notes: list[str] = []
+    refused = ""
     for path in ("", *namespaces):
         try:
             with _within(path):
                 found.append(_socket())
         except OSError as error:
+            if isinstance(error, PermissionError) and not path:
+                refused = f"{error.strerror}; CAP_NET_ADMIN is needed"
+                continue
             notes.append(f"translated addresses are not known{f' in {path}' if path else ''}: {error.strerror}")
-    return found, notes
+    return Heard(found, notes, refused)
 
 
 @contextmanager
@@ -66,6 +80,8 @@ def _enter(descriptor: int, path: str) -> None:
     """setns(2); Python has it from 3.12 on."""
     try:
         if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET):
+            if ctypes.get_errno() == errno.EPERM:
+                raise PermissionError(errno.EPERM, "CAP_SYS_ADMIN is needed to enter it")
             raise UsageError(
                 f"network.translated_namespaces: {path} is no network namespace; name one, as `ip netns` makes"
             )

@@ -1,0 +1,27 @@
+"""What the doctor finds in a record."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from firsthand.ask import doctor
+from firsthand.history.log import LogWriter
+from tests.samples import HOOKS_PRESENT, NODE, observed
+
+_WHY = "packet_in: cgroup v2 is mounted nowhere; mount cgroup2 on the machine"
+
+
+def test_blind_spots_are_findings_with_their_reason(tmp_path: Path) -> None:
+    """Law: a missing hook is told with what is not seen and why; and so is what no hook would see."""
+    now = time.time_ns() // 1000
+    hooks = json.loads(HOOKS_PRESENT) | {"packet_in": f"missing: {_WHY}"}
+    spots = ["UDP, DNS and the heads of TLS and HTTP that are received", "what is translated elsewhere"]
+    rows = observed(now - 1, now, last="alive", hooks=json.dumps(hooks), blind_spots=json.dumps(spots))
+    with LogWriter(tmp_path / "history", NODE, "boot") as log:
+        log.append([rows], [])
+    found = {one.what: one for one in doctor.examine(tmp_path / "history", ()) if one.what in ("hook", "blind spot")}
+    assert found["hook"].detail == f"packet_in is missing: blind spot: {spots[0]} ({_WHY})"
+    assert (found["blind spot"].detail, found["blind spot"].state) == (spots[1], "warn")
+    assert all(one.remedy for one in found.values())
