@@ -15,7 +15,7 @@ from tests.networks import Namespace, TestNetworks
 NUMBER = 50_000
 #: Of the listener's socket: `listen` and `close`.
 _LISTENER = 2
-_WHOSE = "SELECT DISTINCT coalesce(flag_names, '') LIKE '%INCOMING%' AS server, pid, opener_tgid FROM connection"
+_WHOSE = "SELECT DISTINCT coalesce(flag_names, '') LIKE '%INCOMING%' AS server, pid, opener_tgid, exe FROM connection"
 #: `ip` executed and then the program, which forked; both of its processes exited.
 _PROCESS = {"exec": 2, "fork": 1, "exit": 2}
 
@@ -77,9 +77,10 @@ def test_a_ring_that_is_large_enough_loses_none(
     assert (told["sockets"], told["events"]) == (2 * NUMBER + 1, 4 * NUMBER + _LISTENER)
     assert (told["sent"], told["received"]) == (16 * NUMBER, 16 * NUMBER) and told["ends"] > NUMBER
     ((parent, child),) = _processes(observed)
-    assert {(row["server"], row["pid"], row["opener_tgid"]) for row in observed.rows(_WHOSE)} == {
-        (False, parent, None),
-        (True, child, parent),
+    program = str(tmp_path / "burst")
+    assert {tuple(row.values()) for row in observed.rows(_WHOSE)} == {
+        (False, parent, None, program),
+        (True, child, parent, program),
     }
 
 
