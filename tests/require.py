@@ -1,8 +1,10 @@
 """The only place that may skip a test. Each function prints why; under FIRSTHAND_REQUIRE=all (or a comma separated list of its
-words: root, btf, bpf, containerd, docker, podman, image, qemu, kernels, fuzzing) a missing thing fails the test instead."""
+words: root, btf, bpf, io_uring, containerd, docker, podman, image, qemu, kernels, fuzzing) a missing thing fails the test instead."""
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import shutil
 import sysconfig
@@ -14,6 +16,8 @@ _SHARED = Path(__file__).parents[2] / "shared" / "data"
 #: Where Debian puts the plugins of containernetworking-plugins.
 _CNI = Path("/usr/lib/cni")
 _BTF = Path("/sys/kernel/btf/vmlinux")
+#: Of every architecture (include/uapi/asm-generic/unistd.h).
+_IO_URING_SETUP = 425
 #: Debian keeps runc and others outside of an ordinary user's path.
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
@@ -50,6 +54,14 @@ def time_namespaces() -> None:
     bpf()
     if not Path("/proc/self/ns/time").exists():
         _lacking("this kernel has no time namespaces", "bpf")
+
+
+def io_uring() -> None:
+    """A kernel that lets this user have io_uring (sysctl kernel.io_uring_disabled, a seccomp filter, or built without)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall(_IO_URING_SETUP, 0, None)  # never succeeds: no entries are asked for
+    if ctypes.get_errno() in (errno.ENOSYS, errno.EPERM):
+        _lacking(f"no io_uring: {os.strerror(ctypes.get_errno())}", "io_uring")
 
 
 def loop_devices() -> None:

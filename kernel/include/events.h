@@ -329,8 +329,10 @@ struct connection_event {
 	__s32 error DOC("errno of the socket (sk_err); null for none") NULL_IS("0");
 	__s32 peer_tgid DOC("unix sockets: the process at the other end; null where unknown") NULL_IS("0");
 	struct text path DOC("unix sockets: the path or abstract name of the listening end");
+	__u16 protocol DOC("raw sockets: the IP protocol; packet sockets: the EtherType, 3 for every packet; else null")
+	NULL_IS("0");
 	__u8 outcome DOC("what became of it") ROLE("enum:outcome") NULL_IS("0");
-	__u8 pad[7];
+	__u8 pad[5];
 } TAG("table:connection") TAG("record:RECORD_CONNECTION_CONNECT:connect") TAG("record:RECORD_CONNECTION_ACCEPT:accept")
 TAG("record:RECORD_CONNECTION_LISTEN:listen") TAG("record:RECORD_CONNECTION_CLOSE:close")
 TAG("record:RECORD_CONNECTION_TAKEN:taken") TAG("record:RECORD_CONNECTION_SEEN:seen")

@@ -337,6 +337,10 @@ struct socket {
 	struct sock *sk;
 };
 
+struct packet_sock {
+	__be16 num;
+};
+
 struct inet_sock {
 	__be16 inet_sport;
 };

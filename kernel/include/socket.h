@@ -7,6 +7,7 @@ enum {
 	AF_UNIX = 1,
 	AF_INET = 2,
 	AF_INET6 = 10,
+	AF_PACKET = 17,
 	SOCK_RAW = 3,
 	IPPROTO_ICMP = 1,
 	IPPROTO_TCP = 6,
@@ -197,4 +198,29 @@ static __always_inline struct connection_event *begin_row(const struct socket_me
 	row->duration = row->header.ktime - memory->began;
 	row->flags = memory_flags(memory);
 	return row;
+}
+
+/* The EtherType that a packet socket is for now. */
+static __always_inline __u16 packet_protocol(struct sock *sk)
+{
+	struct packet_sock *packet = (void *)sk;
+
+	return bpf_core_field_exists(packet->num) ? __builtin_bswap16(BPF_CORE_READ(packet, num)) : 0;
+}
+
+/* A raw or packet socket, which has no ends: its beginning or its end. */
+static __always_inline void tell_endless(const struct socket_memory *memory, __u64 cookie, __u8 transport,
+					 __u16 protocol, __u16 kind)
+{
+	struct connection_event *row = begin_row(memory);
+
+	if (!row)
+		return;
+	row->ends.cookie = cookie;
+	row->ends.transport = transport;
+	no_address(row->ends.local_address);
+	no_address(row->ends.peer_address);
+	row->protocol = protocol;
+	row->outcome = kind == RECORD_CONNECTION_CLOSE ? OUTCOME_CLOSED : OUTCOME_NONE;
+	submit(&row->header, kind);
 }

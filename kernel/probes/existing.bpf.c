@@ -90,6 +90,8 @@ int existing_processes(struct bpf_iter__task *ctx)
 
 static __always_inline __u8 transport_of(struct sock *sk)
 {
+	if (sk->__sk_common.skc_family == AF_PACKET)
+		return TRANSPORT_PACKET;
 	if (sk->sk_type == SOCK_RAW)
 		return TRANSPORT_RAW;
 	if (sk->sk_protocol == IPPROTO_TCP)
@@ -118,15 +120,21 @@ static __always_inline bool remember_socket(struct sock *sk, struct socket_memor
 
 static __always_inline void tell_socket(struct sock *sk, struct socket_memory *memory)
 {
-	struct connection_event *row = begin_row(memory);
+	__u8 transport = transport_of(sk);
+	struct connection_event *row;
 
+	if (transport == TRANSPORT_RAW || transport == TRANSPORT_PACKET) {
+		tell_endless(memory, bpf_get_socket_cookie(sk), transport,
+			     transport == TRANSPORT_RAW ? sk->sk_protocol : packet_protocol(sk),
+			     RECORD_CONNECTION_SEEN);
+		return;
+	}
+	row = begin_row(memory);
 	if (!row)
 		return;
 	row->ends.cookie = bpf_get_socket_cookie(sk);
-	row->ends.transport = transport_of(sk);
+	row->ends.transport = transport;
 	fill_ends(&row->ends, sk);
-	if (row->ends.transport == TRANSPORT_RAW)
-		row->ends.local_port = 0; /* there it holds the protocol's number */
 	row->flags |= end_flags(&row->ends) | mapped_flag(sk->__sk_common.skc_family, &row->ends);
 	if (memory->state & SOCKET_LISTENS)
 		row->flags |= CONNECTION_LISTENING;
@@ -149,7 +157,8 @@ int existing_sockets(struct bpf_iter__task_file *ctx)
 	if (!socket || !socket->sk)
 		return 0;
 	sk = socket->sk;
-	if (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6)
+	if (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6 &&
+	    sk->__sk_common.skc_family != AF_PACKET)
 		return 0;
 	if (!transport_of(sk) || !is_wanted(task, &cgroup))
 		return 0;

@@ -453,21 +453,12 @@ int socket_open(struct bpf_sock *sk)
 	fill_process(&memory->process, task, cgroup);
 	memory->process.ns_net = task->nsproxy->net_ns->ns.inum;
 	memory->began = bpf_ktime_get_boot_ns();
-	if (sk->type == SOCK_RAW) {
-		struct connection_event *row = begin_row(memory);
-
-		if (row) {
-			row->ends.cookie = bpf_get_socket_cookie(sk);
-			row->ends.transport = TRANSPORT_RAW;
-			no_address(row->ends.local_address);
-			no_address(row->ends.peer_address);
-			submit(&row->header, RECORD_CONNECTION_OPEN);
-		}
-	}
+	if (sk->type == SOCK_RAW)
+		tell_endless(memory, bpf_get_socket_cookie(sk), TRANSPORT_RAW, sk->protocol, RECORD_CONNECTION_OPEN);
 	return ALLOW;
 }
 
-/* A datagram socket is closed: its last flow ends here, others when they are idle for long enough. */
+/* A raw socket is closed, or one of datagrams: its last flow ends here, others when they are idle for long enough. */
 SEC("cgroup/sock_release")
 int socket_release(struct bpf_sock *sk)
 {
@@ -475,10 +466,14 @@ int socket_release(struct bpf_sock *sk)
 	struct socket_memory *memory;
 	struct flow *flow;
 
-	if (sk->protocol != IPPROTO_UDP)
+	if (sk->protocol != IPPROTO_UDP && sk->type != SOCK_RAW)
 		return ALLOW;
 	memory = bpf_sk_storage_get(&sockets, sk, 0, 0);
-	if (!memory || !memory->last.port)
+	if (!memory)
+		return ALLOW;
+	if (sk->type == SOCK_RAW)
+		tell_endless(memory, bpf_get_socket_cookie(sk), TRANSPORT_RAW, sk->protocol, RECORD_CONNECTION_CLOSE);
+	if (sk->type == SOCK_RAW || !memory->last.port)
 		return ALLOW;
 	key.cookie = bpf_get_socket_cookie(sk);
 	key.port = memory->last.port;

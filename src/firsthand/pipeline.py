@@ -224,8 +224,7 @@ class Observer:
             taken = self.source.take()
             if not taken.spans:
                 return
-            for batch in taken.learned:
-                self.resolver.binaries(batch)
+            self.resolver.binaries(taken.learned)
             if not self._append(Pending(self._complete(taken.batches), taken.spans, self.source.state())):
                 return
 
@@ -265,7 +264,10 @@ class Observer:
         for batch in batches:
             if batch.table == "container":
                 self.resolver.cgroups.learn(batch)
-        found = [self._completed(batch) for batch in sorted(batches, key=_order)]
+        found = [self._placed(batch) for batch in sorted(batches, key=_order)]
+        self.resolver.binaries([batch for batch in found if batch.table == "process"])
+        for batch in found:
+            self._owned(batch)
         return self._read([batch for batch in found if batch.length])
 
     def _read(self, batches: list[Batch]) -> list[Batch]:
@@ -289,7 +291,8 @@ class Observer:
                 redact_texts(batch, ("url_path", "user_agent"), self.redactor, self._modes(batch.columns))
         return batches
 
-    def _completed(self, batch: Batch) -> Batch:
+    def _placed(self, batch: Batch) -> Batch:
+        """With its time and its container, once all cgroups are learned; without canaries."""
         batch = self.canaries.take(batch, self.decoder)
         columns: dict[str, Any] = batch.columns
         columns["time"] = Fixed(self.clock.times(columns["ktime"].values))
@@ -298,14 +301,17 @@ class Observer:
         columns["pid"] = columns["exec_tgid"]
         self._stamp(batch)
         self.resolver.containers(batch)
+        return batch
+
+    def _owned(self, batch: Batch) -> None:
+        """What takes the binaries of all processes to be known, and the secrets out of arguments."""
+        columns: dict[str, Any] = batch.columns
         if batch.table == "process":
-            self.resolver.binaries(batch)
             _only_containers_are_entered(columns, self.decoder)
             _redact(columns, self.redactor, self._modes(columns))
         elif batch.table in ("connection", "packet"):
             self.resolver.owners(batch)
             self.translations.fill(batch)
-        return batch
 
     def _fold(self, columns: dict[str, Any]) -> None:
         """When the last one of each fold was executed; and how many there were in all."""

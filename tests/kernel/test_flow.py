@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import require
-from tests.kernel.agent import Agent, Refused
+from tests.kernel.agent import EXE, Agent, Refused
 from tests.kernel.live import Live, flags, living
 
 IDLE = 2
@@ -166,11 +166,37 @@ def test_nobody_there(live: Live) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["IPPROTO_ICMP", "IPPROTO_TCP", "IPPROTO_UDP", "IPPROTO_RAW"])
-def test_a_raw_socket_is_told_when_it_is_opened(live: Live, protocol: str) -> None:
-    """Whatever protocol it is for; nothing else is told of it."""
+@pytest.mark.parametrize("family", ["AF_INET", "AF_INET6"])
+def test_a_raw_socket_is_told_when_it_is_opened_and_closed(live: Live, family: str, protocol: str) -> None:
+    """Whatever protocol it is for, which is told; what it sends is not."""
     client = live.agent()
-    cookie = client.do(f"r = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.{protocol}); cookie(r)")
-    client.do("r.sendto(bytes(40), ('127.0.0.1', 0)) if r.proto != 255 else None; r.close()")
-    (row,) = live.life(cookie, "open")
-    assert (row["transport"], row["pid"], row["ns_net"]) == ("raw", client.pid, live.near.inode)
-    assert (row["local_address"], row["peer_address"], row["local_port"]) == (None, None, None)
+    cookie = client.do(f"r = socket.socket(socket.{family}, socket.SOCK_RAW, socket.{protocol}); cookie(r)")
+    client.do(
+        "r.sendto(bytes(40), ('127.0.0.1', 0)) if r.proto != 255 and r.family == 2 else None; n = r.proto; r.close()"
+    )
+    opened, closed = live.life(cookie, "open", "close")
+    for row in (opened, closed):
+        assert (row["transport"], row["pid"], row["ns_net"]) == ("raw", client.pid, live.near.inode)
+        assert (row["local_address"], row["peer_address"], row["local_port"]) == (None, None, None)
+        assert row["protocol"] == client.do("n") and row["exe"] == str(EXE)
+    assert closed["duration"] >= closed["ktime"] - opened["ktime"] > 0 and closed["outcome"] == "closed"
+
+
+def test_a_raw_socket_is_closed_by_its_last_holder(live: Live) -> None:
+    """A child inherits it and lives on: the end comes with the child's, and names who opened it."""
+    client = live.agent()
+    cookie = client.do("r = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP); cookie(r)")
+    client.do(
+        """
+        wait, go = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(go)
+            os.read(wait, 1)
+            os._exit(0)
+        r.close()
+        """
+    )
+    assert len(live.rows({cookie: 1})[cookie]) == 1
+    client.do("os.close(go); os.waitpid(child, 0)")
+    assert {row["pid"] for row in live.life(cookie, "open", "close")} == {client.pid}

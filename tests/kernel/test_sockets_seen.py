@@ -17,7 +17,7 @@ def _rows(observed: Observed, cookie: int) -> list[dict[str, Any]]:
 
 
 def test_older_sockets(cgroup: TestCgroup, history: Path) -> None:
-    """Listeners, connections, datagram and raw sockets have a row `seen`; what comes of them is told with BEFORE, bytes whole.
+    """Listeners, connections, datagram, raw and packet sockets have a row `seen`; what comes of them is told with BEFORE, bytes whole.
 
     A listener's later connections are as any other's; a socket that is connected to nothing yet is not told of.
     """
@@ -33,6 +33,7 @@ def test_older_sockets(cgroup: TestCgroup, history: Path) -> None:
             "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(('127.0.0.1', 0)); (cookie(u), u.getsockname()[1])"
         )
         raw = server.do("r = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP); cookie(r)")
+        sniffer = server.do("p = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x806)); cookie(p)")
         idle = server.do("i = socket.socket(); cookie(i)")
         with Observed(history, [cgroup.path]) as observed:
             client.do("s.sendall(b' and after'); v = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)")
@@ -60,9 +61,13 @@ def test_older_sockets(cgroup: TestCgroup, history: Path) -> None:
     assert told["flow"][0]["peer_address"] is None
     for row in (*told["ours"], *told["flow"], *accepted):
         assert "BEFORE" in flags(row)
-    assert [(row["event"], row["transport"], row["pid"]) for row in _rows(observed, raw)] == [
-        ("seen", "raw", server.pid)
+    assert [(row["event"], row["transport"], row["protocol"], row["pid"]) for row in _rows(observed, raw)] == [
+        ("seen", "raw", 1, server.pid),
+        ("close", "raw", 1, server.pid),
     ]
+    (packets, *_) = _rows(observed, sniffer)
+    assert (packets["event"], packets["transport"], packets["protocol"]) == ("seen", "packet", 0x806)
+    assert (packets["pid"], packets["local_port"], packets["local_address"]) == (server.pid, None, None)
     assert [(row["event"], flags(row) & {"BEFORE"}) for row in _rows(observed, later)] == [
         ("accept", {"BEFORE"}),
         ("close", {"BEFORE"}),

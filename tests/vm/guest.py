@@ -14,6 +14,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import sockets
+
 from firsthand import canary, rights
 from firsthand.probe import hierarchy, libbpf, load, pins, stats
 from firsthand.probe.ring import Ring
@@ -75,12 +77,13 @@ def _run() -> None:
     for _ in load.read_existing(loaded):
         pass
     truth = _cause(scope)
+    conversations = sockets.cause(scope)
     os.kill(early, signal.SIGKILL)
     os.waitpid(early, 0)
     loaded.detach()
     left = loaded.sweeper.flush(lambda: None)
     _tell(rings)
-    say(kind="truth", scope=scope.stat().st_ino, early=early, parent=os.getpid(), **truth)
+    say(kind="truth", scope=scope.stat().st_ino, early=early, parent=os.getpid(), sockets=conversations, **truth)
     say(
         kind="stats",
         produced=sum(sum(stats.produced(loaded, ring)) for ring in range(len(rings))),
@@ -206,16 +209,18 @@ def _tell(rings: list[Ring]) -> None:
         for table, rows in decoder.split(ring.data, offsets, kinds).items():
             batch = decoder.decode(table, rows)
             for row in range(batch.length):
-                say(kind="row", table=table, **{name: _value(c, row) for name, c in batch.columns.items()})
+                say(kind="row", table=table, **{name: _value(name, c, row) for name, c in batch.columns.items()})
     say(kind="decoded", malformed=bad + decoder.malformed)
 
 
-def _value(column: Any, row: int) -> Any:
+def _value(name: str, column: Any, row: int) -> Any:
     if column.valid is not None and not column.valid[row]:
         return None
     if isinstance(column, Fixed):
         return int(column.values[row])
     found = column.row(row)
+    if name == "payload":
+        return found.hex()
     return [item.decode() for item in found] if isinstance(found, list) else found.decode("utf-8", "backslashreplace")
 
 

@@ -11,7 +11,7 @@ import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-_APPLETS = ("sh", "mount", "mkdir", "true", "cat", "poweroff", "stat", "id", "kill")
+_APPLETS = ("sh", "mount", "mkdir", "true", "cat", "poweroff", "stat", "id", "kill", "ip")
 _LEFT_OUT = shutil.ignore_patterns(
     "__pycache__",
     "test",
@@ -39,6 +39,7 @@ else
     mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup # as systemd does
 fi
 if [ "$MODE" = hybrid ]; then mkdir /sys/fs/cgroup/unified; mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified; fi
+ip link set lo up
 PYTHONPATH=/site PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 /guest.py $WORK
 poweroff -f
 """
@@ -54,7 +55,7 @@ def build(to: Path) -> Path:
     _site(tree)
     (tree / "init").write_text(_INIT)
     (tree / "init").chmod(0o755)
-    for name in ("guest.py", "clock.py"):
+    for name in ("guest.py", "clock.py", "sockets.py"):
         shutil.copy(Path(__file__).with_name(name), tree / name)
     image = to / "initramfs"
     script = f"find . | cpio --quiet -o -H newc | zstd -q -1 -T0 -o {image}"

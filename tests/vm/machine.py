@@ -25,6 +25,10 @@ class Boot:
     clock: dict[str, Any] = field(default_factory=dict)
     malformed: int = -1
 
+    def socket(self, cookie: int) -> list[dict[str, Any]]:
+        """The rows of one socket's connection, as they came."""
+        return [row for row in self.rows if row["table"] == "connection" and row["cookie"] == cookie]
+
     def of(self, pid: int, event: str) -> dict[str, Any]:
         """The one row of a process and event; the last where an exec happened twice."""
         found = [

@@ -1,15 +1,17 @@
-"""The process subject on Debian's kernels, with cgroup v2, v1 and hybrid: what the guest caused is what came through the ring."""
+"""The subjects process and connection on Debian's kernels, with cgroup v2, v1 and hybrid: what the guest caused is what came through the ring."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from firsthand.dissect import dns
 from firsthand.probe.spec import AT_ROOT
 from tests import require
-from tests.vm import kernels, report
+from tests.vm import kernels, report, sockets
 from tests.vm.initramfs import build
 from tests.vm.machine import Boot, boot
 
@@ -163,3 +165,71 @@ def test_the_cgroup_is_named_before_its_processes(booted: Boot) -> None:
     """A container row gives the path of the scope's id."""
     paths = {row["cgroup_id"]: row["cgroup_path"] for row in booted.rows if row["table"] == "container"}
     assert paths[booted.truth["scope"]] == "/scope"
+
+
+def _told(booted: Boot, what: str, whose: str, *events: str) -> list[dict[str, Any]]:
+    """The rows of a socket by what the guest calls it: these events, all of one of its two processes."""
+    rows = booted.socket(booted.truth["sockets"][what])
+    assert tuple(row["event"] for row in rows) == events, rows
+    assert {row["exec_tgid"] for row in rows} == {booted.truth["sockets"][whose]}
+    assert {row["cgroup_id"] for row in rows} == {booted.truth["scope"]}
+    return rows
+
+
+def test_a_tcp_connection_is_whole(booted: Boot) -> None:
+    """Both ends, with bytes and ports; accepted when it was accepted, before anything was read or written."""
+    known = booted.truth["sockets"]
+    connect, closed = _told(booted, "connected", "client", "connect", "close")
+    accept, ended = _told(booted, "accepted", "server", "accept", "close")
+    assert (connect["outcome"], closed["outcome"], ended["outcome"]) == ("established", "closed", "closed")
+    assert (closed["bytes_sent"], closed["bytes_received"]) == (sockets.SENT, sockets.ANSWERED)
+    assert (ended["bytes_sent"], ended["bytes_received"]) == (sockets.ANSWERED, sockets.SENT)
+    assert (connect["local_port"], connect["peer_port"]) == (known["connected_port"], known["port"])
+    assert (accept["local_port"], accept["peer_port"]) == (known["port"], known["connected_port"])
+    assert accept["ktime"] < known["accepted_by"] and accept["opener_tgid"] == known["server"]
+    assert booted.kernel["hooks"]["connection_accept"] == "present: connection_accept"
+
+
+def test_attempts_and_listeners(booted: Boot) -> None:
+    """Who is refused, and who listens until its end."""
+    (refused,) = _told(booted, "refused", "client", "connect")
+    assert (refused["outcome"], refused["error"], refused["peer_port"]) == ("refused", 111, 9)
+    listens, ended = _told(booted, "listener", "server", "listen", "close")
+    assert listens["local_port"] == ended["local_port"] == booted.truth["sockets"]["port"]
+
+
+def test_a_name_is_asked_for(booted: Boot) -> None:
+    """A flow of datagrams at each end, and both messages of it for the dissector to read."""
+    for what, whose, sent in (("asked", "client", True), ("names", "server", False)):
+        (flow,) = _told(booted, what, whose, "close")
+        assert (flow["transport"], flow["segments_sent"], flow["segments_received"]) == ("udp", 1, 1)
+        packets = [row for row in booted.rows if row["table"] == "packet" and row["cookie"] == flow["cookie"]]
+        question, answer = sorted(
+            (dns.read(bytes.fromhex(row["payload"])) for row in packets), key=lambda one: one.response
+        )
+        assert question.name == answer.name == sockets.NAME and answer.answers[0].data == sockets.ADDRESS
+        lengths = {row["direction"]: row["payload_length"] for row in packets}
+        assert lengths == {"out": flow["bytes_sent"], "in": flow["bytes_received"]}
+        assert (flow["bytes_sent"] < flow["bytes_received"]) == sent
+
+
+def test_a_unix_socket_is_where_it_is(booted: Boot) -> None:
+    """The listening end's path and process, not the caller's word for it."""
+    (row,) = _told(booted, "unix", "client", "connect")
+    assert (row["transport"], row["path"], row["flag_names"]) == ("unix", "/tmp/doors/door", None)
+    assert row["peer_tgid"] == booted.truth["sockets"]["server"]
+
+
+@pytest.mark.parametrize(("what", "protocol"), [("raw", 1), ("packets", 0x0806)])
+def test_what_lies_below_the_transports(booted: Boot, what: str, protocol: int) -> None:
+    """Raw and packet sockets: who made one, for which protocol, and its end."""
+    opened, closed = _told(booted, what, "client", "open", "close")
+    transport = {"raw": "raw", "packets": "packet"}[what]
+    for row in (opened, closed):
+        assert (row["transport"], row["protocol"], row["local_address"], row["local_port"]) == (
+            transport,
+            protocol,
+            None,
+            None,
+        )
+    assert closed["duration"] >= closed["ktime"] - opened["ktime"] > 0

@@ -13,6 +13,7 @@ class ImageTable:
     ) -> NDArray[np.int32]: ...
     def follow(
         self,
+        order: NDArray[np.intp],
         events: NDArray[np.uint8],
         tgid: NDArray[np.int32],
         start: NDArray[np.int64],

@@ -106,20 +106,21 @@ cdef class ImageTable:
             out[i] = self.images.get(tgid[i], start[i], number[i])
         return codes
 
-    def follow(self, const uint8_t[::1] events, const int32_t[::1] tgid, const int64_t[::1] start, const int64_t[::1] number,
+    def follow(self, const int64_t[::1] order, const uint8_t[::1] events, const int32_t[::1] tgid, const int64_t[::1] start, const int64_t[::1] number,
                const int32_t[::1] parent_tgid, const int64_t[::1] parent_start, const int64_t[::1] parent_number,
                const int32_t[::1] offsets, const uint8_t[::1] data):
-        """Path codes (int32, -1 unknown) of each row, in ring order.
+        """Path codes (int32, -1 unknown) of each row; `order`: their places, as they happened.
 
         `events`: 0 fork, 1 exec, 2 exit, 3 seen, 4 folded. `offsets` and `data` hold the binary's path where exec, seen and folded
         rows have one.
         """
-        cdef Py_ssize_t n = events.shape[0], i
+        cdef Py_ssize_t n = events.shape[0], i, k
         cdef int32_t code
         cdef size_t before
         codes = np.empty(n, dtype=np.int32)
         cdef int32_t[::1] out = codes
-        for i in range(n):
+        for k in range(n):
+            i = order[k]
             if events[i] == 1 or events[i] == 3 or events[i] == 4:
                 code = -1
                 if offsets[i + 1] > offsets[i]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +16,8 @@ from firsthand.wire.batch import Batch, Fixed, Text, distinct, spread
 CGROUPS = 65536
 IMAGES = 262144
 _FIELDS = ("container", "cgroup_path", "runtime", "pod_uid")
+#: Columns of a process and of who forked it, by what ImageTable.follow calls them.
+_IDS = {f"{of}{part}": f"{of or 'exec_'}{part}" for of in ("", "parent_") for part in ("tgid", "start", "number")}
 #: enum record_kind of kernel/include/events.h to the codes of ImageTable.follow.
 _EVENTS = {b"fork": 0, b"exec": 1, b"exit": 2, b"seen": 3, b"folded": 4}
 
@@ -77,28 +79,51 @@ class Resolver:
         for place, name in enumerate(_FIELDS):
             batch.columns[name] = named(codes, [row[place] for row in rows])
 
-    def binaries(self, batch: Batch) -> None:
-        """exe of forks (their parent's) and exits (their own), which the records do not carry."""
-        columns: dict[str, Any] = batch.columns
-        exe: Text = columns["exe"]
-        codes = self.images.follow(
-            _event_codes(columns["event"]),
-            columns["exec_tgid"].values,
-            columns["exec_start"].values,
-            columns["exec_number"].values,
-            columns["parent_tgid"].values,
-            columns["parent_start"].values,
-            columns["parent_number"].values,
-            exe.offsets,
-            exe.data,
-        )
-        batch.columns["exe"] = named(codes, self.images.paths) if len(self.images.paths) else exe
+    def binaries(self, batches: Sequence[Batch]) -> None:
+        """exe of forks (their parent's) and exits (their own), which the records do not carry.
+
+        `batches` of processes that were taken at once are followed together: an exec may come by the urgent ring and what its
+        process did afterwards by the ordinary one.
+        """
+        columns: list[dict[str, Any]] = [dict(batch.columns) for batch in batches]
+        if not columns:
+            return
+        ids = {word: _joined([one[name].values for one in columns]) for word, name in _IDS.items()}
+        exe = _joined_texts([one["exe"] for one in columns])
+        events = _joined([_event_codes(one["event"]) for one in columns])
+        order = _in_time([one["ktime"].values for one in columns])
+        codes = self.images.follow(order, events, offsets=exe.offsets, data=exe.data, **ids)
+        begins = np.cumsum([batch.length for batch in batches[:-1]])
+        for batch, some in zip(batches, np.split(codes, begins), strict=True):
+            if len(self.images.paths):
+                batch.columns["exe"] = named(some, self.images.paths)
 
     def owners(self, batch: Batch) -> None:
         """exe of rows that name a process and do not carry its binary: of the image that it was."""
         columns: dict[str, Any] = batch.columns
         codes = self.images.find(*(columns[f"exec_{part}"].values for part in ("tgid", "start", "number")))
         batch.columns["exe"] = named(codes, self.images.paths)
+
+
+def _in_time(times: Sequence[NDArray[Any]]) -> NDArray[np.intp]:
+    """Places of all rows, each batch in its own order, merged by time: what is told late stays behind what it came behind."""
+    if len(times) == 1:
+        return np.arange(len(times[0]))
+    return np.argsort(np.concatenate([np.maximum.accumulate(one) for one in times]), kind="stable")
+
+
+def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _joined_texts(texts: Sequence[Text]) -> Text:
+    """The same rows in one; which are null is left out."""
+    if len(texts) == 1:
+        return texts[0]
+    lengths = np.concatenate([np.diff(one.offsets) for one in texts])
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return Text(offsets, np.concatenate([one.data[one.offsets[0] : one.offsets[-1]] for one in texts]))
 
 
 def _event_codes(event: Text) -> NDArray[np.uint8]:

@@ -96,9 +96,13 @@ HOOKS: tuple[Hook, ...] = (
         "packet",
         ("socket_release",),
         "connection",
-        "the end of UDP flows, until they have been idle for flow_idle_seconds",
+        "the end of raw sockets, and of UDP flows until they have been idle for flow_idle_seconds",
         {"socket_release": KNOWN},
     ),
+    Hook(
+        "sniff_open", "sniff", ("sniff_open",), "connection", "packet sockets (AF_PACKET) that are made, as sniffers do"
+    ),
+    Hook("sniff_close", "sniff", ("sniff_close",), "connection", "when packet sockets (AF_PACKET) are closed"),
     Hook(
         "unix_connect",
         "unix",

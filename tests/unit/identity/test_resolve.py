@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from firsthand.wire.batch import Batch, Text
 
 
 def _row(
-    event: str, tgid: int, number: int, parent: tuple[int, int] = (1, 1), exe: str | None = None
+    event: str, tgid: int, number: int, parent: tuple[int, int] = (1, 1), exe: str | None = None, ktime: int = 0
 ) -> dict[str, Any]:
     ids = {"exec_tgid": tgid, "exec_start": tgid, "exec_number": number}
     return {
         "event": event,
+        "ktime": ktime,
         **ids,
         "parent_tgid": parent[0],
         "parent_start": parent[0],
@@ -25,11 +27,15 @@ def _row(
 
 
 def _exes(resolver: Resolver, *rows: dict[str, Any]) -> list[str]:
-    batch = Batch.from_rows("process", rows)
-    resolver.binaries(batch)
-    exe = batch.columns["exe"]
-    assert isinstance(exe, Text)
-    return [exe.row(i).decode() for i in range(len(exe))]
+    return _taken(resolver, rows)[0]
+
+
+def _taken(resolver: Resolver, *rings: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The binaries of what was taken from several rings at once."""
+    batches = [Batch.from_rows("process", rows) for rows in rings]
+    resolver.binaries(batches)
+    found = [batch.columns["exe"] for batch in batches]
+    return [[exe.row(i).decode() for i in range(len(exe))] for exe in found if isinstance(exe, Text)]
 
 
 def test_forks_and_exits_get_the_image_of_their_process() -> None:
@@ -41,6 +47,25 @@ def test_forks_and_exits_get_the_image_of_their_process() -> None:
         _row("exit", 6, 3),
     ]
     assert _exes(Resolver(), *rows) == ["/bin/sh", "/bin/sh", "/bin/a", "/bin/a"]
+
+
+def test_rings_are_followed_in_the_order_of_time() -> None:
+    """An exec of the urgent ring names what its process did afterwards, which the ordinary one tells; nothing stays behind."""
+    ordinary = [
+        _row("exec", 5, 2, exe="/bin/sh", ktime=10),
+        _row("fork", 6, 2, (5, 2), ktime=20),
+        _row("fork", 7, 3, (6, 3), ktime=40),
+        _row("fork", 9, 2, (5, 2), ktime=15),
+        _row("exit", 7, 3, ktime=50),
+        _row("exit", 6, 3, ktime=60),
+    ]
+    resolver = Resolver()
+    assert _taken(resolver, ordinary, [_row("exec", 6, 3, exe="/bin/su", ktime=30)]) == [
+        ["/bin/sh", "/bin/sh", "/bin/su", "/bin/sh", "/bin/su", "/bin/su"],
+        ["/bin/su"],
+    ]
+    assert len(resolver.images) == 2
+    assert _taken(resolver) == []
 
 
 def test_a_folded_row_leaves_nothing_behind() -> None:
