@@ -24,6 +24,7 @@ class Appended:
         self.rotation = rotation
         self._clock = clock
         self._file = -1
+        self._owed = False
 
     def open(self, state: State) -> None:
         """Open for appending, cut to what the cursor knows of. ExportError where another program has written to it."""
@@ -31,7 +32,8 @@ class Appended:
             if "length" not in state:
                 self._begin(state)
             elif self._resume(state):
-                return  # what was put aside is packed once the cursor knows of it
+                self._owed = True  # what was put aside is packed once the cursor knows of it
+                return
             self.rotation.tidy(self.path)
         except OSError as error:
             raise self._failed(error) from error
@@ -48,7 +50,9 @@ class Appended:
             raise self._failed(error) from error
 
     def settle(self, state: State, save: Callable[[], None]) -> bool:
-        """Rotate where it is time."""
+        """Rotate where it is time, and pack what a killed run had put aside."""
+        if self._owed:
+            self._pack_owed(save)
         if state["length"] and self.rotation.due(state["length"], self._clock() - state["begun"]):
             try:
                 self._rotate(state, save)
@@ -104,6 +108,14 @@ class Appended:
         state["rotated"] = number
         save()
         self.rotation.tidy(self.path)
+
+    def _pack_owed(self, save: Callable[[], None]) -> None:
+        try:
+            save()
+            self.rotation.tidy(self.path)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._owed = False
 
     def _failed(self, error: OSError) -> ExportError:
         return ExportError(

@@ -138,6 +138,22 @@ def test_killed_between_a_rotation_and_its_commit(tmp_path: Path) -> None:
         assert (folder / "out.000002").read_bytes() == b"two\n"
 
 
+def test_a_rotation_put_right_is_packed_at_the_first_look(tmp_path: Path) -> None:
+    """Law: once its commit stands, what a killed run had put aside is packed, though nothing more is to be rotated."""
+    path, state = tmp_path / "out", {}
+    output = opened(path, state)
+    output.put([b"one\n"], state)
+    output.close()
+    path.rename(tmp_path / "out.000001")
+    output = opened(path, state, Rotation(codec="gzip"))
+    saved: list[list[str]] = []
+    output.settle(state, lambda: saved.append(sorted(os.listdir(tmp_path))))
+    output.close()
+    assert saved == [["out", "out.000001"]], "committed first"
+    assert gzip.decompress((tmp_path / "out.000001.gz").read_bytes()) == b"one\n"
+    assert sorted(os.listdir(tmp_path)) == ["out", "out.000001.gz"]
+
+
 def test_killed_while_packing(tmp_path: Path) -> None:
     """Law: what was put aside and not packed yet is packed at the next start."""
     path, state = tmp_path / "out", {}
