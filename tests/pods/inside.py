@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from firsthand import machine
 from firsthand.history.connection import History
 from firsthand.probe import pins
 from tests.kernel.observed import READY_WITHIN
@@ -119,6 +120,7 @@ class Inside:
         (mount,) = (one for one in manifest.container["volumeMounts"] if one["name"] == "history")
         mount["mountPath"] = str(folder)
         told = {name: value for name, value in os.environ.items() if name.startswith("FIRSTHAND_")}
+        told.setdefault(machine.NODE, os.uname().nodename)  # as the same tests have it outside
         self._made = node.start(manifest, pod, *words, environment=told)
         self._ended = Ended(self._made)
         self.pid = self._ended.pid
