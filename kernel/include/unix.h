@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The row of a connect to a unix socket, and its name. */
+/* What both ways to see a connect to a unix socket have in common: whose row it is, and the name in an address. */
 #pragma once
 #include "socket.h"
 

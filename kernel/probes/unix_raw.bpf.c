@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Connects to unix sockets where no function of the kernel can be attached to. An object of its own: looking for a
- * kernel function that is not there (before 6.2), libbpf goes through the modules' types, which takes CAP_SYS_ADMIN,
- * and gives up the whole object.
+ * Connects to unix sockets where the kernel refuses fentry. An object of its own: to find that an older kernel lacks
+ * this kfunc libbpf goes through the modules' types, which takes CAP_SYS_ADMIN, and without it the whole object would
+ * be refused.
  */
 #include "unix.h"
 
 char _license[] SEC("license") = "GPL";
+
+const struct connection_event *anchor_connection __attribute__((unused));
 
 enum {
 	ALLOW = 1,
@@ -14,7 +16,7 @@ enum {
 
 extern void *bpf_cast_to_kern_ctx(void *context) __ksym __weak;
 
-/* From 6.7 (859051dd165e) on: the caller's word, before the peer is looked for. */
+/* Else, from 6.7 (859051dd165e) on: the caller's word, before the peer is looked for. */
 SEC("cgroup_connect_unix")
 int unix_connect_raw(struct bpf_sock_addr *ctx)
 {

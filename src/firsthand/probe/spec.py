@@ -30,11 +30,11 @@ class Hook:
     blind_spot: str
     #: Those of `programs` that are attached at the root of cgroup v2 and not at a place in the kernel's code, by their type.
     at_cgroup: Mapping[str, AtCgroup] = field(default_factory=dict)
-    #: Those of `programs` that stand in an object of their own.
+    #: Those of `programs` that are in another object.
     elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     def object_of(self, program: str) -> str:
-        """The object that a program stands in."""
+        """The object, kernel/probes/NAME.bpf.c, that has this one of `programs`."""
         return self.elsewhere.get(program, self.object)
 
 
