@@ -16,6 +16,7 @@ from typing import Any
 from firsthand import machine
 from firsthand.history.connection import History
 from firsthand.probe import pins
+from firsthand.probe.spec import UNNEEDED
 from tests.kernel.observed import READY_WITHIN
 from tests.pods.containerd import Containerd
 from tests.pods.kubelet import EXITED, Kubelet, Made, Pod
@@ -23,6 +24,14 @@ from tests.pods.manifest import Manifest
 
 #: How often what a container printed is looked at, in seconds.
 _LOOK = 0.02
+
+
+def blind_spots(log: str) -> set[str]:
+    """Words of what an observer said that it does not see: hooks by name, but for those that no answer needs."""
+    told = {
+        line.partition("blind spot: ")[2].removeprefix("hook ") for line in log.splitlines() if "blind spot" in line
+    }
+    return {one.split(" is missing")[0] for one in told} - UNNEEDED
 
 
 class Ended:

@@ -18,7 +18,7 @@ from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import READY_WITHIN
 from tests.pods.containerd import Containerd
-from tests.pods.inside import Ended, Node
+from tests.pods.inside import Ended, Node, blind_spots
 from tests.pods.kubelet import Kubelet, Made, Pod
 from tests.pods.manifest import Manifest
 from tests.pods.node_network import NodeNetwork
@@ -218,7 +218,7 @@ def test_cgroup_v1_alone_is_a_blind_spot(image: Path, tmp_path: Path) -> None:
         assert made.stop(60) == 0, made.log
         assert node.rows("SELECT 1 FROM process WHERE event = 'exec' AND args[2] = 'recorded'")
         log = made.log
-    missing = {line.split("hook ")[1].split()[0] for line in log.splitlines() if "blind spot" in line}
+    missing = blind_spots(log)
     assert missing - {"unix_connect"} == {hook.name for hook in AT_ROOT}, log  # that one where fentry is refused
     details = [one["detail"] for one in found if one["what"] == "hook"]
     assert len(details) == len(missing) and all("mount cgroup2 on the machine" in one for one in details), found
@@ -233,7 +233,7 @@ def test_a_services_pod_is_known(image: Path, tmp_path: Path) -> None:
         network.translate(*SERVICE, f"{server}:8080")
         client = node.kubelet.pod("client").run("app", "/bin/sleep", "600")
         while client.exec("/bin/nc", *map(str, (*SERVICE, "-w", 5))).exit_code:
-            assert "blind spot" not in made.log, made.log
+            assert not blind_spots(made.log), made.log
         query = "SELECT nat_address, peer_pod FROM connection WHERE event = 'connect' AND outcome = 'established' AND pod = 'client'"
         rows = node.wait_for(f"{query} AND peer_pod IS NOT NULL")
         assert made.stop(60) == 0, made.log

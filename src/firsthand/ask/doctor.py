@@ -18,7 +18,7 @@ from firsthand.ask import status
 from firsthand.errors import FirsthandError
 from firsthand.history.connection import History
 from firsthand.probe import load, pins
-from firsthand.probe.spec import EXISTING, HOOKS, PLAIN
+from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, UNNEEDED
 
 _LEAST = 0.05
 _SLOW_MS = 100
@@ -140,7 +140,8 @@ def _blind_spots(observer: dict[str, Any]) -> Iterator[Finding]:
     for name in observer["missing"]:
         why = observer["hooks"][name].removeprefix("missing: ")
         spot = spots.get(name, name)
-        yield Finding("warn", "hook", f"{name} is missing: blind spot: {spot} ({why})", "see docs/kernels.md")
+        state, what = ("ok", "blind spot") if name in UNNEEDED else ("warn", "hook")
+        yield Finding(state, what, f"{name} is missing: blind spot: {spot} ({why})", "see docs/kernels.md")
     for spot in observer["blind_spots"]:
         if spot not in spots.values():
             yield Finding("warn", "blind spot", spot, "docs/install.md, As a pod")

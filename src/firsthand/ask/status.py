@@ -15,6 +15,7 @@ from firsthand.ask import completeness
 from firsthand.ask.completeness import iso
 from firsthand.history import chain, manifest, place
 from firsthand.history.holders import holders
+from firsthand.probe.spec import UNNEEDED
 
 #: Containers without a name are counted over this.
 RECENT = timedelta(days=1)
@@ -87,7 +88,8 @@ def _reasons(found: dict[str, Any], connection: duckdb.DuckDBPyConnection, now: 
     if roles:
         reasons += [f"the {role} does not run" for role in ("observer", "keeper") if role not in roles]
     for one in found["observers"]:
-        reasons += [f"{one['node']}: hook {name} is missing" for name in one["missing"] if one["observing"]]
+        lacking = [name for name in one["missing"] if one["observing"] and name not in UNNEEDED]
+        reasons += [f"{one['node']}: hook {name} is missing" for name in lacking]
         lag = one["measures"].get("lag_seconds", 0)
         if one["observing"] and lag > LAG:
             reasons.append(f"{one['node']}: the last rows became durable {lag:g} s late")

@@ -121,6 +121,8 @@ HOOKS: tuple[Hook, ...] = (
     ),
 )
 
+#: Without these an answer is complete and a machine healthy.
+UNNEEDED = frozenset(hook.name for hook in HOOKS if not hook.needed)
 #: Hooks that nothing but the root of cgroup v2 can carry.
 AT_ROOT = tuple(hook for hook in HOOKS if set(hook.at_cgroup) == set(hook.programs))
 

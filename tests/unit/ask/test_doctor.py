@@ -14,14 +14,17 @@ _WHY = "packet_in: cgroup v2 is mounted nowhere; mount cgroup2 on the machine"
 
 
 def test_blind_spots_are_findings_with_their_reason(tmp_path: Path) -> None:
-    """Law: a missing hook is told with what is not seen and why; and so is what no hook would see."""
+    """Law: a missing hook is told with what is not seen and why; and so is what no hook would see. What no answer needs is no warning."""
     now = time.time_ns() // 1000
-    hooks = json.loads(HOOKS_PRESENT) | {"packet_in": f"missing: {_WHY}"}
+    hooks = json.loads(HOOKS_PRESENT) | {"packet_in": f"missing: {_WHY}", "sniff_close": "missing: refused"}
     spots = ["UDP, DNS and the heads of TLS and HTTP that are received", "what is translated elsewhere"]
     rows = observed(now - 1, now, last="alive", hooks=json.dumps(hooks), blind_spots=json.dumps(spots))
     with LogWriter(tmp_path / "history", NODE, "boot") as log:
         log.append([rows], [])
-    found = {one.what: one for one in doctor.examine(tmp_path / "history", ()) if one.what in ("hook", "blind spot")}
-    assert found["hook"].detail == f"packet_in is missing: blind spot: {spots[0]} ({_WHY})"
-    assert (found["blind spot"].detail, found["blind spot"].state) == (spots[1], "warn")
-    assert all(one.remedy for one in found.values())
+    found = [one for one in doctor.examine(tmp_path / "history", ()) if one.what in ("hook", "blind spot")]
+    assert [(one.state, one.detail) for one in found] == [
+        ("warn", f"packet_in is missing: blind spot: {spots[0]} ({_WHY})"),
+        ("ok", "sniff_close is missing: blind spot: when packet sockets are closed (refused)"),
+        ("warn", spots[1]),
+    ]
+    assert all(one.remedy for one in found)
