@@ -61,7 +61,7 @@ def _run() -> None:
             refused.extend(libbpf.messages.lines[-40:])
 
     load._bring_hook = watched
-    _as_a_pod_loads(options)  # and leaves it as a crash does: pinned and attached
+    _as_a_pod_loads(options, refused)  # and leaves it as a crash does: pinned and attached
     loaded = load.bring_in(options)
     say(
         kind="kernel",
@@ -92,7 +92,7 @@ def _run() -> None:
     )
 
 
-def _as_a_pod_loads(options: load.LoadOptions) -> None:
+def _as_a_pod_loads(options: load.LoadOptions, refused: list[str]) -> None:
     """With the three capabilities that deploy/daemonset.yaml gives the loader, the BPF filesystem being mounted; and a canary's way there."""
     pins.mount_bpffs()
     child = os.fork()
@@ -101,7 +101,7 @@ def _as_a_pod_loads(options: load.LoadOptions) -> None:
             canaries = _canary_in_a_namespace(options.hierarchy)
             rights.keep(("bpf", "perfmon", "net_admin"))
             loaded = load.bring_in(options)
-            say(kind="pod", hooks=loaded.hooks(), canaries=canaries)
+            say(kind="pod", hooks=loaded.hooks(), canaries=canaries, log=refused[-120:])
             loaded.forget()
         except BaseException:
             say(kind="error", text=traceback.format_exc())
