@@ -135,6 +135,7 @@ enum connection_flag {
 	CONNECTION_SHARED = 1 << 9, /* more processes used it than `taken` rows tell */
 	CONNECTION_IDLE = 1 << 10, /* a flow that is told because nothing more came */
 	CONNECTION_INCOMING = 1 << 11, /* the peer began it */
+	CONNECTION_ALLOWED = 1 << 12, /* told when it was allowed, before it was made: no cookie (0), and no end */
 };
 
 enum direction {

@@ -37,6 +37,7 @@ enum socket_state {
 	SOCKET_SHARED = 1 << 6,
 	SOCKET_NO_HEADS = 1 << 7, /* both heads were seen, or are of no interest */
 	SOCKET_PLAIN_TOLD = 1 << 8,
+	SOCKET_ALLOWED = 1 << 9,
 };
 
 #define SOCK_DONE_BIT 1 /* enum sock_flags of include/net/sock.h: the peer's FIN came */
@@ -181,6 +182,8 @@ static __always_inline __u64 memory_flags(const struct socket_memory *memory)
 		flags |= CONNECTION_BEFORE;
 	if (memory->state & SOCKET_SHARED)
 		flags |= CONNECTION_SHARED;
+	if (memory->state & SOCKET_ALLOWED)
+		flags |= CONNECTION_ALLOWED;
 	return flags;
 }
 

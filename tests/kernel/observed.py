@@ -17,7 +17,7 @@ from typing import Any
 from firsthand.ask import completeness
 from firsthand.ask.answer import Window
 from firsthand.history.connection import History
-from firsthand.probe.spec import HOOKS
+from firsthand.probe.spec import needed
 
 READY_WITHIN = 60
 
@@ -82,8 +82,7 @@ class Observed:
         """Why an answer about processes over that time is not complete; empty: it is."""
         with History(self.history).connection() as connection:
             spans = completeness.spans(connection, datetime.now(UTC))
-            hooks = {hook.name: hook.table for hook in HOOKS}
-            return completeness.judge(connection, spans, Window(since, until), ("process",), hooks).reasons
+            return completeness.judge(connection, spans, Window(since, until), ("process",), needed()).reasons
 
     def wait(self, query: str, least: int = 1) -> list[dict[str, Any]]:
         """The rows of a query as soon as there are so many, while it observes."""

@@ -11,6 +11,7 @@ from tests.kernel.agent import EXE, Agent, Refused
 from tests.kernel.live import Live, flags, living
 
 IDLE = 2
+CAP_NET_RAW = 13
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +201,43 @@ def test_a_raw_socket_is_closed_by_its_last_holder(live: Live) -> None:
     assert len(live.rows({cookie: 1})[cookie]) == 1
     client.do("os.close(go); os.waitpid(child, 0)")
     assert {row["pid"] for row in live.life(cookie, "open", "close")} == {client.pid}
+
+
+@pytest.mark.parametrize(("kind", "ether_type"), [("SOCK_RAW", 3), ("SOCK_DGRAM", 0x0806)])
+def test_a_packet_socket_is_told(live: Live, kind: str, ether_type: int) -> None:
+    """Who made it, and for what; its cookie and its end too, where the kernel side meets it and not only the call for it."""
+    client = live.agent()
+    cookie = client.do(f"p = socket.socket(socket.AF_PACKET, socket.{kind}, socket.htons({ether_type})); cookie(p)")
+    client.do("p.close()")
+    rows = live.observed.wait(
+        f"SELECT * FROM connection WHERE pid = {client.pid} AND transport = 'packet' ORDER BY ktime"
+    )
+    allowed = flags(rows[0]) == {"ALLOWED"}
+    assert (
+        [row["cookie"] for row in rows] == [0]
+        if allowed
+        else [row["event"] for row in live.life(cookie, "open", "close")]
+    )
+    for row in rows:
+        assert (row["pid"], row["exe"], row["ns_net"], row["protocol"]) == (
+            client.pid,
+            str(EXE),
+            live.near.inode,
+            ether_type,
+        )
+        assert (row["local_address"], row["peer_address"], row["local_port"]) == (None, None, None)
+    assert rows[0]["event"] == "open" and rows[0]["cap_effective"] & 1 << CAP_NET_RAW
+
+
+def test_no_packet_socket_without_the_right(live: Live) -> None:
+    """An attempt that is refused is none, nor is another use of the same right."""
+    refused, other = live.agent(), live.agent()
+    refused.do("os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)")
+    with pytest.raises(Refused, match="PermissionError"):
+        refused.do("socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))")
+    cookie = other.do(
+        "r = socket.socket(socket.AF_INET, socket.SOCK_RAW, 1); r.setsockopt(1, 25, b'lo'); n = cookie(r); r.close(); n"
+    )
+    live.life(cookie, "open", "close")
+    strange = f"transport = 'packet' AND pid IN ({refused.pid}, {other.pid})"
+    assert live.observed.rows(f"SELECT * FROM connection WHERE {strange}") == []

@@ -136,10 +136,10 @@ def _answered(history: History, name: str, question: Question, arguments: list[s
 
 
 def _hooks() -> dict[str, str]:
-    """The table of each hook."""
-    from firsthand.probe.spec import EXISTING, HOOKS
+    """The table of each hook that completeness needs."""
+    from firsthand.probe import spec
 
-    return {hook.name: hook.table for hook in (*HOOKS, *EXISTING)}
+    return spec.needed()
 
 
 def _reaches(question: Question, asked: Asked, spans: list[Span]) -> datetime | None:

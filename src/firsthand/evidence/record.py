@@ -16,7 +16,7 @@ from firsthand.ask.completeness import Completeness
 from firsthand.evidence.question import Question
 from firsthand.evidence.selection import NAMED, SUBJECTS
 from firsthand.history import connection as _connection
-from firsthand.probe.spec import EXISTING, HOOKS
+from firsthand.probe import spec
 
 #: The tables whose rows are judged.
 TABLES = (*SUBJECTS, *NAMED)
@@ -34,8 +34,8 @@ class Record:
 
 
 def hooks() -> dict[str, str]:
-    """The table of each hook, as this version has them."""
-    return {hook.name: hook.table for hook in (*HOOKS, *EXISTING)}
+    """The table of each hook that completeness needs, as this version has them."""
+    return spec.needed()
 
 
 def read(

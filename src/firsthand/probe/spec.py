@@ -32,6 +32,8 @@ class Hook:
     at_cgroup: Mapping[str, AtCgroup] = field(default_factory=dict)
     #: Those of `programs` that stand in an object of their own.
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    #: Whether an answer from `table` is not complete without it; else what it does not see is only said.
+    needed: bool = True
 
     def object_of(self, program: str) -> str:
         """The object that a program stands in."""
@@ -100,9 +102,14 @@ HOOKS: tuple[Hook, ...] = (
         {"socket_release": KNOWN},
     ),
     Hook(
-        "sniff_open", "sniff", ("sniff_open",), "connection", "packet sockets (AF_PACKET) that are made, as sniffers do"
+        "sniff_open",
+        "sniff",
+        ("sniff_open", "sniff_allowed"),
+        "connection",
+        "packet sockets (AF_PACKET) that are made, as sniffers do",
+        needed=False,
     ),
-    Hook("sniff_close", "sniff", ("sniff_close",), "connection", "when packet sockets (AF_PACKET) are closed"),
+    Hook("sniff_close", "sniff", ("sniff_close",), "connection", "when packet sockets are closed", needed=False),
     Hook(
         "unix_connect",
         "unix",
@@ -165,3 +172,8 @@ SHARED = (
 #: Uprobes on libssl, attached in each library that a user names.
 PLAIN = Hook("plain_write", "plain", ("plain_write",), "request", "what the named TLS libraries are given to encrypt")
 PLAIN_FUNCTIONS = ("SSL_write", "SSL_write_ex")
+
+
+def needed() -> dict[str, str]:
+    """The table of each hook without which an answer from that table is not complete."""
+    return {hook.name: hook.table for hook in (*HOOKS, *EXISTING) if hook.needed}

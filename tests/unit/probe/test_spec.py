@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firsthand.probe import load
-from firsthand.probe.spec import EXISTING, HOOKS, SHARED, SWEEPS, SWEPT
+from firsthand.probe.spec import EXISTING, HOOKS, SHARED, SWEEPS, SWEPT, needed
 from firsthand.schema import btf
 from firsthand.schema.layout import objects
 from firsthand.schema.tables import TABLES
@@ -19,6 +19,12 @@ def test_every_program_of_the_spec_is_in_its_object() -> None:
     for hook in (*HOOKS, *EXISTING, *SWEEPS):
         assert all(program in _functions(hook.object_of(program)) for program in hook.programs)
         assert hook.table in TABLES and hook.blind_spot
+
+
+def test_what_completeness_needs() -> None:
+    """Every hook, but those whose rows no question counts: they are a blind spot that is said."""
+    assert {hook.name for hook in (*HOOKS, *EXISTING)} - set(needed()) == {"sniff_open", "sniff_close"}
+    assert needed()["process_exec"] == "process"
 
 
 def test_every_shared_map_is_declared() -> None:
