@@ -34,7 +34,10 @@ run: setup ## observe in the foreground until Ctrl-C; options by ARGS='--for 30s
 	@.venv/bin/firsthand run $(ARGS)
 
 test: setup .venv/.tests ## every test that this machine can run, the VM tests aside
-	@$(PYTHON) -m pytest tests/unit tests/fuzz tests/kernel tests/install tests/pods $(ARGS)
+	@failed=0; \
+	$(PYTHON) -m pytest tests/unit tests/fuzz -n auto --dist worksteal $(ARGS) || [ $$? = 5 ] || failed=1; \
+	$(PYTHON) -m pytest tests/kernel tests/install tests/pods $(ARGS) || [ $$? = 5 ] || failed=1; \
+	exit $$failed
 
 test-kernel: setup .venv/.tests ## live tests on this kernel (root)
 	@$(PYTHON) -m pytest tests/kernel $(ARGS)

@@ -28,7 +28,7 @@ def test_the_machines_own_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Law: those that are there are told from the boot on, one that comes from then on, one that goes with its end; each once."""
     place.create(tmp_path)
     now = {"192.168.7.2", "fd00::2"}
-    monkeypatch.setattr(machine, "addresses", lambda: set(now))
+    monkeypatch.setattr(machine, "addresses", lambda _: set(now))
     follower = Follower(FollowerOptions(str(tmp_path), ()))
     follower.open()
     follower.turn()
