@@ -56,8 +56,15 @@ def _environment(source: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(source)}
 
 
-def test_upgrade_and_rollback_under_load(cgroup: TestCgroup, history: Path, tmp_path: Path, newer: Path) -> None:
-    """Old, new, old: each takes over what the one before left attached; the new column is in the rows of its time alone."""
+def test_upgrade_and_rollback_under_load(
+    cgroup: TestCgroup, history: Path, tmp_path: Path, newer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old, new, old: each takes over what the one before left attached; the new column is in the rows of its time alone.
+
+    The ring has room for what comes while nobody reads.
+    """
+    (tmp_path / "config.toml").write_text(f"ring_bytes = {128 << 20}\n")
+    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
     observed = Observed(history, [cgroup.path], "--keep-attached")
     observed.start()
     work = Truth(cgroup, tmp_path, "1000")
