@@ -394,13 +394,13 @@ static __always_inline int packet(struct __sk_buff *skb, bool out)
 
 	if (!sk)
 		return ALLOW;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk || sk->type == SOCK_RAW || (sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP))
-		return ALLOW;
 	memory = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	if (!memory || memory->state & SOCKET_LISTENS)
 		return ALLOW;
 	if (memory->state & SOCKET_NO_HEADS && !(out && (is_unaccepted(memory) || wants_plain(memory))))
+		return ALLOW;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk || sk->type == SOCK_RAW || (sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP))
 		return ALLOW;
 	view.protocol = sk->protocol;
 	six = skb->protocol == __builtin_bswap16(ETH_P_IPV6);
