@@ -45,6 +45,7 @@ enum record_kind {
 	RECORD_CONNECTION_TAKEN = 36,
 	RECORD_CONNECTION_SEEN = 37,
 	RECORD_CONNECTION_OPEN = 38,
+	RECORD_CONNECTION_FOLDED = 39,
 	RECORD_PACKET = 48,
 };
 
@@ -338,6 +339,17 @@ struct connection_event {
 TAG("record:RECORD_CONNECTION_LISTEN:listen") TAG("record:RECORD_CONNECTION_CLOSE:close")
 TAG("record:RECORD_CONNECTION_TAKEN:taken") TAG("record:RECORD_CONNECTION_SEEN:seen")
 TAG("record:RECORD_CONNECTION_OPEN:open");
+
+/*
+ * Equal short connections in one row (kernel/include/brief.h): bytes, segments and retransmits of all together, the
+ * longest duration. The cookie, the port that the kernel chose, and the round-trip time are those of one of them.
+ */
+struct connection_folded {
+	struct connection_event event;
+	__u64 folded_count
+		DOC("how many equal short connections this one row stands for; null: the row is one connection's own");
+	__u64 folded_last DOC("ktime at which the last one was made; ktime itself is the first one's") UNIT("ns");
+} TAG("table:connection") TAG("record:RECORD_CONNECTION_FOLDED:folded");
 
 /* Picked out for user space to read: it becomes rows of `name` and `request` and is itself never kept. */
 struct packet_event {

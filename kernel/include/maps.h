@@ -26,6 +26,7 @@ enum bound {
 	WITHHELD_EXECS = 2048, /* of these lives, and those that rows of folds will be made of */
 	WITHHELD_BYTES = 6144, /* of an exec's record that may be withheld */
 	FOLDS = 4096,
+	WITHHELD_CONNECTIONS = 4096, /* of which it is not yet known whether they fold */
 };
 
 /* Where a value or record was lost, counted per CPU; user space names them from this enum. */
@@ -70,6 +71,7 @@ struct settings {
 	__u32 fold; /* 1: equal short processes fold; see fold.h */
 	__u32 fold_most_ms;
 	__u32 fold_every_seconds;
+	__u32 fold_connections; /* 1: equal short connections fold; see brief.h */
 };
 
 const volatile struct settings settings SEC(".rodata.settings") = {
@@ -210,6 +212,30 @@ struct socket_memory {
 	} last; /* the flow that came last */
 };
 
+/* What equal connections have in common. */
+struct connection_key {
+	struct socket_process process;
+	__u64 opener_start, opener_number;
+	__u64 flags; /* enum connection_flag */
+	__u8 local_address[16], peer_address[16];
+	__s32 opener_tgid;
+	__u16 local_port, peer_port; /* 0: the one that its kernel chose */
+};
+
+/* What was folded of one kind of equal short connections since its last row. */
+struct connection_fold {
+	struct connection_folded row; /* folded_count 0: nothing */
+	__u64 seen; /* when the last one ended, bpf_ktime_get_boot_ns */
+	__u32 busy; /* 1: somebody writes here */
+	__u32 pad;
+};
+
+/* The row by which a connection begins, of which it is not yet known whether it folds. */
+struct withheld_connection {
+	struct connection_event row;
+	__u64 taken; /* 1: somebody has it for himself, who writes it or drops it */
+};
+
 struct flow_key {
 	__u64 cookie;
 	__u8 peer[16];
@@ -303,6 +329,10 @@ HASH_MAP(__u64, struct withheld_exec, WITHHELD_EXECS)
 withheld_execs SEC(".maps");
 HASH_MAP(struct probe_key, struct fold, FOLDS)
 folds SEC(".maps");
+HASH_MAP(__u64, struct withheld_connection, WITHHELD_CONNECTIONS) /* by cookie */
+withheld_connections SEC(".maps");
+HASH_MAP(struct connection_key, struct connection_fold, FOLDS)
+connection_folds SEC(".maps");
 
 /* Cloned when a connection is accepted: the listener's process goes with it. */
 struct {

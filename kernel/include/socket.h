@@ -38,6 +38,7 @@ enum socket_state {
 	SOCKET_NO_HEADS = 1 << 7, /* both heads were seen, or are of no interest */
 	SOCKET_PLAIN_TOLD = 1 << 8,
 	SOCKET_ALLOWED = 1 << 9,
+	SOCKET_WITHHELD = 1 << 10, /* the row of its beginning may not be written yet */
 };
 
 #define SOCK_DONE_BIT 1 /* enum sock_flags of include/net/sock.h: the peer's FIN came */
@@ -187,20 +188,34 @@ static __always_inline __u64 memory_flags(const struct socket_memory *memory)
 	return flags;
 }
 
-/* A row without a path in the making, with all that a socket's memory knows; to be submitted. */
-static __always_inline struct connection_event *begin_row(const struct socket_memory *memory)
+/* All that a socket's memory knows. */
+static __always_inline void fill_row(struct connection_event *row, const struct socket_memory *memory)
 {
-	struct connection_event *row = reserve(sizeof(*row));
-
-	if (!row)
-		return NULL;
 	row->process = memory->process;
 	row->opener_tgid = memory->opener_tgid;
 	row->opener_start = memory->opener_start;
 	row->opener_number = memory->opener_number;
 	row->duration = row->header.ktime - memory->began;
 	row->flags = memory_flags(memory);
+}
+
+/* A row without a path in the making; to be submitted. */
+static __always_inline struct connection_event *begin_row(const struct socket_memory *memory)
+{
+	struct connection_event *row = reserve(sizeof(*row));
+
+	if (row)
+		fill_row(row, memory);
 	return row;
+}
+
+/* What the socket itself tells of its ends. */
+static __always_inline void fill_tcp(struct connection_event *row, struct sock *sk, __u64 cookie)
+{
+	row->ends.cookie = cookie;
+	row->ends.transport = TRANSPORT_TCP;
+	fill_ends(&row->ends, sk);
+	row->flags |= end_flags(&row->ends) | mapped_flag(sk->__sk_common.skc_family, &row->ends);
 }
 
 /* The EtherType that a packet socket is for now. */

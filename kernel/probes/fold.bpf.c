@@ -5,10 +5,12 @@
  * ring or for its writer.
  */
 #include "fold.h"
+#include "brief.h"
 
 char _license[] SEC("license") = "GPL";
 
 const struct process_folded *anchor_folded __attribute__((unused));
+const struct connection_folded *anchor_connection_folded __attribute__((unused));
 
 /* For the longest fork and exec with the ring's own heads: a sweep writes only what finds room. */
 enum {
@@ -132,5 +134,67 @@ int fold_tell(struct bpf_iter__bpf_map_elem *ctx)
 	end_fold(fold);
 	if (idle)
 		bpf_map_delete_elem(&folds, &key);
+	return answer(ctx, due && !told ? 'w' : told || idle ? 'd' : 'h');
+}
+
+SEC("iter/bpf_map_elem")
+int fold_connection_late(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct withheld_connection *element = ctx->value, *withheld;
+	__u64 *key = ctx->key, cookie;
+
+	if (!key || !element)
+		return 0;
+	cookie = *key;
+	if (!forced() && bpf_ktime_get_boot_ns() - element->row.header.ktime <= settings.fold_most_ms * MILLISECOND)
+		return answer(ctx, 'h');
+	if (!has_room())
+		return answer(ctx, 'w');
+	withheld = claim_row(cookie);
+	if (!withheld)
+		return answer(ctx, 'h');
+	release_row(withheld, cookie);
+	return answer(ctx, 'd');
+}
+
+/* Whether the row was written; else the fold stays as it is. */
+static __always_inline bool tell_connections(struct connection_fold *fold)
+{
+	if (!has_room())
+		return false;
+	if (write_late(&fold->row.event.header, sizeof(fold->row))) {
+		count(FAILURE_RESERVE);
+		return false;
+	}
+	fold->row.folded_count = 0;
+	return true;
+}
+
+SEC("iter/bpf_map_elem")
+int fold_connection_tell(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+	const struct connection_key *element = ctx->key;
+	struct connection_key key;
+	struct connection_fold *fold;
+	bool due, told, idle;
+
+	if (!element)
+		return 0;
+	key = *element;
+	fold = bpf_map_lookup_elem(&connection_folds, &key);
+	if (!fold)
+		return 0;
+	if (!begin_connection_fold(fold))
+		return answer(ctx, 'w');
+	due = fold->row.folded_count &&
+	      (forced() || now - fold->row.event.header.ktime >= settings.fold_every_seconds * SECOND);
+	told = due && tell_connections(fold);
+	/* Twice as long as a beginning counts on it: no connection that would be counted here still lives. */
+	idle = !fold->row.folded_count && !is_recent(fold->seen, now) &&
+	       !is_recent(fold->seen, now - settings.fold_every_seconds * 10 * SECOND);
+	end_connection_fold(fold);
+	if (idle)
+		bpf_map_delete_elem(&connection_folds, &key);
 	return answer(ctx, due && !told ? 'w' : told || idle ? 'd' : 'h');
 }

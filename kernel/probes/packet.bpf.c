@@ -3,7 +3,7 @@
  * Packets of sockets that are remembered: flows of datagrams, DNS messages, and the first bytes of streams. Runs at the
  * root of cgroup v2 for every packet of every socket, so what is of no interest is left at once.
  */
-#include "socket.h"
+#include "brief.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -338,13 +338,14 @@ static __always_inline void tell_accepted(struct __sk_buff *skb, struct sock *sk
 	struct connection_event *row;
 
 	memory->state |= SOCKET_ACCEPT_TOLD;
+	if (settings.fold_connections) {
+		tell_brief(sk, memory, bpf_get_socket_cookie(skb), RECORD_CONNECTION_ACCEPT, OUTCOME_ESTABLISHED);
+		return;
+	}
 	row = begin_row(memory);
 	if (!row)
 		return;
-	row->ends.cookie = bpf_get_socket_cookie(skb);
-	row->ends.transport = TRANSPORT_TCP;
-	fill_ends(&row->ends, sk);
-	row->flags |= end_flags(&row->ends) | mapped_flag(sk->__sk_common.skc_family, &row->ends);
+	fill_tcp(row, sk, bpf_get_socket_cookie(skb));
 	row->outcome = OUTCOME_ESTABLISHED;
 	submit(&row->header, RECORD_CONNECTION_ACCEPT);
 }

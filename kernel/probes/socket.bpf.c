@@ -3,7 +3,7 @@
  * TCP connections: attempts and their outcomes, listeners, acceptances, ends. A socket remembers its process from the
  * moments that have one (connect, listen, first use); the others, in softirq, only read that.
  */
-#include "socket.h"
+#include "brief.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -18,37 +18,22 @@ enum {
 	EHOSTUNREACH = 113,
 };
 
-static __always_inline void fill_counters(struct connection_event *row, struct sock *sk)
+static __always_inline void tell(struct sock *sk, struct socket_memory *memory, __u16 kind, __u8 outcome, __u64 flags)
 {
-	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+	struct connection_event *row;
 
-	if (!tcp)
+	if (settings.fold_connections && kind != RECORD_CONNECTION_LISTEN && !flags) {
+		tell_brief(sk, memory, bpf_get_socket_cookie(sk), kind, outcome);
 		return;
-	row->bytes_sent = tcp->bytes_sent - tcp->bytes_retrans;
-	row->bytes_received = tcp->bytes_received;
-	/* The peer's FIN takes a number of the stream, which is counted with the bytes. */
-	if (row->bytes_received && sk->__sk_common.skc_flags & (1UL << SOCK_DONE_BIT))
-		row->bytes_received--;
-	row->segments_sent = tcp->segs_out;
-	row->segments_received = tcp->segs_in;
-	row->retransmits = tcp->total_retrans;
-	row->rtt = tcp->srtt_us >> 3;
-}
-
-static __always_inline void tell(struct sock *sk, const struct socket_memory *memory, __u16 kind, __u8 outcome,
-				 __u64 flags)
-{
-	struct connection_event *row = begin_row(memory);
-
+	}
+	row = begin_row(memory);
 	if (!row)
 		return;
-	row->ends.cookie = bpf_get_socket_cookie(sk);
-	row->ends.transport = TRANSPORT_TCP;
-	fill_ends(&row->ends, sk);
-	row->flags |= flags | end_flags(&row->ends) | mapped_flag(sk->__sk_common.skc_family, &row->ends);
+	fill_tcp(row, sk, bpf_get_socket_cookie(sk));
+	row->flags |= flags;
 	row->outcome = outcome;
 	row->error = sk->sk_err;
-	if (kind == RECORD_CONNECTION_CLOSE || kind == RECORD_CONNECTION_TAKEN || kind == RECORD_CONNECTION_SEEN)
+	if (has_counters(kind))
 		fill_counters(row, sk);
 	submit(&row->header, kind);
 }
@@ -147,6 +132,7 @@ static __always_inline void used(struct sock *sk, struct socket_memory *memory)
 	if (!is_wanted(task, &cgroup))
 		return;
 	if (told) {
+		unfold_row(memory, bpf_get_socket_cookie(sk));
 		memory->opener_tgid = memory->process.exec_tgid;
 		memory->opener_start = memory->process.exec_start;
 		memory->opener_number = memory->process.exec_number;

@@ -42,11 +42,12 @@ class ObserverOptions:
     resolvers: tuple[str, ...] = ()
     keep_query: bool = False
     fold: bool = False
+    fold_connections: bool = False
     fold_most_ms: int = 1000
     fold_every_seconds: int = 60
 
     def left_out(self, refused: str) -> dict[str, object]:
-        """Settings that leave something out of the record, for the observer table. `refused`: why short processes do not fold."""
+        """Settings that leave something out of the record, for the observer table. `refused`: why nothing folds."""
         names = [name for name, _ in self.patterns]
         found: dict[str, object] = {
             "redaction": self.redaction,
@@ -59,9 +60,14 @@ class ObserverOptions:
             "keep_query": self.keep_query,
             "resolvers": self.resolvers,
         }
-        if not self.fold:
+        if not self.fold and not self.fold_connections:
             return found
-        limits = {"most_ms": self.fold_most_ms, "every_seconds": self.fold_every_seconds}
+        limits = {
+            "processes": self.fold,
+            "connections": self.fold_connections,
+            "most_ms": self.fold_most_ms,
+            "every_seconds": self.fold_every_seconds,
+        }
         return found | {"folding": {"refused": refused} if refused else limits}
 
     @property
@@ -88,6 +94,7 @@ class ObserverOptions:
             read_requests=self.requests,
             plain=self.plain,
             fold=self.fold,
+            fold_connections=self.fold_connections,
             fold_most_ms=self.fold_most_ms,
             fold_every_seconds=self.fold_every_seconds,
         )

@@ -97,7 +97,7 @@ class Observer:
         self.canaries = Canaries(self.hierarchy, options.canary, self._hear)
         self.tables = measures.KernelTables()
         self.word = ""
-        self.folded = 0
+        self.folded = {"process": 0, "connection": 0}
         self.marks = Marks()
         self.waiting: Pending | None = None
         self.packets = Packets(Line(control, _tell))
@@ -297,7 +297,7 @@ class Observer:
         columns: dict[str, Any] = batch.columns
         columns["time"] = Fixed(self.clock.times(columns["ktime"].values))
         if "folded_last" in columns:
-            self._fold(columns)
+            self._fold(batch.table, columns)
         columns["pid"] = columns["exec_tgid"]
         self._stamp(batch)
         self.resolver.containers(batch)
@@ -313,12 +313,12 @@ class Observer:
             self.resolver.owners(batch)
             self.translations.fill(batch)
 
-    def _fold(self, columns: dict[str, Any]) -> None:
-        """When the last one of each fold was executed; and how many there were in all."""
+    def _fold(self, table: str, columns: dict[str, Any]) -> None:
+        """When the last one of each fold began; and how many there were in all."""
         last: Fixed = columns["folded_last"]
         columns["folded_until"] = Fixed(self.clock.times(last.values), last.valid)
         counts: Fixed = columns["folded_count"]
-        self.folded += int(counts.values.sum() if counts.valid is None else counts.values[counts.valid].sum())
+        self.folded[table] += int(counts.values.sum() if counts.valid is None else counts.values[counts.valid].sum())
 
     def _modes(self, columns: dict[str, Any]) -> NDArray[np.int8] | None:
         """How each row's arguments are kept, where that differs between cgroups."""
@@ -437,7 +437,7 @@ class Observer:
         found |= bound("translations", len(self.translations), TRANSLATIONS)
         found |= bound("resolved", len(self.resolved), ADDRESSES)
         if self.loaded.folding:
-            found["folded"] = self.folded
+            found["folded"], found["folded_connections"] = self.folded["process"], self.folded["connection"]
             for map_, held in self.sweeper.held.items():
                 found |= bound(map_, held, self.loaded.size(map_))
         return found | bound("log_bytes", self.log.held, self.log.limit) | self.packets.measures()

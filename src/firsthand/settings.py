@@ -99,9 +99,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Folding:
-    """Whether equal short processes fold: those that live for `most_ms` at most, into a row each `every_seconds`."""
+    """Whether equal short processes and connections fold: those that live for `most_ms` at most, into a row each `every_seconds`."""
 
     processes: bool
+    connections: bool
     most_ms: int
     every_seconds: int
 
@@ -257,12 +258,13 @@ def _resolvers(words: object, path: Path) -> tuple[str, ...]:
 
 
 def _folding(raw: Mapping[str, Any], path: Path) -> Folding:
-    if type(raw["processes"]) is not bool:
-        raise UsageError(f"{path}: folding.processes must be true or false, found {raw['processes']!r}")
+    for key in ("processes", "connections"):
+        if type(raw[key]) is not bool:
+            raise UsageError(f"{path}: folding.{key} must be true or false, found {raw[key]!r}")
     for key, most in _FOLDING_MOST.items():
         if type(raw[key]) is not int or not 1 <= raw[key] <= most:
             raise UsageError(f"{path}: folding.{key}: expected a whole number from 1 to {most}, found {raw[key]!r}")
-    return Folding(raw["processes"], raw["most_ms"], raw["every_seconds"])
+    return Folding(raw["processes"], raw["connections"], raw["most_ms"], raw["every_seconds"])
 
 
 def size(value: object, where: str) -> int:

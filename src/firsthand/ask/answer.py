@@ -16,7 +16,7 @@ VERSION = 1
 _NOT_ENDED = """(p.time >= ? OR p.folded_until >= ? OR (p.folded_until IS NULL AND NOT EXISTS (SELECT 1 FROM process e
     WHERE e.node = p.node AND e.boot = p.boot AND e.exec_tgid = p.exec_tgid AND e.exec_start = p.exec_start AND e.time >= ?
     AND e.time < ? AND (e.event = 'exit' OR e.exec_number > p.exec_number))))"""
-#: How many processes a row of `process` stands for.
+#: How many processes or connections a row stands for.
 COUNT = "coalesce(folded_count, 1)"
 
 
@@ -76,7 +76,7 @@ class Asked:
     """One question put to one history. `ordinary` is the capability set of an ordinary container.
 
     `session` is when the observers that watched at the window's begin had started: since then they told all that ran; `at_end` the
-    same of its end. `folds` is how long one row of folded processes spans at most; zero where none were folded. `everything`: also
+    same of its end. `folds` is how long one folded row spans at most; zero where nothing folds. `everything`: also
     what is usually left out. `threshold`: the least score. `tree`: with the processes behind. `reach`: what is the cluster's own.
     """
 
@@ -102,7 +102,7 @@ class Asked:
         return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
 
     def ran(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
-        """As `where`, for rows of `process` alone: with those of folded processes that began before the window and reach into it."""
+        """As `where`, for rows of `process` or `connection` alone: with folded ones that began before the window and reach into it."""
         if not self.folds:
             return self.where(*more)
         began = self.since - self.folds
@@ -181,7 +181,7 @@ def cut(rows: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
 
 
 def folded(row: dict[str, Any]) -> str | None:
-    """What a row of folded processes stands for, `x 240 until 12:00:59.123`; None where it is one process's own."""
+    """What a folded row stands for, `x 240 until 12:00:59.123`; None where it is one's own."""
     if not row.get("folded_count"):
         return None
     return f"x {row['folded_count']:,} until {row['folded_until']:%H:%M:%S.%f}"[:-3]

@@ -332,14 +332,16 @@ def _unnamed(connection: duckdb.DuckDBPyConnection, window: Window) -> list[str]
 
 
 def _not_yet_told(inside: list[Span], window: Window) -> list[str]:
-    """Where short processes fold, and nobody said that observing stopped: the rows of the last ones are still to come."""
+    """Where short processes or connections fold, and nobody said that observing stopped: the rows of the last ones are still to come."""
     reasons = []
     for span in inside:
         late = _folding(span.settings, 1)
+        folding = span.settings.get("folding", {})
+        what = " and ".join(word for word in ("processes", "connections") if folding.get(word, word == "processes"))
         since = max(span.begin, span.end - late)
         if span.open and late and window.until >= since:
             reasons.append(
-                f"equal short processes since {iso(since)} on {span.node} may not be told yet (setting folding)"
+                f"equal short {what} since {iso(since)} on {span.node} may not be told yet (setting folding)"
             )
     return reasons
 

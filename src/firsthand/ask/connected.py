@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from firsthand.ask import lineage, phrase, show, talk
-from firsthand.ask.answer import Asked, Found, cut
+from firsthand.ask.answer import Asked, Found, cut, folded
 from firsthand.errors import UsageError
 from firsthand.identity import address
 from firsthand.identity.address import Network, Ranges
@@ -103,13 +103,13 @@ def connected(asked: Asked) -> Found:
         target.addresses = _within(asked, target.network)
     lookups = _lookups(asked, target)
     requests = _requests(asked, target)
-    talks, total = _talks(asked, target, lookups, requests)
+    talks, total, number = _talks(asked, target, lookups, requests)
     rows = [*talks, *_asked_rows(lookups), *_alone(requests, talks)]
     rows.sort(key=lambda row: row["time"])
     known = lineage.images(asked, [row["exec_id"] for row in rows[: asked.limit]])
     for row in rows[: asked.limit]:
         _complete(row, known, asked.ordinary)
-    sentence = _sentence(asked, target, talks, total, lookups)
+    sentence = _sentence(asked, target, talks, number, lookups)
     shown = cut(rows, asked.limit)
     lines = _tree(shown, known) if asked.tree else None
     return Found(sentence, shown, total + len(rows) - len(talks), _COLUMNS, lines, _WIDE)
@@ -167,10 +167,10 @@ def _requests(asked: Asked, target: Target) -> list[dict[str, Any]]:
 
 def _talks(
     asked: Asked, target: Target, lookups: list[dict[str, Any]], requests: list[dict[str, Any]]
-) -> tuple[list[dict[str, Any]], int]:
-    """One row for each conversation that matches, up to the limit, and how many there are."""
+) -> tuple[list[dict[str, Any]], int, int]:
+    """One row for each conversation that matches, up to the limit; how many there are; and of those that folded, all of them."""
     ways = _ways(target, lookups, requests)
-    where, parameters = asked.where((f"{talk.TOLD} OR event IN ('seen', 'taken')", []))
+    where, parameters = asked.ran((f"{talk.TOLD} OR event IN ('seen', 'taken')", []))
     flags = ", ".join(f"coalesce({text}, false) AS by_{name}" for name, (text, _) in ways.items())
     either = " OR ".join(f"by_{name}" for name in ways)
     why = ", ".join(f"CASE WHEN bool_or(by_{name}) THEN '{name}' END" for name in ways)
@@ -179,18 +179,22 @@ def _talks(
         told AS (SELECT *, {talk.DIRECTION} AS way, {talk.BEGAN} AS began FROM connection
             WHERE ({where}) AND NOT {talk.flagged("LISTENING")}),
         rows AS (SELECT * FROM (SELECT *, {flags} FROM told LEFT JOIN given ON whose = {_ASKER} || ' ' || peer_address) WHERE {either})
-        SELECT {_TALK}, list_filter([{why}], lambda w: w IS NOT NULL) AS why, count(*) OVER () AS total
+        SELECT {_TALK}, list_filter([{why}], lambda w: w IS NOT NULL) AS why, count(*) OVER () AS total,
+            sum(coalesce(max(folded_count), 1)) OVER ()::BIGINT AS number
         FROM rows GROUP BY node, boot, cookie, peer_address, peer_port ORDER BY time LIMIT ?"""  # noqa: S608
     given = _given(lookups) if target.name else {}
     rows = asked.rows(query, [list(given), list(given.values()), *parameters, *values, asked.limit])
     heads = _heads(asked, rows)
     for row in rows:
         row |= heads.get((row["node"], row["boot"], row["cookie"]), {})
-    return rows, rows[0].pop("total") if rows else 0
+    numbers = [(row.pop("total"), row.pop("number")) for row in rows] or [(0, 0)]
+    return rows, *numbers[0]
 
 
 #: Of a conversation's rows: who had it first that is known for sure, the newest of what changes.
-_TALK = f"""node, boot, cookie, peer_address, peer_port, min(began) AS time, max(time) FILTER (event = 'close') AS until,
+_TALK = f"""node, boot, cookie, peer_address, peer_port, min(began) AS time, max({talk.LAST}) FILTER ({
+    talk.ENDED
+}) AS until,
     arg_min(way, ktime) FILTER (event <> 'taken') AS direction, any_value(transport) AS transport,
     {
     ", ".join(
@@ -209,9 +213,11 @@ _TALK = f"""node, boot, cookie, peer_address, peer_port, min(began) AS time, max
     )
 },
     arg_max(names, time) FILTER (names <> []) AS names, bool_or(names_cut) AS names_cut,
-    coalesce(arg_max(outcome, ktime) FILTER (event IN ('connect', 'accept')), arg_max(outcome, ktime)) AS outcome,
-    arg_max(outcome, ktime) FILTER (event = 'close') AS ending, max(bytes_sent) FILTER (event = 'close') AS bytes_sent,
-    max(bytes_received) FILTER (event = 'close') AS bytes_received, any_value(path) AS path,
+    CASE WHEN bool_or(event = 'folded') THEN 'established' ELSE
+        coalesce(arg_max(outcome, ktime) FILTER (event IN ('connect', 'accept')), arg_max(outcome, ktime)) END AS outcome,
+    arg_max(outcome, ktime) FILTER ({talk.ENDED}) AS ending, max(bytes_sent) FILTER ({talk.ENDED}) AS bytes_sent,
+    max(bytes_received) FILTER ({talk.ENDED}) AS bytes_received, any_value(path) AS path,
+    max(folded_count) AS folded_count, max(folded_until) AS folded_until,
     list_sort(list_distinct(flatten(list(string_split(flag_names, ',')) FILTER (flag_names IS NOT NULL)))) AS flags"""
 
 
@@ -289,6 +295,7 @@ def _complete(row: dict[str, Any], known: dict[str, Any], ordinary: int) -> None
         row["what"] = "accepted" if row["direction"] == "in" else "connected" if row["direction"] else "open before"
     if "peer" not in row:
         row["peer"] = show.end(row["peer_address"], row["peer_port"]) or row.get("path")
+    row["folded"] = folded(row)
     row["nat"] = show.end(row.get("nat_address"), row.get("nat_port"))
     behind = lineage.chain(row["exec_id"], known)
     row["args"] = lineage.arguments(row["exec_id"], known)
@@ -299,22 +306,22 @@ def _complete(row: dict[str, Any], known: dict[str, Any], ordinary: int) -> None
 
 
 def _sentence(
-    asked: Asked, target: Target, talks: list[dict[str, Any]], total: int, lookups: list[dict[str, Any]]
+    asked: Asked, target: Target, talks: list[dict[str, Any]], number: int, lookups: list[dict[str, Any]]
 ) -> str:
-    where, parameters = asked.where((talk.COUNTED, []))
-    of = asked.number(f"SELECT count(*) FROM connection WHERE {where}", parameters)  # noqa: S608
+    where, parameters = asked.ran((talk.COUNTED, []))
+    of = asked.number(f"SELECT {talk.number()} FROM connection WHERE {where}", parameters)  # noqa: S608
     questions = sum(row["questions"] for row in lookups)
-    parts = [f"{'Yes' if total or lookups else 'No'}: {total:,} of {of:,} connections match {target.text}"]
+    parts = [f"{'Yes' if number or lookups else 'No'}: {number:,} of {of:,} connections match {target.text}"]
     outcomes: dict[str, int] = {}
     for row in talks:
         word = "incoming" if row["direction"] == "in" else row["outcome"] or "without an outcome"
-        outcomes[word] = outcomes.get(word, 0) + 1
+        outcomes[word] = outcomes.get(word, 0) + (row["folded_count"] or 1)
     if outcomes:
         parts[0] += f" ({', '.join(f'{number:,} {word}' for word, number in sorted(outcomes.items()))})"
     if target.name is not None:
         parts.append(f"asked for {_times(questions)}" if lookups else "never asked for")
         given = sum(1 for row in talks if row["why"] == ["given"])
-        parts += _hints(asked, target, lookups, bool(total or lookups), given)
+        parts += _hints(asked, target, lookups, bool(number or lookups), given)
     elif lookups:
         parts.append(f"given by {', '.join(sorted({row['name'] for row in lookups})[:5])}")
     return "; ".join(parts)

@@ -44,7 +44,7 @@ def _sides(asked: Asked, by: str) -> list[dict[str, Any]]:
     peer |= {"from_kind": "peer_kind", "b": own["a"], "to": own["from"], "to_kind": _OWN_KIND}
     ends = ", ".join(f"CASE WHEN way = 'in' THEN {peer[name]} ELSE {own[name]} END AS \"{name}\"" for name in own)
     query = f"""WITH rows AS (SELECT *, {talk.DIRECTION} AS way, {talk.PORT} AS port FROM connection WHERE {where})
-        SELECT node, way = 'in' AS reached, {ends}, port, transport, count(*) FILTER ({talk.COUNTED}) AS connections, {SUMS}
+        SELECT node, way = 'in' AS reached, {ends}, port, transport, {talk.number()} AS connections, {SUMS}
         FROM rows GROUP BY ALL LIMIT {MOST + 1}"""  # noqa: S608
     rows = asked.rows(query, parameters)
     if len(rows) > MOST:

@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 from firsthand.ask import past, talk
-from firsthand.ask.answer import Asked, Found, cut
+from firsthand.ask.answer import COUNT, Asked, Found, cut
 from firsthand.ask.show import size
 from firsthand.errors import HistoryError
 
@@ -56,7 +56,7 @@ def exfiltration(asked: Asked) -> Found:
 def _hours(asked: Asked) -> list[dict[str, Any]]:
     """Bytes sent by workload, peer and hour, before the window and in it. Those of a connection count where it ends."""
     sent: tuple[str, list[Any]] = (
-        f"event = 'close' AND ({talk.DIRECTION}) IS DISTINCT FROM 'in' AND bytes_sent > 0",
+        f"{talk.ENDED} AND ({talk.DIRECTION}) IS DISTINCT FROM 'in' AND bytes_sent > 0",
         [],
     )
     where, values = asked.existing(sent)
@@ -65,7 +65,7 @@ def _hours(asked: Asked) -> list[dict[str, Any]]:
         where, values = f"{where} AND {elsewhere}", [*values, *more]
     query = f"""WITH rows AS (SELECT *, {talk.WHO["workload"]} AS who, coalesce(names[1], peer_address) AS peer,
             {talk.WHO["pod"]} AS pod_key, time >= ? AS within FROM connection WHERE {where})
-        SELECT who, peer, date_trunc('hour', time) AS hour, within, sum(bytes_sent)::BIGINT AS bytes_sent, count(*) AS connections,
+        SELECT who, peer, date_trunc('hour', time) AS hour, within, sum(bytes_sent)::BIGINT AS bytes_sent, sum({COUNT})::BIGINT AS connections,
             any_value(peer_address) AS peer_address, list_sort(list(DISTINCT exe) FILTER (exe IS NOT NULL))[:5] AS binaries,
             list_sort(list(DISTINCT pod_key))[:5] AS pods, any_value(node) AS node
         FROM rows GROUP BY ALL ORDER BY hour LIMIT {MOST + 1}"""  # noqa: S608

@@ -30,10 +30,11 @@ def lateral(asked: Asked) -> Found:
     kinds = (*_INSIDE, "private") if asked.everything else _INSIDE
     named = ", ".join(f"'{kind}'" for kind in kinds)
     edge: tuple[str, list[Any]] = (f"{_BEGUN} AND NOT {_ITSELF} AND peer_kind IN ({named})", [])
-    where, parameters = asked.where(edge)
+    where, parameters = asked.ran(edge)
     before, earlier = asked.before(edge)
     query = f"""WITH now AS ({_EDGES} WHERE {where}), known AS (SELECT DISTINCT {_KEYS} FROM ({_EDGES} WHERE {before}))
-        SELECT {_KEYS}, min({talk.BEGAN}) AS time, max(time) AS last, count(*) AS connections, count(*) FILTER ({talk.FAILED}) AS failed,
+        SELECT {_KEYS}, min({talk.BEGAN}) AS time, max({talk.LAST}) AS last,
+            {talk.number()} AS connections, count(*) FILTER ({talk.FAILED}) AS failed,
             arg_min(outcome, time) AS outcome, list_sort(list(DISTINCT peer_address))[:5] AS peers, any_value(peer_kind) AS kind,
             arg_min(exec_id, time) AS exec_id, bit_or(cap_effective) AS cap_effective, any_value(node) AS node,
             list_sort(list(DISTINCT coalesce(namespace || '/' || pod, container_name, left(container, 12)))) AS pods

@@ -83,16 +83,16 @@ def _rights(row: dict[str, Any], ordinary: int) -> None:
 def exposed(asked: Asked) -> Found:
     """One row for each door through which somebody from outside the cluster's ranges came in, the most connections first."""
     elsewhere = asked.reach.elsewhere(asked)
-    where, parameters = asked.where((talk.TOLD, []), elsewhere)
+    where, parameters = asked.ran((talk.TOLD, []), elsewhere)
     places = ", ".join(_WHERE)
     query = f"""WITH rows AS (SELECT *, {talk.DIRECTION} AS way FROM connection WHERE {where})
-        SELECT {places}, local_port, transport, count(*) FILTER ({talk.COUNTED}) AS connections,
+        SELECT {places}, local_port, transport, {talk.number()} AS connections,
             count(DISTINCT peer_address) AS peers, list_sort(list(DISTINCT peer_address))[:{_NAMED}] AS "from",
             arg_max(exe, time) AS exe, list_sort(list(DISTINCT exe) FILTER (exe IS NOT NULL))[:{_NAMED}] AS binaries,
             bit_or(cap_effective) AS cap_effective, arg_max(exec_id, time) AS exec_id,
-            coalesce(sum(bytes_sent) FILTER (event = 'close'), 0)::BIGINT AS bytes_sent,
-            coalesce(sum(bytes_received) FILTER (event = 'close'), 0)::BIGINT AS bytes_received,
-            min({talk.BEGAN}) AS first, max(time) AS last
+            coalesce(sum(bytes_sent) FILTER ({talk.ENDED}), 0)::BIGINT AS bytes_sent,
+            coalesce(sum(bytes_received) FILTER ({talk.ENDED}), 0)::BIGINT AS bytes_received,
+            min({talk.BEGAN}) AS first, max({talk.LAST}) AS last
         FROM rows WHERE way = 'in' GROUP BY {places}, local_port, transport
         ORDER BY connections DESC, first"""  # noqa: S608
     rows = asked.rows(query, parameters)

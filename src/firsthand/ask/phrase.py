@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from firsthand.ask import show
+from firsthand.ask.answer import folded
 
 Row = Mapping[str, Any]
 _ARROWS = {"out": "→", "in": "←", None: "↔"}
@@ -44,7 +45,7 @@ def connection(row: Row) -> str:
         return f"opens a {row['transport']} socket"
     arrow = _ARROWS[direction(row)]
     peer = show.end(row.get("peer_address"), row.get("peer_port")) or _path(row)
-    words = [arrow, peer, *_label(row), _outcome(row), _bytes(row)]
+    words = [arrow, peer, *_label(row), _outcome(row), _bytes(row), folded(dict(row)) or ""]
     if arrow == "←" and own:
         words.insert(2, f"on {own}")
     if row.get("transport") == "udp":

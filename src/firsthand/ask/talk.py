@@ -1,10 +1,12 @@
 """Rows of `connection` as somebody who talks with somebody: the words of SQL that several questions share.
 
 Each conversation counts once: a TCP one at its beginning, which is a row of its own, a UDP flow at its end, since a short one has no
-other row. Bytes stand in the row of the end.
+other row. Bytes stand in the row of the end. Equal short ones that folded stand in one row, with their number and all their bytes.
 """
 
 from __future__ import annotations
+
+from firsthand.ask.answer import COUNT
 
 
 def flagged(name: str) -> str:
@@ -13,19 +15,29 @@ def flagged(name: str) -> str:
 
 
 #: Rows of conversations: sockets that only listen are none.
-TOLD = f"event IN ('connect', 'accept', 'close') AND NOT {flagged('LISTENING')}"
+TOLD = f"event IN ('connect', 'accept', 'close', 'folded') AND NOT {flagged('LISTENING')}"
 #: Who began it: this side (out) or the peer (in); null: older than the observer.
 DIRECTION = f"""CASE WHEN event = 'connect' THEN 'out' WHEN event = 'accept' OR {flagged("INCOMING")} THEN 'in'
     WHEN {flagged("BEFORE")} THEN NULL ELSE 'out' END"""
 #: The row by which a conversation counts. One that nobody accepted, or that is older than the observer, has but an end; what a
 #: listener older than the observer accepted later is flagged BEFORE too, and has its beginning.
-COUNTED = f"""((transport = 'udp' AND event = 'close') OR (transport <> 'udp' AND event IN ('connect', 'accept')
+COUNTED = f"""(event = 'folded' OR (transport = 'udp' AND event = 'close') OR (transport <> 'udp' AND event IN ('connect', 'accept')
     AND outcome IS DISTINCT FROM 'started')
     OR (transport <> 'udp' AND event = 'close' AND ({flagged("LISTENER")}
     OR ({flagged("BEFORE")} AND NOT {flagged("INCOMING")}))))"""
 #: Attempts that came to nothing.
 FAILED = "(event = 'connect' AND outcome NOT IN ('started', 'established'))"
-BEGAN = "time - to_microseconds(coalesce(duration, 0) // 1000)"
+BEGAN = "CASE WHEN event = 'folded' THEN time ELSE time - to_microseconds(coalesce(duration, 0) // 1000) END"
+#: The row that has the bytes.
+ENDED = "event IN ('close', 'folded')"
+#: When the last thing was that a row tells.
+LAST = "coalesce(folded_until, time)"
+
+
+def number(*conditions: str) -> str:
+    """How many conversations rows stand for."""
+    return f"coalesce(sum({COUNT}) FILTER ({' AND '.join((COUNTED, *conditions))}), 0)::BIGINT"
+
 
 _POD = "coalesce(namespace || '/' || pod, pod, container_name, left(container, 12), 'host')"
 _PEER_POD = """coalesce(peer_namespace || '/' || peer_pod, peer_pod,

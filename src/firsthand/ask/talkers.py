@@ -30,8 +30,8 @@ NAMED = 8
 _OUTWARD = "transport IN ('tcp', 'udp', 'icmp', 'other') AND peer_kind IS DISTINCT FROM 'loopback'"
 #: Numbers of some rows together.
 SUMS = f"""count(*) FILTER ({talk.FAILED}) AS failed,
-    coalesce(sum(bytes_sent) FILTER (event = 'close'), 0)::BIGINT AS bytes_sent,
-    coalesce(sum(bytes_received) FILTER (event = 'close'), 0)::BIGINT AS bytes_received, min(time) AS first, max(time) AS last,
+    coalesce(sum(bytes_sent) FILTER ({talk.ENDED}), 0)::BIGINT AS bytes_sent,
+    coalesce(sum(bytes_received) FILTER ({talk.ENDED}), 0)::BIGINT AS bytes_received, min(time) AS first, max({talk.LAST}) AS last,
     list_sort(list(DISTINCT exe) FILTER (exe IS NOT NULL))[:{NAMED}] AS binaries"""
 
 
@@ -46,7 +46,7 @@ def by_what(asked: Asked) -> str:
 def rows_of(asked: Asked) -> tuple[str, list[Any]]:
     """The WHERE clause of conversations that are wanted."""
     more = [] if asked.everything else [(_OUTWARD, list[Any]())]
-    return asked.where((talk.TOLD, []), *more)
+    return asked.ran((talk.TOLD, []), *more)
 
 
 def talkers(asked: Asked) -> Found:
@@ -56,8 +56,8 @@ def talkers(asked: Asked) -> Found:
     query = f"""WITH rows AS (SELECT *, {talk.WHO[by]} AS who, {talk.PEER[by]} AS peer, {talk.DIRECTION} AS way,
             {talk.PORT} || '/' || transport AS port FROM connection WHERE {where})
         SELECT *, count(*) OVER () AS total FROM (SELECT who, peer, any_value(peer_kind) AS kind,
-            count(*) FILTER ({talk.COUNTED} AND way = 'out') AS out,
-            count(*) FILTER ({talk.COUNTED} AND way IS DISTINCT FROM 'out') AS "in", {SUMS},
+            {talk.number("way = 'out'")} AS out,
+            {talk.number("way IS DISTINCT FROM 'out'")} AS "in", {SUMS},
             list_sort(list(DISTINCT port) FILTER (port IS NOT NULL))[:{NAMED}] AS ports
             FROM rows GROUP BY who, peer) ORDER BY bytes_sent + bytes_received DESC, out + "in" DESC, who, peer LIMIT ?"""  # noqa: S608
     rows = asked.rows(query, [*parameters, asked.limit])

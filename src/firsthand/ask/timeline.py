@@ -38,7 +38,7 @@ _NETWORK = {
             "outcome",
         ),
         *("nat_address", "nat_port", "peer_kind", "peer_pod", "peer_namespace", "peer_workload", "peer_name", "names"),
-        *("bytes_sent", "bytes_received"),
+        *("bytes_sent", "bytes_received", "folded_count", "folded_until"),
     ),
     "name": ("event", "query_id", "name", "type", "rcode", "addresses", "marks"),
     "request": ("event", "transport", "protocol", "method", "sni", "host", "url_path", "ja4", "marks"),
@@ -57,8 +57,9 @@ def timeline(asked: Asked) -> Found:
     where, bounds = asked.where(*narrow)
     ran, ran_bounds = asked.ran(*narrow)
     plain, plain_bounds = asked.where(("event <> 'alive'", []))
-    parts = [_PROCESS + ran, _CONTAINER + where, *(_of_network(table) + where for table in _NETWORK)]
-    values = [*ran_bounds, *bounds, *bounds * len(_NETWORK)]
+    parts = [_PROCESS + ran, _CONTAINER + where, _of_network("connection") + ran]
+    parts += [_of_network(table) + where for table in _NETWORK if table != "connection"]
+    values = [*ran_bounds, *bounds, *ran_bounds, *bounds * (len(_NETWORK) - 1)]
     if not parameters.startswith(" of process"):
         parts.append(_POD + where.replace("container_name = ?", "? IS NULL"))
         values += bounds

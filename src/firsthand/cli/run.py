@@ -116,6 +116,7 @@ def _planned(
         poll=found.poll_ms,
         commit=found.commit_ms,
         fold=found.folding.processes,
+        fold_connections=found.folding.connections,
         fold_most_ms=found.folding.most_ms,
         fold_every_seconds=found.folding.every_seconds,
         redaction=found.redaction_mode,

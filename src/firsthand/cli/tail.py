@@ -93,7 +93,7 @@ def _line(row: dict[str, Any], ordinary: int, output: str) -> str:
     row.setdefault("shown_flags", [])
     if output == "jsonl":
         return json.dumps(show.plain({key: value for key, value in row.items() if value is not None}))
-    if row.get("event") in ("exec", "folded"):
+    if row.get("event") in ("exec", "folded") and "transport" not in row:
         return live.describe(row, ordinary)
     where = show.place(row)
     rest = {k: v for k, v in row.items() if v is not None and k in _TELLING}

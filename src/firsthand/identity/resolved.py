@@ -124,12 +124,15 @@ def _with(before: list[Known], new: Known) -> list[Known]:
 
 
 def _began(batch: Batch) -> NDArray[np.int64]:
-    """When each row's connection began (ktime): rows of its end tell how long it was."""
+    """When each row's connection began (ktime): rows of its end tell how long it was; one of many has the first one's begin."""
     ktime = cast("Fixed", batch.columns["ktime"]).values.astype(np.int64)
     duration = batch.columns.get("duration")
     if not isinstance(duration, Fixed):
         return ktime
     known = np.ones(len(ktime), dtype=bool) if duration.valid is None else duration.valid
+    counts = batch.columns.get("folded_count")
+    if isinstance(counts, Fixed):
+        known = known & ~(np.ones(len(ktime), dtype=bool) if counts.valid is None else counts.valid)
     return ktime - np.where(known, duration.values, 0)
 
 

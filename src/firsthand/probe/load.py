@@ -45,7 +45,8 @@ class LoadOptions:
     `flow_idle` in seconds; `translated`: network namespaces whose conntrack is heard beside the own one, None for none at all;
     `plain`: files of libssl whose plaintext is to be seen.
 
-    `fold`: equal short processes fold, those that live for `fold_most_ms` at most, into a row each `fold_every_seconds`.
+    `fold`: equal short processes fold, those that live for `fold_most_ms` at most, into a row each `fold_every_seconds`;
+    `fold_connections`: so do equal short connections.
     """
 
     layout: Layout
@@ -63,6 +64,7 @@ class LoadOptions:
     translated: Sequence[str] | None = None
     plain: Sequence[str] = ()
     fold: bool = False
+    fold_connections: bool = False
     fold_most_ms: int = 1000
     fold_every_seconds: int = 60
 
@@ -87,6 +89,7 @@ class LoadOptions:
             "fold": int(self.fold),
             "fold_most_ms": self.fold_most_ms,
             "fold_every_seconds": self.fold_every_seconds,
+            "fold_connections": int(self.fold_connections),
         }
 
     @property
@@ -124,7 +127,7 @@ class Loaded:
 
     `taken_over`: the rings were there before, with what they hold; `interrupted` names the hooks that were not attached to them
     meanwhile. `previous` is what had to be replaced, detached: its rings are to be emptied. `folding`: equal short processes
-    fold, by `sweeps`; `refused` says why they do not, where that was asked for. `unswept`: the sweeps are to be run until all is
+    or connections fold, by `sweeps`; `refused` says why they do not, where that was asked for. `unswept`: the sweeps are to be run until all is
     written that a reader before withheld. `unheard`: why the machine's translations are not heard, where they are wanted.
     """
 
@@ -220,8 +223,10 @@ def bring_in(options: LoadOptions) -> Loaded:
         _adopt_maps(loaded, options)
         same = loaded.taken_over and loaded.control.build == options.build
         former = [] if same else _pinned_sweeps(loaded.folder)
-        loaded.folding = options.fold and _bring_sweeps(loaded, options, anew=not same)
-        chosen = replace(options, fold=loaded.folding)
+        wanted = options.fold or options.fold_connections
+        loaded.folding = wanted and _bring_sweeps(loaded, options, anew=not same)
+        refused = wanted and not loaded.folding
+        chosen = replace(options, fold=False, fold_connections=False) if refused else options
         for hook in (*HOOKS, *EXISTING):
             _bring_hook(loaded, hook, chosen, anew=not same)
         _require(loaded)

@@ -139,13 +139,21 @@ EXISTING: tuple[Hook, ...] = (
     ),
 )
 
-#: Iterators over one map each, begun again each second where short processes fold: without both, none does.
+_UNFOLDED = "short connections do not fold: each has its own rows"
+#: Iterators over one map each, begun again each second where short processes or connections fold: without all, none does.
 SWEEPS: tuple[Hook, ...] = (
     Hook("fold_late", "fold", ("fold_late",), "process", "short processes do not fold: each has its own rows"),
     Hook("fold_tell", "fold", ("fold_tell",), "process", "short processes do not fold: each has its own rows"),
+    Hook("fold_connection_late", "fold", ("fold_connection_late",), "connection", _UNFOLDED),
+    Hook("fold_connection_tell", "fold", ("fold_connection_tell",), "connection", _UNFOLDED),
 )
 #: The maps that they go over.
-SWEPT = {"fold_late": "withheld_forks", "fold_tell": "folds"}
+SWEPT = {
+    "fold_late": "withheld_forks",
+    "fold_tell": "folds",
+    "fold_connection_late": "withheld_connections",
+    "fold_connection_tell": "connection_folds",
+}
 
 #: Maps that all objects share, pinned under these names.
 SHARED = (
@@ -169,6 +177,8 @@ SHARED = (
     "withheld_forks",
     "withheld_execs",
     "folds",
+    "withheld_connections",
+    "connection_folds",
 )
 
 #: Uprobes on libssl, attached in each library that a user names.

@@ -173,10 +173,11 @@ OWN: dict[str, tuple[Column, ...]] = {
             "event",
             "text",
             "connect: an attempt and its outcome; accept; listen; close, with what was carried; taken: another process uses it "
-            "now; seen: it was there when observing began; open: a raw or packet socket was made",
+            "now; seen: it was there when observing began; open: a raw or packet socket was made; folded: equal short connections in one row",
         ),
         *_CGROUP,
         *_NAMED,
+        Column("folded_until", "time", "when the last one of a folded row was made; `time` is the first one's"),
         Column("names", "list", "names that this pod had asked for and that gave peer_address, newest first"),
         Column("names_cut", "bool", "there were more names than fit into `names`"),
         Column("nat_address", "text", "the peer's address after translation (DNAT), where it differs"),

@@ -1,0 +1,225 @@
+"""Equal short connections inside the cluster fold into rows that count them: each is its own rows or one of a count, and none is both."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import require
+from tests.kernel import roles
+from tests.kernel.agent import Agent, Refused, listening
+from tests.kernel.live import Live, flags, living
+from tests.kernel.observed import Observed
+
+FOLDING = "[folding]\nconnections = true\nmost_ms = 1000\nevery_seconds = 1\n"
+MANY = 60
+#: What each end's rows tell, and what they count.
+_SUMS = """SELECT contains(coalesce(flag_names, ''), 'INCOMING') AS incoming, count(*) FILTER (event IN ('connect', 'accept')) AS begun,
+    count(*) FILTER (event = 'close') AS ended, coalesce(sum(folded_count), 0)::BIGINT AS folded,
+    sum(bytes_sent) FILTER (event IN ('close', 'folded'))::BIGINT AS sent,
+    sum(bytes_received) FILTER (event IN ('close', 'folded'))::BIGINT AS received, count(*) AS rows,
+    count(DISTINCT (ring, cpu, seq)) AS numbers
+    FROM connection WHERE coalesce(local_port, peer_port) IS NOT NULL AND NOT contains(coalesce(flag_names, ''), 'LISTENING')
+    AND event <> 'listen' AND (local_port = {port} OR peer_port = {port}) GROUP BY incoming ORDER BY incoming"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings with folding of connections on: short times, so that a test sees several rows."""
+    require.bpf()
+    found = tmp_path / "config.toml"
+    found.write_text("restart_most_seconds = 1\n" + FOLDING)
+    monkeypatch.setenv("FIRSTHAND_CONFIG", str(found))
+    return found
+
+
+@pytest.fixture
+def folding(config: Path, history: Path) -> Iterator[Live]:
+    """An observer of the test's own, by these settings."""
+    with living(history) as made:
+        yield made
+        made.part()
+
+
+def _talk(client: Agent, server: Agent, host: str, port: int, number: int) -> None:
+    """So many connections one after another: five bytes there, three back."""
+    server.begin(
+        f"""
+        for _ in range({number}):
+            c = l.accept()[0]
+            c.recv(9)
+            c.sendall(b'abc')
+            c.close()
+        """
+    )
+    client.do(
+        f"""
+        for _ in range({number}):
+            s = socket.create_connection(('{host}', {port}))
+            s.sendall(b'hello')
+            assert s.recv(9) == b'abc' and s.recv(9) == b''
+            s.close()
+        """
+    )
+    server.end()
+
+
+def _agree(observed: Observed, port: int, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Each connection is told once at each end, by rows of its own or in a count, with all its bytes. Client's and server's sums."""
+    client, server = observed.rows(_SUMS.format(port=port))
+    for end, sent, received in ((client, 5, 3), (server, 3, 5)):
+        assert end["begun"] == end["ended"] and end["begun"] + end["folded"] == number, (client, server)
+        assert (end["sent"], end["received"]) == (sent * number, received * number), (client, server)
+        assert end["numbers"] == end["rows"], "a record stands there twice"
+    return client, server
+
+
+def test_each_connection_is_told_once(config: Path, history: Path) -> None:
+    """Most fold, at both ends; the sums are the workload's own, and a row has all that one of its own would have."""
+    with _pair(history) as (live, server, client, port):
+        _talk(client, server, live.there, port, MANY)
+        _settled(live.observed, port, MANY)
+        _talk(client, server, live.there, port, MANY)
+        pids = client.pid, server.pid
+        live.part()
+    observed = live.observed
+    client_sums, server_sums = _agree(observed, port, 2 * MANY)
+    assert client_sums["folded"] > MANY and server_sums["folded"] > MANY
+    rows = observed.rows("SELECT * FROM connection WHERE event = 'folded'")
+    assert len(rows) >= 4, "a row each second at each end"
+    for row in rows:
+        incoming = "INCOMING" in flags(row)
+        assert row["folded_until"] >= row["time"] and row["folded_last"] >= row["ktime"]
+        assert row["pid"] == pids[incoming] and row["exe"] and row["cgroup_path"] and row["outcome"] == "closed"
+        assert (row["local_port"] if incoming else row["peer_port"]) == port
+        assert row["peer_address"] == (live.here if incoming else live.there)
+        assert 0 < row["duration"] <= 1_000_000_000 and row["segments_sent"] >= 3 * row["folded_count"]
+    assert json.loads(observed.rows("SELECT settings FROM observer WHERE event = 'ready'")[0]["settings"])[
+        "folding"
+    ] == {
+        "processes": False,
+        "connections": True,
+        "most_ms": 1000,
+        "every_seconds": 1,
+    }
+    _answers_count(history, 2 * MANY)
+
+
+def _answers_count(history: Path, number: int) -> None:
+    """Questions count connections and not rows."""
+    told = _asked(history, "talkers", "process")["rows"]
+    assert sum(row["out"] for row in told) == sum(row["in"] for row in told) == number
+    assert sum(row["bytes_sent"] for row in told) == 8 * number
+    (edge,) = _asked(history, "map", "--all")["rows"]
+    assert (edge["connections"], edge["bytes_sent"], edge["bytes_received"]) == (number, 5 * number, 3 * number)
+    assert _asked(history, "connected", "10.9.1.2")["sentence"].startswith(
+        f"Yes: {number} of {2 * number} connections match"
+    )
+
+
+def _asked(history: Path, *words: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "firsthand", "ask", *words, "--json", "--history", str(history)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    found: dict[str, Any] = json.loads(run.stdout)
+    return found
+
+
+@contextmanager
+def _pair(history: Path) -> Iterator[tuple[Live, Agent, Agent, int]]:
+    """An observer, a server that listens, a client, and the port."""
+    with living(history) as live:
+        server, client = live.agent(live.far), live.agent()
+        port, _ = listening(server)
+        yield live, server, client, port
+        live.part()
+
+
+def _settled(observed: Observed, port: int, number: int) -> None:
+    """Until all are told."""
+    counted = f"SELECT coalesce(sum(coalesce(folded_count, 1)), 0) AS n FROM connection WHERE event IN ('close', 'folded') AND peer_port = {port}"
+    observed.wait(f"SELECT 1 WHERE ({counted}) = {number}")
+
+
+def test_what_goes_elsewhere_never_folds(folding: Live) -> None:
+    """A peer that is not in the cluster: each connection has its rows, for a beacon is a small one that comes again."""
+    server, client = folding.agent(folding.far), folding.agent()
+    folding.far.ip("addr", "add", "198.51.100.7/32", "dev", "lo")
+    folding.near.ip("route", "add", "198.51.100.7", "via", folding.there)
+    port, _ = listening(server)
+    _talk(client, server, "198.51.100.7", port, MANY)
+    _settled(folding.observed, port, MANY)
+    told = folding.observed.rows(
+        f"SELECT event, count(*) AS n FROM connection WHERE peer_port = {port} GROUP BY event ORDER BY event"
+    )
+    assert told == [{"event": "close", "n": MANY}, {"event": "connect", "n": MANY}]
+
+
+def test_attempts_that_fail_never_fold(folding: Live) -> None:
+    """Refused ones have a row each."""
+    client = folding.agent()
+    for _ in range(12):
+        with pytest.raises(Refused, match="ConnectionRefusedError"):
+            client.do(f"socket.create_connection(('{folding.there}', 9))")
+    assert len(folding.observed.wait("SELECT * FROM connection WHERE peer_port = 9 AND outcome = 'refused'", 12)) == 12
+
+
+def test_one_that_stays_open_is_told_meanwhile(folding: Live) -> None:
+    """Equal to those that fold at its beginning, and not short: its beginning is in the record while it is open."""
+    server, client = folding.agent(folding.far), folding.agent()
+    port, _ = listening(server)
+    _talk(client, server, folding.there, port, MANY)
+    ours = client.do(f"s = socket.create_connection(('{folding.there}', {port})); s.sendall(b'hello'); cookie(s)")
+    theirs = server.do("c = l.accept()[0]; c.recv(9); cookie(c)")
+    for cookie, event in ((ours, "connect"), (theirs, "accept")):
+        folding.life(cookie, event)
+    client.do("s.close()")
+    server.do("assert c.recv(9) == b''; c.close()")
+    folding.life(ours, "connect", "close")
+    folding.life(theirs, "accept", "close")
+
+
+def test_one_that_another_process_uses_is_told(folding: Live) -> None:
+    """Withheld, and then a child writes to it: its beginning comes first, and it does not fold."""
+    server, client = folding.agent(folding.far), folding.agent()
+    port, _ = listening(server)
+    _talk(client, server, folding.there, port, MANY)
+    ours = client.do(
+        f"""
+        s = socket.create_connection(('{folding.there}', {port}))
+        if not os.fork():
+            s.sendall(b'hello')
+            s.recv(9)
+            os._exit(0)
+        cookie(s)
+        """
+    )
+    server.do("c = l.accept()[0]; c.recv(9); c.sendall(b'abc')")
+    client.do("os.wait()[1]")
+    client.do("s.close()")
+    server.do("assert c.recv(9) == b''; c.close()")
+    query = f"SELECT event FROM connection WHERE cookie = {ours} ORDER BY ktime"
+    folding.observed.wait(f"{query.replace('ORDER', 'AND event = $$close$$ ORDER')}")
+    events = [row["event"] for row in folding.observed.rows(query)]
+    assert events[:2] == ["connect", "taken"] and events[-1] == "close", events
+
+
+def test_none_is_lost_or_doubled_by_kills(config: Path, history: Path) -> None:
+    """What is withheld and what is counted outlives the observer: pinned, and taken over by the next one."""
+    rounds = 6
+    with _pair(history) as (live, server, client, port):
+        for _ in range(rounds):
+            _talk(client, server, live.there, port, MANY)
+            os.kill(roles.pids(live.observed.process.pid)["observer"], signal.SIGKILL)
+            _talk(client, server, live.there, port, MANY)
+            live.observed.wait_ready()
+    assert _agree(live.observed, port, 2 * rounds * MANY)[0]["folded"] > MANY
