@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,15 @@ class Namespace:
         return _run(*self.within, *words)
 
 
+def _carries(end: Namespace, name: str) -> None:
+    """Wait until the kernel has noticed the other end (net/core/link_watch.c takes up to a second): what is sent before is dropped."""
+    until = time.monotonic() + 10
+    while "state UP" not in end.ip("link", "show", "dev", name) or "tentative" in end.ip(
+        "-6", "addr", "show", "dev", name
+    ):
+        assert time.monotonic() < until, f"{name} carries nothing"
+
+
 class TestNetworks:
     """`add` namespaces, `link` two; at the end all are removed, and with them what was made inside."""
 
@@ -71,6 +81,8 @@ class TestNetworks:
             end.ip("addr", "add", f"10.9.{number}.{host}/24", "dev", name)
             end.ip("addr", "add", f"fd09:{number}::{host}/64", "dev", name, "nodad")
             end.ip("link", "set", name, "up")
+        for end in (one, other):
+            _carries(end, name)
         return f"10.9.{number}.1", f"10.9.{number}.2"
 
     def __exit__(
