@@ -104,7 +104,7 @@ class Scene:
             "lost": 0,
         }
         for event, at in (("start", since), ("ready", since), ("stop", until)):
-            self.add("observer", at, event=event, **common, **more)
+            self.add("observer", at, event=event, **(common | more))
 
     def pod(
         self,

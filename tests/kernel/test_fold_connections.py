@@ -123,7 +123,7 @@ def _answers_count(history: Path, number: int) -> None:
     assert {(edge["connections"], edge["bytes_sent"], edge["bytes_received"]) for edge in edges} == {
         (number, 5 * number, 3 * number)
     }
-    assert _asked(history, "connected", "10.9.1.2")["sentence"].startswith(
+    assert _asked(history, "connected", "10.9.1.2")["answer"].startswith(
         f"Yes: {number} of {2 * number} connections match"
     )
 
@@ -219,9 +219,9 @@ def test_none_is_lost_or_doubled_by_kills(config: Path, history: Path) -> None:
     """What is withheld and what is counted outlives the observer: pinned, and taken over by the next one."""
     rounds = 6
     with _pair(history) as (live, server, client, port):
-        for _ in range(rounds):
+        for begun in range(1, rounds + 1):
             _talk(client, server, live.there, port, MANY)
             os.kill(roles.pids(live.observed.process.pid)["observer"], signal.SIGKILL)
             _talk(client, server, live.there, port, MANY)
-            live.observed.wait_ready()
+            live.observed.wait(f"SELECT 1 WHERE (SELECT count(*) FROM observer WHERE event = 'ready') > {begun}")
     assert _agree(live.observed, port, 2 * rounds * MANY)[0]["folded"] > MANY

@@ -25,13 +25,15 @@ _SWITCHES = {
     "requests": ("request", "heads of TLS and HTTP were not recorded"),
     "translations": ("connection", "what services' addresses were translated to was not recorded"),
 }
+#: What folds by setting, and the table that has the rows.
+_FOLDING = {"processes": "process", "connections": "connection"}
 
 
 @dataclass
 class Span:
     """One observer's time: from `ready` to `stop`, or its last sign of life; `open` where it never said that it stopped.
 
-    What ran before it is told between `started` and `begin`. `reach` is how long one row of folded processes spans at most.
+    What ran before it is told between `started` and `begin`. `reach` is how long one folded row spans at most.
     """
 
     node: str
@@ -55,7 +57,7 @@ class Span:
 
 @dataclass
 class Completeness:
-    """The judgement, as it stands in every answer. `folded`: short processes of the window that stand in rows of many."""
+    """The judgement, as it stands in every answer. `folded`: short processes of the window that stand in rows of many, and connections."""
 
     complete: bool
     observed: list[tuple[datetime, datetime]]
@@ -66,6 +68,7 @@ class Completeness:
     reasons: list[str]
     scope: list[str] = field(default_factory=list)
     folded: int = 0
+    folded_connections: int = 0
 
     def plain(self) -> dict[str, Any]:
         """As JSON objects and ISO times."""
@@ -76,6 +79,7 @@ class Completeness:
             "events_held": self.events_held,
             "events_lost": self.events_lost,
             "folded": self.folded,
+            "folded_connections": self.folded_connections,
             "blind_spots": self.blind_spots,
             "reasons": self.reasons,
             "scope": self.scope,
@@ -122,7 +126,7 @@ def _extend(span: Span, moment: datetime, event: str, told: Sequence[Any]) -> No
 
 
 def _folding(settings: dict[str, Any], rows: int) -> timedelta:
-    """The time of so many rows of folded processes, of a life, and a second or two of delay; zero where none folds.
+    """The time of so many folded rows, of a life, and a second or two of delay; zero where none folds.
 
     One row covers twice its time at most (takes() of kernel/include/fold.h).
     """
@@ -133,7 +137,7 @@ def _folding(settings: dict[str, Any], rows: int) -> timedelta:
 
 
 def reach(found: Sequence[Span]) -> timedelta:
-    """How long one row of folded processes spans at most, in any of these spans; zero where none were folded."""
+    """How long one folded row spans at most, in any of these spans; zero where none were folded."""
     return max((span.reach for span in found), default=timedelta())
 
 
@@ -171,8 +175,7 @@ def judge(
     mine, inside = _concerned(found, window, node)
     lost, reasons = recorded(connection, found, window, tables, hooks_of, node=node)
     reasons += [f"damaged: {what}" for what in damage]
-    if "process" in tables:
-        reasons += _not_yet_told(inside, window)
+    reasons += _not_yet_told(inside, window, tables)
     if arguments_matter:
         reasons += _left_out(inside)
     begin = min(window.since, reaches or window.since)
@@ -189,7 +192,8 @@ def judge(
         blind_spots=blind,
         reasons=reasons,
         scope=scope,
-        folded=_folded(connection, window, reach(inside)) if "process" in tables else 0,
+        folded=_folded(connection, window, reach(inside), "process") if "process" in tables else 0,
+        folded_connections=_folded(connection, window, reach(inside), "connection") if "connection" in tables else 0,
     )
 
 
@@ -200,11 +204,11 @@ def _unseen(inside: Sequence[Span]) -> tuple[list[str], list[str]]:
     return scope, blind + [f"outside the cgroup {text} nothing was recorded" for text in scope]
 
 
-def _folded(connection: duckdb.DuckDBPyConnection, window: Window, reach: timedelta) -> int:
-    """Processes of rows that stand for many and reach into the window."""
+def _folded(connection: duckdb.DuckDBPyConnection, window: Window, reach: timedelta, table: str) -> int:
+    """How many the rows of `table` that stand for many and reach into the window stand for."""
     if not reach:
         return 0
-    query = "SELECT sum(folded_count) FROM process WHERE time >= ? AND time <= ? AND folded_until >= ?"
+    query = f"SELECT sum(folded_count) FROM {table} WHERE time >= ? AND time <= ? AND folded_until >= ?"  # noqa: S608
     since, until = window.since.replace(tzinfo=None), window.until.replace(tzinfo=None)
     row = connection.execute(query, [since - reach, until, since]).fetchone()
     return int(row[0] or 0) if row else 0
@@ -331,17 +335,16 @@ def _unnamed(connection: duckdb.DuckDBPyConnection, window: Window) -> list[str]
     return [f"{number:,} containers have an id and no name (`firsthand ask unknown` lists them)"] if number else []
 
 
-def _not_yet_told(inside: list[Span], window: Window) -> list[str]:
-    """Where short processes or connections fold, and nobody said that observing stopped: the rows of the last ones are still to come."""
+def _not_yet_told(inside: list[Span], window: Window, tables: tuple[str, ...]) -> list[str]:
+    """Where what the question counts folds, and nobody said that observing stopped: the rows of the last ones are still to come."""
     reasons = []
     for span in inside:
-        late = _folding(span.settings, 1)
-        folding = span.settings.get("folding", {})
-        what = " and ".join(word for word in ("processes", "connections") if folding.get(word, word == "processes"))
+        late, folding = _folding(span.settings, 1), span.settings.get("folding", {})
+        what = [word for word, table in _FOLDING.items() if table in tables and folding.get(word, word == "processes")]
         since = max(span.begin, span.end - late)
-        if span.open and late and window.until >= since:
+        if span.open and late and what and window.until >= since:
             reasons.append(
-                f"equal short {what} since {iso(since)} on {span.node} may not be told yet (setting folding)"
+                f"equal short {' and '.join(what)} since {iso(since)} on {span.node} may not be told yet (setting folding)"
             )
     return reasons
 

@@ -112,7 +112,8 @@ def connected(asked: Asked) -> Found:
     sentence = _sentence(asked, target, talks, number, lookups)
     shown = cut(rows, asked.limit)
     lines = _tree(shown, known) if asked.tree else None
-    return Found(sentence, shown, total + len(rows) - len(talks), _COLUMNS, lines, _WIDE)
+    columns = [*_COLUMNS, "folded"] if any(row["folded"] for row in shown) else _COLUMNS
+    return Found(sentence, shown, total + len(rows) - len(talks), columns, lines, _WIDE)
 
 
 def _within(asked: Asked, network: Network) -> list[str]:

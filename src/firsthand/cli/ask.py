@@ -260,8 +260,9 @@ def _table(sentence: str, found: Found, judged: Completeness, window: Window, na
         print(f"… {found.total - len(found.rows):,} more rows: raise --limit")
     state = "complete" if judged.complete else "INCOMPLETE"
     print(f"\nevidence {state}: {judged.events_held:,} events from {iso(window.since)} to {iso(window.until)}")
-    if judged.folded:
-        print(f"  {judged.folded:,} equal short processes folded into rows that count them (setting folding)")
+    for number, what in ((judged.folded, "processes"), (judged.folded_connections, "connections")):
+        if number:
+            print(f"  {number:,} equal short {what} folded into rows that count them (setting folding)")
     for reason in judged.reasons:
         print(f"  - {show.printable(reason)}")
     for spot in judged.blind_spots:

@@ -126,7 +126,7 @@ def test_the_json_object_has_its_parts(history: Path) -> None:
     found = _json(history, "processes")
     assert set(found) == {"version", "question", "answer", "window", "completeness", "truncated", "rows"}
     parts = ["complete", "observed", "history_begins", "events_held", "events_lost", "blind_spots"]
-    parts += ["reasons", "scope", "folded"]
+    parts += ["reasons", "scope", "folded", "folded_connections"]
     assert set(found["completeness"]) == set(parts)
     assert found["completeness"]["complete"] and found["completeness"]["events_held"] == 6
     assert found["answer"] == "Yes: 4 of 4 executed programs match"
