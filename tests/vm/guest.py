@@ -51,7 +51,8 @@ def _run() -> None:
     scope.mkdir()
     chosen = hierarchy.choose([scope])
     layout, keys = installed(), [hierarchy.key(scope)]
-    options = load.LoadOptions(layout, chosen, keys, "vm", RING, fold=True, fold_most_ms=10_000)
+    folding: dict[str, Any] = {"fold": True, "fold_connections": True, "fold_most_ms": 10_000}
+    options = load.LoadOptions(layout, chosen, keys, "vm", RING, **folding)
     refused: list[str] = []
     bring = load._bring_hook
 

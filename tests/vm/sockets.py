@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 SENT, ANSWERED = 100_000, 3
+EQUAL = 8
 NAME, ADDRESS = "www.guest.example", "192.0.2.7"
 _COOKIE = 57  # SO_COOKIE
 _DOOR = "/tmp/doors/door"
@@ -59,7 +60,8 @@ def _cookie(made: socket.socket) -> int:
 
 def _serve(say: Say, hear: Hear) -> dict[str, Any]:
     listener, names, door = _doors()
-    say(port=listener.getsockname()[1], listener=_cookie(listener))
+    probed = socket.create_server(("127.0.0.1", 0))
+    say(port=listener.getsockname()[1], listener=_cookie(listener), probed=probed.getsockname()[1])
     accepted = listener.accept()[0]
     known = {"accepted": _cookie(accepted), "accepted_by": time.clock_gettime_ns(time.CLOCK_BOOTTIME)}
     say(go="send")
@@ -72,6 +74,11 @@ def _serve(say: Say, hear: Hear) -> dict[str, Any]:
     question, asker = names.recvfrom(512)
     names.sendto(_answer(question), asker)
     door.accept()[0].close()
+    for _ in range(EQUAL):
+        accepted = probed.accept()[0]
+        assert accepted.recv(5, socket.MSG_WAITALL) == b"hello"
+        accepted.sendall(b"x" * ANSWERED)
+        accepted.close()
     assert hear() == {"done": True}
     return known | {"names": _cookie(names)}
 
@@ -94,10 +101,18 @@ def _ask(say: Say, hear: Hear, doors: dict[str, Any]) -> dict[str, Any]:
     assert made.recv(ANSWERED, socket.MSG_WAITALL) == b"x" * ANSWERED
     made.close()
     known |= {"refused": _refused(), "asked": _asked(), "unix": _through_the_door()}
+    for _ in range(EQUAL):
+        _probe(doors["probed"])
     known |= {"raw": _closed(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)}
     known |= {"packets": _closed(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ARP))}
     say(done=True)
     return known
+
+
+def _probe(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as made:
+        made.sendall(b"hello")
+        assert made.recv(9, socket.MSG_WAITALL) == b"x" * ANSWERED
 
 
 def _refused() -> int:

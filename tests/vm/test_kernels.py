@@ -190,6 +190,25 @@ def test_a_tcp_connection_is_whole(booted: Boot) -> None:
     assert booted.kernel["hooks"]["connection_accept"] == "present: connection_accept"
 
 
+def test_equal_short_connections_fold(booted: Boot) -> None:
+    """Each is told once at each end, by rows of its own or in a count, with all its bytes."""
+    known = booted.truth["sockets"]
+    for whose, port, made, sent, received in (
+        ("client", "peer_port", "connect", 5, sockets.ANSWERED),
+        ("server", "local_port", "accept", sockets.ANSWERED, 5),
+    ):
+        rows = [row for row in booted.rows if row["table"] == "connection" and row.get(port) == known["probed"]]
+        rows = [
+            row for row in rows if row["exec_tgid"] == known[whose] and "LISTENING" not in (row["flag_names"] or "")
+        ]
+        ends = [row for row in rows if row["event"] in ("close", "folded")]
+        many = [row["folded_count"] for row in rows if row["event"] == "folded"]
+        assert len([row for row in rows if row["event"] == made]) == sockets.EQUAL - sum(many) and len(many) == 1, rows
+        assert many[0] >= sockets.EQUAL - 2 and len(ends) == sockets.EQUAL - many[0] + 1
+        assert sum(row["bytes_sent"] for row in ends) == sent * sockets.EQUAL
+        assert sum(row["bytes_received"] for row in ends) == received * sockets.EQUAL
+
+
 def test_attempts_and_listeners(booted: Boot) -> None:
     """Who is refused, and who listens until its end."""
     (refused,) = _told(booted, "refused", "client", "connect")
