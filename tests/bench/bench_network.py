@@ -261,11 +261,12 @@ def test_bytes_of_a_row(cgroup: TestCgroup, tmp_path: Path) -> None:
     assert size / rows <= 60
 
 
-def test_program_time_of_connections(cgroup: TestCgroup, tmp_path: Path) -> None:
-    """The kernel's own measure of the programs: for a connection with a request (both ends), and for a request on one that stays."""
-    options = load.LoadOptions(
-        installed(), hierarchy.choose([cgroup.path]), [hierarchy.key(cgroup.path)], f"bench-{os.getpid()}"
-    )
+@pytest.mark.parametrize("fold", [False, True], ids=("", "folding"))
+def test_program_time_of_connections(cgroup: TestCgroup, tmp_path: Path, fold: bool) -> None:
+    """The kernel's own measure of the programs, and what is left in the ring: for a connection with a request (both ends), and for a
+    request on one that stays."""
+    chosen, keys = hierarchy.choose([cgroup.path]), [hierarchy.key(cgroup.path)]
+    options = load.LoadOptions(installed(), chosen, keys, f"bench-{os.getpid()}", fold_connections=fold)
     loaded = load.bring_in(options)
     try:
         ring = Ring(loaded.maps["ring"], options.ring_bytes)
@@ -276,9 +277,10 @@ def test_program_time_of_connections(cgroup: TestCgroup, tmp_path: Path) -> None
                 count = _wrk(cgroup, port, *more)
                 after = {p.name: p.run_time for p in stats.programs(loaded)}
                 stats.disable(measuring)
+                left = (_drain.position(ring.producer_page) - ring.consumed) / count
                 _drain.release(ring.consumer_page, _drain.position(ring.producer_page))
                 each = {name: (after[name] - before[name]) / count / 1000 for name in after}
                 shown = ", ".join(f"{name} {value:.2f}" for name, value in each.items() if value > 0.01)
-                print(f"\nprogram time of a {what}: {sum(each.values()):.2f} us ({shown})")
+                print(f"\nprogram time of a {what}: {sum(each.values()):.2f} us ({shown}); {left:.0f} bytes of ring")
     finally:
         loaded.close()

@@ -18,6 +18,7 @@ _LISTENER = 2
 _WHOSE = "SELECT DISTINCT coalesce(flag_names, '') LIKE '%INCOMING%' AS server, pid, opener_tgid, exe FROM connection"
 #: `ip` executed and then the program, which forked; both of its processes exited.
 _PROCESS = {"exec": 2, "fork": 1, "exit": 2}
+FOLDING = "[folding]\nconnections = true\nmost_ms = 5000\nevery_seconds = 1\n"
 
 
 def _burst(cgroup: TestCgroup, folder: Path) -> tuple[int, ...]:
@@ -36,10 +37,12 @@ def _alive(namespace: Namespace) -> str:
     return namespace.run("ss", "-Htan", "exclude", "time-wait")
 
 
-def _observed(history: Path, cgroup: TestCgroup, ring_bytes: int, patch: pytest.MonkeyPatch) -> Observed:
+def _observed(
+    history: Path, cgroup: TestCgroup, ring_bytes: int, patch: pytest.MonkeyPatch, folding: str = ""
+) -> Observed:
     """Without canaries, which the truth does not count."""
     config = history.parent / "config.toml"
-    config.write_text(f"ring_bytes = {ring_bytes}\ncanary_seconds = 0\n")
+    config.write_text(f"ring_bytes = {ring_bytes}\ncanary_seconds = 0\n{folding}")
     patch.setenv("FIRSTHAND_CONFIG", str(config))
     return Observed(history, [cgroup.path])
 
@@ -99,3 +102,26 @@ def test_a_ring_that_is_too_small_loses_none_uncounted(
     assert produced == 4 * NUMBER + _LISTENER and found["lost"] > 0, "the ring was never full"
     assert found["numbers"] == found["connections"], "a record stands there twice"
     assert found["connections"] + found["processes"] + found["lost"] == produced + sum(_PROCESS.values())
+
+
+@pytest.mark.parametrize("ring_bytes", [128 << 20, 65536], ids=("large", "small"))
+def test_where_they_fold_none_is_lost_uncounted(
+    cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ring_bytes: int
+) -> None:
+    """produced = recorded + folded + counted lost, exactly, though both processors count the same kinds at once; every byte is there."""
+    with _observed(history, cgroup, ring_bytes, monkeypatch, FOLDING) as observed:
+        assert _burst(cgroup, tmp_path)[:4] == (NUMBER, NUMBER, NUMBER, NUMBER)
+    (found,) = observed.rows(
+        """SELECT count(*) FILTER (event <> 'folded') AS own, coalesce(sum(folded_count), 0)::BIGINT AS folded, count(*) AS rows,
+        count(DISTINCT (ring, cpu, seq)) AS numbers, coalesce(sum(bytes_sent), 0)::BIGINT AS sent,
+        coalesce(sum(bytes_received), 0)::BIGINT AS received,
+        (SELECT count(*) FROM process) AS processes, (SELECT coalesce(sum(events), 0)::BIGINT FROM loss
+            WHERE cause IN ('sequence_gap', 'open_tail', 'recursion_miss')) AS lost FROM connection"""
+    )
+    assert found["own"] + 2 * found["folded"] + found["processes"] + found["lost"] == (
+        4 * NUMBER + _LISTENER + sum(_PROCESS.values())
+    ), found
+    assert found["numbers"] == found["rows"] and found["folded"] > NUMBER
+    if not found["lost"]:
+        assert (found["sent"], found["received"]) == (16 * NUMBER, 16 * NUMBER)
+    assert not (found["lost"] and ring_bytes > 65536)
