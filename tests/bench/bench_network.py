@@ -245,20 +245,58 @@ def test_iperf(cgroup: TestCgroup, tmp_path: Path) -> None:
         _show("iperf3", "ns a megabyte", _pairs(cgroup, tmp_path, lambda: _per(cgroup, run)))
 
 
-def test_bytes_of_a_row(cgroup: TestCgroup, tmp_path: Path) -> None:
-    """At most 60 bytes for each row of `connection`, from nginx with a connection for each request."""
-    history = tmp_path / "history"
+@pytest.mark.parametrize("fold", [False, True], ids=("", "folding"))
+def test_bytes_of_a_row(cgroup: TestCgroup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fold: bool) -> None:
+    """At most 60 bytes for each row of `connection`, from nginx with a connection for each request; and how many rows folding leaves."""
+    history, config = tmp_path / "history", tmp_path / "config.toml"
+    config.write_text(f"[folding]\nconnections = {str(fold).lower()}\n")
+    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
     with Observed(history, [cgroup.path]), _nginx(cgroup, tmp_path) as port:
-        for _ in range(4):
-            _wrk(cgroup, port, "-H", "Connection: close")
+        made = sum(_wrk(cgroup, port, "-H", "Connection: close") for _ in range(4))
     keeper = Keeper(history, linger=0, many=2)
     keeper.pass_once(last=True)
     keeper.tidy()
     keeper.close()
     segments = [one for one in manifest.load(history).segments if one.table == "connection"]
     rows, size = sum(one.rows for one in segments), sum(one.bytes for one in segments)
-    print(f"\n{machine()}\nconnection: {size / rows:.1f} bytes a row, {rows:,} rows in {len(segments)} segments")
-    assert size / rows <= 60
+    print(f"\n{machine()}\n{made:,.0f} connections: {rows:,} rows, {size:,} bytes, {size / rows:.1f} a row")
+    assert fold or size / rows <= 60
+
+
+#: Writes through libssl with nothing behind it but memory.
+_WRITES = """
+import ssl, sys, time
+COUNT, folder = 200_000, sys.argv[1]
+ours, theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+ours.check_hostname, ours.verify_mode = False, ssl.CERT_NONE
+theirs.load_cert_chain(folder + "/certificate.pem", folder + "/key.pem")
+there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+client, server = ours.wrap_bio(back, there), theirs.wrap_bio(there, back, server_side=True)
+for step in (client, server, client, server):
+    try:
+        step.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+begun = time.process_time_ns()
+for _ in range(COUNT):
+    client.write(b"x" * 100)
+    there.read()
+print((time.process_time_ns() - begun) / COUNT)
+"""
+
+
+def test_plaintext_of_a_write(cgroup: TestCgroup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `network.plaintext` costs each write of 100 bytes through libssl, observed with it against not observed."""
+    library = next(Path("/usr/lib").glob("*/libssl.so.3"))
+    (tmp_path / "config.toml").write_text(f'[network]\nplaintext = ["{library}"]\n')
+    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test", "-days", "2"]
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "certificate.pem")]
+    subprocess.run([*words, *files], check=True, capture_output=True)
+    run = lambda: float(_output(cgroup, "/usr/bin/python3", "-c", _WRITES, str(tmp_path)))  # noqa: E731
+    pairs = _pairs(cgroup, tmp_path, run)
+    _show("write through libssl, its plaintext looked at", "ns a write", pairs)
+    print(f"more: {statistics.median(on - off for on, off in pairs) / 1000:.2f} us a write")
 
 
 @pytest.mark.parametrize("fold", [False, True], ids=("", "folding"))
