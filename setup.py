@@ -6,9 +6,10 @@ import platform
 import shutil
 import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Command, Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
@@ -22,7 +23,7 @@ class Build(build_ext):
     def run(self) -> None:
         package = ROOT / "src/firsthand" if self.inplace else Path(self.build_lib) / "firsthand"
         self.compile_probes(package / "probe/objects")
-        self.copy_libraries(package / "probe/lib")
+        copy_libraries(package / "probe/lib")
         super().run()
 
     def compile_probes(self, to: Path) -> None:
@@ -31,24 +32,48 @@ class Build(build_ext):
         for source in sorted((ROOT / "kernel/probes").glob("*.bpf.c")):
             target = to / f"{source.name.removesuffix('.c')}.o"
             command = ["clang", "-target", "bpf", "-mcpu=v3", "-g", "-O2", "-Wall", "-Werror"]
+            command += [
+                "-fno-strict-aliasing"
+            ]  # records are hashed and compared as words, and written as what they are
             command += ["-Wno-unused-function", f"-D__TARGET_ARCH_{architecture}", f"-I{ROOT / 'kernel/include'}"]
             subprocess.run([*command, "-c", str(source), "-o", str(target)], check=True)
             subprocess.run(["llvm-strip", "-g", str(target)], check=True)  # DWARF only: BTF stays
 
-    def copy_libraries(self, to: Path) -> None:
-        to.mkdir(parents=True, exist_ok=True)
-        listing = subprocess.run(["/sbin/ldconfig", "-p"], check=True, capture_output=True, text=True).stdout
-        for name in LIBRARIES:
-            lines = [line for line in listing.splitlines() if line.split()[:1] == [name] and "x32" not in line]
-            if not lines:
-                raise SystemExit(f"{name} not found: install libbpf-dev, libelf-dev and zlib1g-dev")
-            shutil.copyfile(lines[0].rpartition(" => ")[2], to / name)
+
+class Libraries(Command):
+    """Gather libbpf and what it needs alone: for a checkout that is built, but whose libraries are gone."""
+
+    user_options: ClassVar[list[tuple[str, str, str]]] = []
+
+    def initialize_options(self) -> None:
+        """There are none."""
+
+    def finalize_options(self) -> None:
+        """There are none."""
+
+    def run(self) -> None:
+        copy_libraries(ROOT / "src/firsthand/probe/lib")
+
+
+def copy_libraries(to: Path) -> None:
+    """Copy this machine's shared libraries to a folder; SystemExit with the packages to install where one is missing."""
+    to.mkdir(parents=True, exist_ok=True)
+    listing = subprocess.run(["/sbin/ldconfig", "-p"], check=True, capture_output=True, text=True).stdout
+    for name in LIBRARIES:
+        lines = [line for line in listing.splitlines() if line.split()[:1] == [name] and "x32" not in line]
+        if not lines:
+            raise SystemExit(f"{name} not found: install libbpf-dev, libelf-dev, zlib1g-dev and libseccomp2")
+        shutil.copyfile(lines[0].rpartition(" => ")[2], to / name)
 
 
 extensions = [
     Extension("firsthand.wire._drain", ["src/firsthand/wire/_drain.pyx"], extra_compile_args=["-O3"]),
+    Extension("firsthand.history._crc", ["src/firsthand/history/_crc.pyx"], extra_compile_args=["-O2"]),
+    Extension("firsthand.wire._called", ["src/firsthand/wire/_called.pyx"], extra_compile_args=["-O2"]),
     Extension(
         "firsthand.identity._images", ["src/firsthand/identity/_images.pyx"], extra_compile_args=["-O2"], language="c++"
     ),
 ]
-setup(ext_modules=cythonize(extensions, build_dir="build/cython"), cmdclass={"build_ext": Build})
+setup(
+    ext_modules=cythonize(extensions, build_dir="build/cython"), cmdclass={"build_ext": Build, "libraries": Libraries}
+)

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from firsthand.probe import hierarchy
+from tests.processor import METER
 
 #: Seconds after which a cgroup that does not get empty is a failure; nothing waits that long otherwise.
 _PATIENCE = 10.0
@@ -35,15 +36,18 @@ class TestCgroup:
     """A uniquely named cgroup in `all` hierarchies together, or in one: `unified` or a v1 controller such as `memory`.
 
     `path` is its folder in the hierarchy that the observer chooses (the only one, where one is asked for), `folders` are
-    all, `name` is the same in each. Processes that `run` starts are in all of them from before their exec; at the end those
+    all, `name` is the same in each, and `where` is its path there. It lies `within` another one, in the same hierarchies, or at the
+    roots. Processes that `run` starts are in all of them from before their exec; at the end those
     that still live are killed, by pid, and the folders removed.
     """
 
     __test__ = False
 
-    def __init__(self, wanted: str = ALL) -> None:
+    def __init__(self, wanted: str = ALL, within: TestCgroup | None = None) -> None:
         self.name = f"firsthand-test-{uuid.uuid4().hex[:12]}"
-        self.folders = [root / self.name for root in roots(wanted) if os.access(root, os.W_OK)]
+        self.where = f"{within.where if within else ''}/{self.name}"
+        above = within.folders if within else [root for root in roots(wanted) if os.access(root, os.W_OK)]
+        self.folders = [folder / self.name for folder in above]
         assert self.folders, f"no writable cgroup hierarchy for {wanted!r}"
         self.path = self.folders[0]
         self.children: list[subprocess.Popen[bytes]] = []
@@ -52,6 +56,7 @@ class TestCgroup:
         for folder in self.folders:
             folder.mkdir()
             _inherit_cpuset(folder)
+        METER.add(self.folders)
         return self
 
     def below(self, relative: str) -> Path:
@@ -101,6 +106,7 @@ class TestCgroup:
             if child.poll() is None:
                 child.kill()
             child.wait()
+        METER.remove(self.folders)
         for folder in self.folders:
             remove(folder)
 

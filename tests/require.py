@@ -1,5 +1,5 @@
 """The only place that may skip a test. Each function prints why; under FIRSTHAND_REQUIRE=all (or a comma separated list of its
-words: root, btf, bpf, io_uring, containerd, docker, podman, image, qemu, kernels, fuzzing) a missing thing fails the test instead."""
+words: root, btf, bpf, folding, io_uring, containerd, docker, podman, image, qemu, kernels, fuzzing) a missing thing fails the test instead."""
 
 from __future__ import annotations
 
@@ -49,11 +49,41 @@ def bpf() -> None:
     btf("bpf")
 
 
+def folding() -> None:
+    """A kernel that takes what folding asks for (tests/kernel/sweeps.py)."""
+    from tests.kernel import sweeps
+
+    bpf()
+    if why := sweeps.refusal():
+        _lacking(why, "folding")
+
+
+def processor_weights() -> str:
+    """Root, and a cgroup hierarchy in which processors are shared by weight: the word that tests/cgroups.py has for it."""
+    root("bpf")
+    if Path("/sys/fs/cgroup/cpu/cpu.shares").exists():
+        return "cpu"
+    enabled = Path("/sys/fs/cgroup/cgroup.subtree_control")
+    if not enabled.exists() or "cpu" not in enabled.read_text().split():
+        _lacking("no cgroup below the root has the controller cpu", "bpf")
+    return "unified"
+
+
 def time_namespaces() -> None:
     """Root, and a kernel with CONFIG_TIME_NS."""
     bpf()
     if not Path("/proc/self/ns/time").exists():
         _lacking("this kernel has no time namespaces", "bpf")
+
+
+def acls(path: Path) -> None:
+    """Root, and a file system with POSIX ACLs at a path."""
+    root()
+    try:
+        os.getxattr(path, "system.posix_acl_access")
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            _lacking(f"no ACLs at {path}", "root")
 
 
 def io_uring() -> None:
@@ -70,6 +100,12 @@ def loop_devices() -> None:
     programs("root", "mkfs.ext4", "e2fsck", "findmnt")
     if not Path("/dev/loop-control").exists() or "ext4" not in Path("/proc/filesystems").read_text():
         _lacking("no loop devices, or no ext4 in this kernel", "root")
+
+
+def processor_bounds(*files: Path) -> None:
+    """A cgroup whose share of the processors can be bounded: one of these files, of v1's controller cpu or of v2's."""
+    if not any(file.exists() for file in files):
+        _lacking(f"no cgroup bounds processor time here: none of {', '.join(map(str, files))}", "root")
 
 
 def programs(word: str, *names: str) -> None:

@@ -21,6 +21,8 @@ from tests.samples import BOOT, HOOKS_PRESENT, NODE, ORDINARY
 Row = dict[str, Any]
 RESOLVER = "10.96.0.10"
 EPHEMERAL = 40_000
+#: Rows of one append to a log.
+PER_CHUNK = 5_000
 
 
 @dataclass(frozen=True)
@@ -358,7 +360,9 @@ class Scene:
         }
         return ends | {"peer_address": peer, "peer_port": port}
 
-    def write(self, directory: Path, *, kept: bool = False, per_chunk: int = 5_000, each_day: bool = True) -> Path:
+    def write(
+        self, directory: Path, *, kept: bool = False, per_chunk: int | None = None, each_day: bool = True
+    ) -> Path:
         """A history of all rows, in the order of their times; `kept`: as segments; `each_day`: what lives is told each day."""
         if each_day:
             self.each_day()
@@ -367,8 +371,8 @@ class Scene:
         if told:
             self.rows["container"] = [row for row in self.rows["container"] if row not in told]
             names["container"] = told
-        _append(directory, place.NAMES, names, self, per_chunk)
-        _append(directory, place.LOG, self.rows, self, per_chunk)
+        _append(directory, place.NAMES, names, self, per_chunk or PER_CHUNK)
+        _append(directory, place.LOG, self.rows, self, per_chunk or PER_CHUNK)
         if kept:
             keeper = Keeper(directory)
             keeper.pass_once(last=True)

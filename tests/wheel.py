@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -11,29 +10,26 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from tests import caches
+
 ROOT = Path(__file__).parents[1]
-_KEPT = ROOT / "build/wheels"
 #: What the wheel is made of.
 _FROM = ("src", "kernel", "setup.py", "pyproject.toml", "README.md", "LICENSE", "LICENSE.GPL-2.0")
 
 
 @cache
 def built() -> Path:
-    """The wheel's file; other builds of before are removed."""
+    """The wheel's file."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", *_FROM]
     told = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     names = sorted(name for name in told.split("\0") if name and (ROOT / name).is_file())
-    key = hashlib.sha256("\0".join(names).encode() + b"".join((ROOT / name).read_bytes() for name in names))
-    folder = _KEPT / f"{key.hexdigest()[:16]}-{sys.implementation.cache_tag}"
-    if not folder.exists():
-        shutil.rmtree(_KEPT, ignore_errors=True)
-        _build(names, folder)
+    key = caches.key(*names, sys.version, files=[ROOT / name for name in names])
+    folder = caches.folder("wheels", key, lambda made: _build(names, made))
     (wheel,) = folder.glob("firsthand-*.whl")
     return wheel
 
 
 def _build(names: list[str], to: Path) -> None:
-    to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="firsthand-test-") as folder:
         for name in names:
             target = Path(folder) / "source" / name
@@ -53,7 +49,7 @@ def _build(names: list[str], to: Path) -> None:
         ]
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         subprocess.run(command, cwd=f"{folder}/source", check=True, env={**os.environ, "PATH": path})
-        shutil.copytree(f"{folder}/wheel", to)
+        shutil.copytree(f"{folder}/wheel", to, dirs_exist_ok=True)
 
 
 def sources() -> list[Path]:

@@ -1,1 +1,1 @@
-"""How the OCI image is made (`make image`): docs/decisions/image.md says against what."""
+"""How `make image` makes the OCI image (docs/install.md, As a pod)."""

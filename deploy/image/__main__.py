@@ -18,7 +18,7 @@ from pathlib import Path
 from deploy.image import debian, layout, packages
 from deploy.image.layout import Blob
 
-#: The part that says from where is `localhost`, which nobody can pull from: whoever pushes it to a registry names that.
+#: The registry part is `localhost`, from which no node can pull: name your registry when you push the image.
 NAME = "localhost/firsthand"
 _CACHE = Path("build/image")
 _SOURCES = sorted(Path(__file__).parent.glob("*.py"))
@@ -32,13 +32,9 @@ _LABELS = {
 
 def build(wheel: Path, target: Path, *, cache: Path = _CACHE, fresh: bool = False) -> str:
     """Write the image to a tar; the digest of its manifest. With `fresh`, Debian is asked for what is newest there."""
-    cache.mkdir(parents=True, exist_ok=True)
     version = packages.version(wheel)
-    layers = [
-        _cached(cache, "debian", debian.fill, again=fresh),
-        _cached(cache, "packages", packages.fill_dependencies),
-        _cached(cache, "firsthand", lambda root: packages.fill_program(root, wheel), wheel.read_bytes()),
-    ]
+    program = _cached(cache, "firsthand", lambda root: packages.fill_program(root, wheel), wheel.read_bytes())
+    layers = [*base(cache, fresh=fresh), program]
     config = {
         "User": "0",
         "Entrypoint": ["/usr/local/bin/firsthand", "run"],
@@ -55,25 +51,36 @@ def build(wheel: Path, target: Path, *, cache: Path = _CACHE, fresh: bool = Fals
     return layout.write(target, f"{NAME}:{version}", layers, config, **told)
 
 
+def base(cache: Path, *, fresh: bool = False) -> list[Blob]:
+    """The layers below Firsthand's own, which stay the same for many wheels: kept in `cache` by `key()`."""
+    return [
+        _cached(cache, "debian", debian.fill, again=fresh),
+        _cached(cache, "packages", packages.fill_dependencies),
+    ]
+
+
 def _cached(cache: Path, name: str, fill: Callable[[Path], None], *inputs: bytes, again: bool = False) -> Blob:
-    """A layer, made anew where what it is made from has changed since."""
+    """A layer, made again if its inputs have changed since."""
+    cache.mkdir(parents=True, exist_ok=True)
     stored, told = cache / f"{name}.tar.gz", cache / f"{name}.json"
-    key = _key(*inputs)
+    wanted = key(*inputs)
     if not again and told.exists() and stored.exists():
         found = json.loads(told.read_text())
-        if found.pop("key") == key:
+        if found.pop("key") == wanted:
             return Blob(**found, source=stored)
     told.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="firsthand-image-") as root:
         fill(Path(root))
         made = layout.layer(stored, layout.members(Path(root)))
     told.write_text(
-        json.dumps({"key": key, "kind": made.kind, "digest": made.digest, "size": made.size, "diff_id": made.diff_id})
+        json.dumps(
+            {"key": wanted, "kind": made.kind, "digest": made.digest, "size": made.size, "diff_id": made.diff_id}
+        )
     )
     return replace(made, source=stored)
 
 
-def _key(*inputs: bytes) -> str:
+def key(*inputs: bytes) -> str:
     """Of everything that a layer is made from: how it is made, with what, and its own inputs."""
     machine = f"{platform.machine()} {sys.version} {Path('/etc/os-release').read_text()}"
     parts = [machine.encode(), packages.PINS.read_bytes(), *(path.read_bytes() for path in _SOURCES), *inputs]

@@ -1,7 +1,8 @@
 """The lowest layer: Python and the libraries that it needs, from the packages of this machine's own Debian, and no program more.
 
-`mmdebstrap` resolves, fetches and verifies the packages (apt's signatures); what is taken of each is listed here. No shell, no package
-manager, nothing that compiles. What a package was is told below /var/lib/dpkg/status.d, where scanners look for it.
+`mmdebstrap` resolves, fetches and verifies the packages (apt's signatures); this module lists the files of each
+that the image gets. No shell, no package manager, nothing that compiles. The packages are described below /var/lib/dpkg/status.d, where
+scanners look for them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from deploy.image.files import compile_below, write
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 #: `true` of coreutils is what a canary executes; ca-certificates is for `firsthand export` to a URL; libstdc++ is the wheels'.
 PACKAGES = (f"{PYTHON}-minimal", f"lib{PYTHON}-stdlib", "libstdc++6", "ca-certificates", "coreutils")
-#: Sources of packages that come along for tools which are not taken, or for modules of Python that nobody needs (dbm, nis).
+#: Sources of packages that are only dependencies of left-out tools, or of unused modules of Python (dbm, nis).
 _WITHOUT = [
     "acl",
     "attr",
@@ -104,7 +105,7 @@ def _fetch(to: Path) -> None:
 
 
 def _unpack(package: Path, root: Path) -> None:
-    """Put what is taken of a package below `root`, and what is told of it."""
+    """Write the chosen files of a package and its description below `root`."""
     told = subprocess.run(["dpkg-deb", "-f", str(package)], check=True, capture_output=True, text=True).stdout
     name = re.search(r"^Package: (\S+)", told, re.MULTILINE)
     source = re.search(r"^Source: (\S+)", told, re.MULTILINE) or name

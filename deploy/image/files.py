@@ -15,7 +15,7 @@ def write(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 def compile_below(root: Path) -> None:
-    """Bytecode of every module, told by its path in the image, which is read-only and starts sooner with it.
+    """Bytecode of every module, with its path in the image, which is read-only and starts sooner with it.
 
     The same source gives the same bytes: no times are in it. Templates that are no modules stay as they are.
     """

@@ -76,7 +76,7 @@ class _Counted(io.RawIOBase):
 
 
 def members(root: Path) -> list[Member]:
-    """Everything below a folder, as it stands there: files, folders and symlinks."""
+    """Everything below a folder, unchanged: files, folders and symlinks."""
     found = []
     for path in sorted(root.rglob("*")):
         name, mode = str(path.relative_to(root)), path.lstat().st_mode
@@ -139,7 +139,7 @@ def plain_layer(wanted: Iterable[Member]) -> Blob:
 
 
 def write(target: Path, name: str, layers: Iterable[Blob], config: Mapping[str, Any], **more: Any) -> str:
-    """The image `name` as a tar: `config` is what its processes are given (config.md), `more` what else its description says. Its digest."""
+    """The image `name` as a tar: `config` configures its processes (config.md), `more` is the rest of its description. Returns its digest."""
     layers = list(layers)
     rootfs = {"type": "layers", "diff_ids": [one.diff_id for one in layers]}
     machine = {"architecture": _MACHINES[platform.machine()], "os": "linux"}

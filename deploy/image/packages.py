@@ -11,7 +11,8 @@ from pathlib import Path
 
 from deploy.image.debian import PYTHON
 from deploy.image.files import compile_below, write
-from firsthand import wall
+from firsthand.confine import wall
+from firsthand.confine.roles import FIRST_NUMBER, ROLES
 
 #: Every package with the digests of its files, written by `make pins`.
 PINS = Path(__file__).with_name("requirements.txt")
@@ -34,7 +35,7 @@ def fill_dependencies(root: Path) -> None:
 
 
 def fill_program(root: Path, wheel: Path) -> None:
-    """Put Firsthand below a folder: its wheel, the command, and the users and the group that `wall.py` knows by number."""
+    """Put Firsthand below a folder: its wheel, the command, and the users and the group that `confine/roles.py` has by number."""
     _install(root / _SITE, ["--no-index", str(wheel)])
     (described,) = (root / _SITE).glob("firsthand-*.dist-info")
     (described / "direct_url.json").unlink()  # where the wheel lay when it was installed
@@ -64,17 +65,16 @@ def _install(site: Path, words: list[str]) -> None:
 
 def _accounts() -> dict[str, str]:
     """passwd and group. Root is in the readers' group: in the pod it has no right to other users' files."""
-    users, groups = ["root:x:0:0:root:/:/nonexistent"], ["root:x:0:", f"{wall.GROUP}:x:{wall.FIRST_NUMBER}:root"]
-    for role in wall.ROLES:
-        if wall.ROLES[role].user:
-            number = wall.number(role)
+    users, groups = ["root:x:0:0:root:/:/nonexistent"], ["root:x:0:", f"{wall.GROUP}:x:{FIRST_NUMBER}:root"]
+    for role, row in ROLES.items():
+        if (number := row.number) is not None:
             users.append(f"firsthand-{role}:x:{number}:{number}::/nonexistent:/nonexistent")
             groups.append(f"firsthand-{role}:x:{number}:")
     return {"passwd": "\n".join([*users, ""]), "group": "\n".join([*groups, ""])}
 
 
 def version(wheel: Path) -> str:
-    """The version that a wheel says it is."""
+    """The version in a wheel's metadata."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (one for one in archive.namelist() if one.endswith(".dist-info/METADATA"))
         told = archive.read(name).decode()

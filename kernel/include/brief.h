@@ -236,7 +236,7 @@ static __attribute__((noinline)) int tell_brief(struct sock *sk, struct socket_m
 	fill_row(row, memory);
 	fill_tcp(row, sk, cookie);
 	row->outcome = outcome;
-	row->error = sk->sk_err;
+	row->error = error_of(sk, memory);
 	if (has_counters(kind))
 		fill_counters(row, sk);
 	if (kind == RECORD_CONNECTION_CLOSE) {

@@ -3,11 +3,10 @@
 #pragma once
 #include "maps.h"
 
-/* One record in the making. `at` is where the next string goes. */
+/* One record in the making. */
 struct draft {
 	struct record_scratch *record;
 	struct path_scratch *path;
-	__u32 at;
 	__u64 now; /* bpf_ktime_get_boot_ns: asked once, it costs 150 ns in a VM */
 };
 
@@ -19,13 +18,23 @@ static __always_inline __u64 next_number(__u32 ring_number)
 	return number ? __sync_fetch_and_add(number, 1) : 0;
 }
 
-/* Whether nobody has read for longer than the setting: then records are counted and not made. */
-static __always_inline bool unattended(__u64 now)
+/*
+ * Whether a record is to be made. Not before every hook is attached: until the loader writes `control`, observing has
+ * not begun, and nothing is numbered. Nor where nobody has read for longer than the setting: then records are counted
+ * and not made. A function of its own, which the verifier walks through once, not once for each state of its callers.
+ */
+__noinline int attended(__u64 now)
 {
 	__u32 zero = 0;
 	struct control *told = bpf_map_lookup_elem(&control, &zero);
 
-	return told && told->patience && now > told->heartbeat && now - told->heartbeat > told->patience;
+	if (!told || !told->incarnation)
+		return false;
+	if (!told->patience || now <= told->heartbeat || now - told->heartbeat <= told->patience)
+		return true;
+	next_number(RING_ORDINARY);
+	count(FAILURE_UNATTENDED);
+	return false;
 }
 
 /* Takes one slot, if it is free. The number is a constant: 6.1's verifier follows no loop whose counter's address is
@@ -38,7 +47,7 @@ static __always_inline bool take_slot(struct draft *draft, __u32 slot, __u32 fix
 		return false;
 	draft->record = record;
 	draft->path = bpf_map_lookup_elem(&paths, &slot);
-	draft->at = fixed;
+	draft->record->at = fixed;
 	draft->now = now;
 	if (draft->path)
 		return true;
@@ -54,11 +63,8 @@ static __always_inline bool begin(struct draft *draft, __u32 fixed)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
 
-	if (unattended(now)) {
-		next_number(RING_ORDINARY);
-		count(FAILURE_UNATTENDED);
+	if (!attended(now))
 		return false;
-	}
 	if (take_slot(draft, 0, fixed, now) || take_slot(draft, 1, fixed, now) || take_slot(draft, 2, fixed, now) ||
 	    take_slot(draft, 3, fixed, now))
 		return true;
@@ -101,7 +107,7 @@ static __always_inline struct record_header *head(struct draft *draft, __u16 kin
 static __always_inline void finish(struct draft *draft, __u16 kind, __u32 to)
 {
 	struct record_header *header = head(draft, kind, to);
-	__u32 length = draft->at;
+	__u32 length = draft->record->at;
 
 	header->cpu = bpf_get_smp_processor_id();
 	header->seq = next_number(to);
@@ -117,18 +123,16 @@ static __always_inline void finish(struct draft *draft, __u16 kind, __u32 to)
 
 /*
  * Room for an ordinary record without strings, zeroed, in the ring itself: it needs no scratch and no copy. NULL where
- * there is none, and then its number is used up. What is reserved must be submitted.
+ * there is none, and then its number is used up, or where none is to be made. What is reserved must be submitted or
+ * discarded.
  */
 static __always_inline void *reserve(__u32 size)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct record_header *header;
 
-	if (unattended(now)) {
-		next_number(RING_ORDINARY);
-		count(FAILURE_UNATTENDED);
+	if (!attended(now))
 		return NULL;
-	}
 	header = bpf_ringbuf_reserve(&ring, size, 0);
 	if (!header) {
 		next_number(RING_ORDINARY);
@@ -159,7 +163,7 @@ static __always_inline void abandon(struct draft *draft)
 /* Room for one more string of TEXT_BYTES, or NULL. */
 static __always_inline __u8 *room(struct draft *draft)
 {
-	__u32 at = draft->at;
+	__u32 at = draft->record->at;
 
 	asm volatile("" : "+r"(at));
 	if (at > RECORD_BYTES - TEXT_BYTES)
@@ -169,9 +173,9 @@ static __always_inline __u8 *room(struct draft *draft)
 
 static __always_inline void placed(struct draft *draft, struct text *text, __u32 length)
 {
-	text->offset = draft->at;
+	text->offset = draft->record->at;
 	text->length = length;
-	draft->at += length;
+	draft->record->at += length;
 }
 
 /* A NUL-terminated kernel string; true if it was cut. */

@@ -34,6 +34,7 @@ enum record_kind {
 	RECORD_PROCESS_EXIT = 3,
 	RECORD_PROCESS_SEEN = 4,
 	RECORD_PROCESS_FOLDED = 5,
+	RECORD_PROCESS_LEFT = 6,
 	RECORD_CGROUP_CREATE = 16,
 	RECORD_CGROUP_REMOVE = 17,
 	RECORD_CGROUP_MOVE = 18,
@@ -55,7 +56,7 @@ enum process_flag {
 	PROCESS_FILECAPS = 1 << 2, /* file capabilities added to the permitted set */
 	PROCESS_SECURE = 1 << 3, /* AT_SECURE: the loader ignores LD_PRELOAD and the like */
 	PROCESS_MEMFD = 1 << 4, /* the binary is an anonymous memory file */
-	PROCESS_DELETED = 1 << 5, /* the binary had no link left when it was executed */
+	PROCESS_DELETED = 1 << 5, /* the name by which the binary was opened is unlinked, as /proc/PID/exe says */
 	PROCESS_DRIFT = 1 << 6, /* the binary lies in an overlay's upper layer: not in the image */
 	PROCESS_ENTERED = 1 << 7, /* brought into its cgroup from outside (kubectl exec, nsenter) */
 	PROCESS_SCRIPT = 1 << 8, /* an interpreter was started for a script */
@@ -106,7 +107,53 @@ enum transport {
 	TRANSPORT_RAW = 4, /* SOCK_RAW of an internet family */
 	TRANSPORT_PACKET = 5, /* AF_PACKET: below the internet protocols */
 	TRANSPORT_ICMP = 6,
-	TRANSPORT_OTHER = 7,
+	TRANSPORT_OTHER = 7, /* the column `protocol` or `family` says which */
+	TRANSPORT_TUN = 8, /* a TUN or TAP device: packets that a program itself makes and takes */
+};
+
+/* Families of sockets, as in include/linux/socket.h; families that `transport` names in full are not listed. */
+enum family {
+	FAMILY_AX25 = 3,
+	FAMILY_IPX = 4,
+	FAMILY_APPLETALK = 5,
+	FAMILY_NETROM = 6,
+	FAMILY_BRIDGE = 7,
+	FAMILY_ATMPVC = 8,
+	FAMILY_X25 = 9,
+	FAMILY_ROSE = 11,
+	FAMILY_DECNET = 12,
+	FAMILY_NETBEUI = 13,
+	FAMILY_SECURITY = 14,
+	FAMILY_KEY = 15,
+	FAMILY_NETLINK = 16,
+	FAMILY_ASH = 18,
+	FAMILY_ECONET = 19,
+	FAMILY_ATMSVC = 20,
+	FAMILY_RDS = 21,
+	FAMILY_SNA = 22,
+	FAMILY_IRDA = 23,
+	FAMILY_PPPOX = 24,
+	FAMILY_WANPIPE = 25,
+	FAMILY_LLC = 26,
+	FAMILY_IB = 27,
+	FAMILY_MPLS = 28,
+	FAMILY_CAN = 29,
+	FAMILY_TIPC = 30,
+	FAMILY_BLUETOOTH = 31,
+	FAMILY_IUCV = 32,
+	FAMILY_RXRPC = 33,
+	FAMILY_ISDN = 34,
+	FAMILY_PHONET = 35,
+	FAMILY_IEEE802154 = 36,
+	FAMILY_CAIF = 37,
+	FAMILY_ALG = 38,
+	FAMILY_NFC = 39,
+	FAMILY_VSOCK = 40,
+	FAMILY_KCM = 41,
+	FAMILY_QIPCRTR = 42,
+	FAMILY_SMC = 43,
+	FAMILY_XDP = 44,
+	FAMILY_MCTP = 45,
 };
 
 /* What became of an attempt to connect, or how a connection ended. */
@@ -134,9 +181,11 @@ enum connection_flag {
 	CONNECTION_PATH_RAW = 1 << 7, /* the path is the caller's word, not resolved */
 	CONNECTION_PATH_TRUNCATED = 1 << 8,
 	CONNECTION_SHARED = 1 << 9, /* more processes used it than `taken` rows tell */
-	CONNECTION_IDLE = 1 << 10, /* a flow that is told because nothing more came */
+	CONNECTION_IDLE = 1 << 10, /* a flow whose row was written because nothing more came */
 	CONNECTION_INCOMING = 1 << 11, /* the peer began it */
-	CONNECTION_ALLOWED = 1 << 12, /* told when it was allowed, before it was made: no cookie (0), and no end */
+	CONNECTION_ALLOWED = 1 << 12, /* recorded when it was allowed, before it was made: no cookie (0), and no end */
+	CONNECTION_UNREAD = 1
+		<< 13, /* the transport's header was not found in a packet: no DNS, TLS or HTTP was read */
 };
 
 enum direction {
@@ -176,10 +225,17 @@ struct process_context {
 	__u64 exec_number DOC("task->self_exec_id: rises at each exec");
 	__u64 parent_start DOC("start_boottime of the process that forked it, as it was at the fork") UNIT("ns");
 	__u64 parent_number DOC("task->parent_exec_id: the parent's image at the fork");
+	__u64 creator_start
+		DOC("start_boottime of the process that made it, where that is not the parent (CLONE_PARENT)")
+		UNIT("ns") NULL_IS("0");
+	__u64 creator_number DOC("the creator's self_exec_id at the fork; null: the parent made it, or it is not known")
+	NULL_IS("0");
 	__s32 exec_tgid DOC("the process's id in the host's pid namespace");
 	__s32 parent_tgid DOC("the parent's, at the fork");
 	__s32 tid DOC("the thread that acted, in the host's pid namespace");
 	__s32 namespace_pid DOC("the process's id in its own pid namespace; 1 is a container's init");
+	__s32 creator_tgid DOC("id of the process that made it, where that is not the parent") NULL_IS("0");
+	__u32 pad;
 	__u64 cap_inheritable DOC("inheritable set, bits of linux/capability.h");
 	__u64 cap_permitted DOC("permitted set: what it holds");
 	__u64 cap_effective DOC("effective set: what checks use");
@@ -216,6 +272,11 @@ struct process_context {
 struct process_fork {
 	struct process_context context;
 } TAG("table:process") TAG("record:RECORD_PROCESS_FORK:fork");
+
+/* It was moved out of the scope: nothing that it does from then on is recorded. Its cgroup is the one that it left. */
+struct process_left {
+	struct process_context context;
+} TAG("table:process") TAG("record:RECORD_PROCESS_LEFT:left");
 
 struct process_exec {
 	struct process_context context;
@@ -308,7 +369,7 @@ struct socket_ends {
 	ROLE("address");
 	__u16 local_port DOC("the socket's own port") NULL_IS("0");
 	__u16 peer_port DOC("the other end's port") NULL_IS("0");
-	__u8 transport DOC("tcp, udp, unix, raw, packet, icmp, other") ROLE("enum:transport");
+	__u8 transport DOC("tcp, udp, unix, raw, packet, icmp, tun, other") ROLE("enum:transport");
 	__u8 pad[3];
 };
 
@@ -331,10 +392,17 @@ struct connection_event {
 	__s32 error DOC("errno of the socket (sk_err); null for none") NULL_IS("0");
 	__s32 peer_tgid DOC("unix sockets: the process at the other end; null where unknown") NULL_IS("0");
 	struct text path DOC("unix sockets: the path or abstract name of the listening end");
-	__u16 protocol DOC("raw sockets: the IP protocol; packet sockets: the EtherType, 3 for every packet; else null")
-	NULL_IS("0");
+	__u16 protocol
+		DOC("raw, icmp and other sockets: the IP protocol; packet sockets: the EtherType, 3 for every packet; "
+		    "else null") NULL_IS("0");
 	__u8 outcome DOC("what became of it") ROLE("enum:outcome") NULL_IS("0");
-	__u8 pad[5];
+	__u8 family DOC("other sockets of no internet family: the address family; else null") ROLE("enum:family")
+	NULL_IS("0");
+	__u16 connected_port DOC("the port of connected_address") NULL_IS("0");
+	__u8 pad[2];
+	__u8 connected_address[16]
+		DOC("a datagram socket that sent to another address than that which it is connected to: the latter")
+		ROLE("address");
 } TAG("table:connection") TAG("record:RECORD_CONNECTION_CONNECT:connect") TAG("record:RECORD_CONNECTION_ACCEPT:accept")
 TAG("record:RECORD_CONNECTION_LISTEN:listen") TAG("record:RECORD_CONNECTION_CLOSE:close")
 TAG("record:RECORD_CONNECTION_TAKEN:taken") TAG("record:RECORD_CONNECTION_SEEN:seen")

@@ -47,7 +47,7 @@ static long hash_step(__u32 index, struct hashing *hashing)
 /* Zeroes behind the record, up to a whole step. */
 static __always_inline bool pad_record(struct draft *draft)
 {
-	__u32 at = draft->at;
+	__u32 at = draft->record->at;
 
 	asm volatile("" : "+r"(at));
 	if (at > WITHHELD_BYTES - HASH_STEP)
@@ -67,11 +67,11 @@ static __always_inline bool hash_exec(struct draft *draft, struct process_exec *
 	if (!hashing.secret || !pad_record(draft))
 		return false;
 	exec->previous_number = 0;
-	bpf_loop((draft->at - EQUAL_FROM + HASH_STEP - 1) / HASH_STEP, hash_step, &hashing, 0);
+	bpf_loop((draft->record->at - EQUAL_FROM + HASH_STEP - 1) / HASH_STEP, hash_step, &hashing, 0);
 	exec->previous_number = previous;
 	key->first = hashing.first;
 	key->second = hashing.second;
-	key->length = draft->at;
+	key->length = draft->record->at;
 	key->pad = 0;
 	return true;
 }
@@ -111,7 +111,7 @@ static __always_inline bool withhold_exec(struct draft *draft, struct process_ex
 		return false;
 	ticket = claim(memory);
 	if (may_fold(draft, exec, memory, bprm) && ticket && is_known(&memory->probe, draft->now)) {
-		head(draft, RECORD_PROCESS_EXEC, RING_ORDINARY)->length = draft->at;
+		head(draft, RECORD_PROCESS_EXEC, RING_ORDINARY)->length = draft->record->at;
 		if (!bpf_map_update_elem(&withheld_execs, &ticket, draft->record->data, BPF_NOEXIST)) {
 			__sync_lock_test_and_set(&memory->ticket, ticket);
 			return true;

@@ -25,6 +25,12 @@ static __always_inline bool is_memfd(struct dentry *dentry, __u32 links)
 	return name[0] == 'm' && name[1] == 'e' && name[2] == 'm' && name[3] == 'f' && name[4] == 'd' && name[5] == ':';
 }
 
+/* As d_unlinked() of include/linux/dcache.h: whatever other links the file has, this name of it is gone. */
+static __always_inline bool is_unlinked(struct dentry *dentry)
+{
+	return !dentry->d_hash.pprev && dentry->d_parent != dentry;
+}
+
 /*
  * An overlay inode that has an upper dentry was written in the container. The pointer stands right behind the VFS
  * inode in struct ovl_inode (fs/overlayfs/ovl_entry.h), which modules' BTF may hold and vmlinux's need not.
@@ -51,7 +57,7 @@ static __always_inline void fill_file(struct draft *draft, struct process_exec *
 	exec->file_links = inode->i_nlink;
 	if (is_memfd(dentry, exec->file_links))
 		exec->context.flags |= PROCESS_MEMFD;
-	else if (!exec->file_links)
+	else if (!exec->file_links || is_unlinked(dentry))
 		exec->context.flags |= PROCESS_DELETED;
 	if (is_drift(inode))
 		exec->context.flags |= PROCESS_DRIFT;

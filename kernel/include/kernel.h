@@ -150,7 +150,12 @@ struct inode {
 	dev_t i_rdev;
 };
 
+struct hlist_bl_node {
+	struct hlist_bl_node **pprev;
+};
+
 struct dentry {
+	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
@@ -328,7 +333,7 @@ struct sock {
 	struct sock_common __sk_common;
 	socket_lock_t sk_lock;
 	__u16 sk_type, sk_protocol;
-	int sk_err;
+	int sk_err, sk_err_soft;
 	struct socket *sk_socket;
 	struct pid *sk_peer_pid;
 };
@@ -347,7 +352,7 @@ struct inet_sock {
 
 struct tcp_sock {
 	__u64 bytes_sent, bytes_retrans, bytes_received;
-	__u32 segs_in, segs_out, total_retrans, srtt_us;
+	__u32 segs_in, segs_out, total_retrans, srtt_us, rcv_nxt;
 };
 
 struct sockaddr_un {

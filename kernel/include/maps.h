@@ -10,7 +10,7 @@
 enum bound {
 	RING_BYTES = 8 << 20, /* the loader sets the configured sizes */
 	URGENT_BYTES = 1 << 20,
-	RECORD_BYTES = 28 << 10, /* a per-CPU value is at most 32 KiB */
+	RECORD_BYTES = (28 << 10) - 8, /* a per-CPU value is at most 32 KiB */
 	TEXT_BYTES = 4096,
 	PATH_BYTES = 4096,
 	PATH_DEPTH = 512,
@@ -27,6 +27,7 @@ enum bound {
 	WITHHELD_BYTES = 6144, /* of an exec's record that may be withheld */
 	FOLDS = 4096,
 	WITHHELD_CONNECTIONS = 4096, /* of which it is not yet known whether they fold */
+	CLOSED_SOCKETS = 8192, /* of several flows, between their close and the next sweep */
 };
 
 /* Where a value or record was lost, counted per CPU; user space names them from this enum. */
@@ -67,7 +68,7 @@ struct settings {
 	__u32 read_requests; /* heads of TLS and HTTP are picked out */
 	__u32 read_plain; /* what is written through libssl is matched with connections */
 	__u32 stamp; /* of programs and settings: who set a timer */
-	__u32 flow_idle; /* seconds without a datagram after which a flow is told as ended */
+	__u32 flow_idle; /* seconds without a datagram after which a flow counts as ended */
 	__u32 fold; /* 1: equal short processes fold; see fold.h */
 	__u32 fold_most_ms;
 	__u32 fold_every_seconds;
@@ -94,6 +95,7 @@ enum outcome anchor_outcome __attribute__((unused));
 enum connection_flag anchor_connection_flag __attribute__((unused));
 enum direction anchor_direction __attribute__((unused));
 enum packet_kind anchor_packet_kind __attribute__((unused));
+enum family anchor_family __attribute__((unused));
 
 enum controller {
 	CONTROLLER_V2 = 0,
@@ -133,9 +135,14 @@ struct process_memory {
 	__u64 before_number; /* self_exec_id when the credentials below were read, or ~0 */
 	__u64 before_permitted;
 	__u32 before_euid, before_egid;
+	__u64 creator_start, creator_number; /* 0: the parent */
+	__u64 cgroup; /* where it was when something was last recorded of it: what it leaves, if it leaves the scope */
 	__s32 parent_tgid;
+	__s32 creator_tgid;
 	__s32 caller; /* the thread that called exec */
 	__u32 unsure;
+	__u32 left; /* it is out of the scope now */
+	__u32 pad;
 	char parent_name[32];
 	__u32 brought_in; /* it was moved into its cgroup and has not yet executed a program of its own there */
 	__u32 stage; /* enum life_stage */
@@ -175,7 +182,7 @@ struct withheld_exec {
 
 enum fold_word {
 	FOLD_TICKETS = 0, /* the last ticket */
-	FOLD_FORCED = 1, /* user space: everything that is withheld is to be told now */
+	FOLD_FORCED = 1, /* set by user space: everything that is withheld is to be written now */
 	FOLD_WORDS = 2,
 };
 
@@ -203,13 +210,20 @@ struct socket_memory {
 	__s32 opener_tgid;
 	__u32 state; /* enum socket_state */
 	__u32 taken; /* `taken` rows so far */
-	__u32 head[2]; /* payload bytes seen by direction (out, in), while heads are of interest */
-	__u32 wanted[2]; /* up to where the head goes; 0: not known yet */
+	__u32 first[2]; /* by direction (out, in): the sequence number of the stream's first byte */
+	__u32 wanted[2]; /* up to where the head goes; 0: its first byte was not seen yet */
+	__u32 flows; /* how many flows it has had */
 	struct {
 		__u8 peer[16];
 		__u16 port;
 		__u16 pad[3];
 	} last; /* the flow that came last */
+	struct {
+		__u8 peer[16];
+		__s32 thread; /* that is sending there; 0: none */
+		__u16 port; /* host order; 0: no send has named an address */
+		__u16 unsure; /* several threads sent at once */
+	} asked; /* the address that a send itself named */
 };
 
 /* What equal connections have in common. */
@@ -250,8 +264,11 @@ struct flow {
 	__u64 bytes_sent, bytes_received;
 	__u32 sent, received;
 	__u64 flags; /* enum connection_flag: what is known from the start */
-	__u32 incoming; /* the peer sent first */
-	__u32 told; /* a row said that it began */
+	__u8 connected_address[16]; /* that the socket was connected to, where it is another than the peer's */
+	__u16 connected_port;
+	__u16 protocol; /* 0: UDP */
+	__u16 incoming; /* the peer sent first */
+	__u16 told; /* a row said that it began */
 };
 
 /* What a thread has given to libssl and not yet sent. */
@@ -263,11 +280,19 @@ struct plain {
 struct sweeper {
 	struct bpf_timer timer;
 	__u64 stamp; /* of the program whose callback it runs */
+	__u64 closed; /* sockets that were put into closed_sockets, ever */
+	__u64 swept; /* of these, those whose flows have ended */
 };
 
-/* A per-CPU value is at most 32 KiB, so path work lies in a map of its own. */
+/*
+ * A per-CPU value is at most 32 KiB, so path work lies in a map of its own. `at` is where the next string goes: read
+ * from here each time, it is a number of which the verifier knows nothing. On the stack it would follow every length
+ * that each string may have, and process_exec took 140,000 instructions to verify.
+ */
 struct record_scratch {
 	__u64 busy;
+	__u32 at;
+	__u32 pad;
 	__u8 data[RECORD_BYTES];
 };
 
@@ -343,6 +368,8 @@ struct {
 } sockets SEC(".maps");
 HASH_MAP(struct flow_key, struct flow, FLOWS)
 flows SEC(".maps");
+HASH_MAP(__u64, __u64, CLOSED_SOCKETS) /* by cookie: when, bpf_ktime_get_boot_ns */
+closed_sockets SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -7,12 +7,15 @@ enum {
 	AF_UNIX = 1,
 	AF_INET = 2,
 	AF_INET6 = 10,
+	AF_NETLINK = 16,
 	AF_PACKET = 17,
+	AF_XDP = 44,
 	SOCK_RAW = 3,
 	IPPROTO_ICMP = 1,
 	IPPROTO_TCP = 6,
 	IPPROTO_UDP = 17,
 	IPPROTO_ICMPV6 = 58,
+	IPPROTO_UDPLITE = 136,
 	PF_KTHREAD = 0x00200000,
 	MOST_TAKEN = 4,
 };
@@ -39,6 +42,7 @@ enum socket_state {
 	SOCKET_PLAIN_TOLD = 1 << 8,
 	SOCKET_ALLOWED = 1 << 9,
 	SOCKET_WITHHELD = 1 << 10, /* the row of its beginning may not be written yet */
+	SOCKET_UNREAD = 1 << 11, /* a packet's transport header was not found */
 };
 
 #define SOCK_DONE_BIT 1 /* enum sock_flags of include/net/sock.h: the peer's FIN came */
@@ -71,6 +75,12 @@ static __always_inline void fill_process(struct socket_process *process, struct 
 	process->euid = task->real_cred->euid.val;
 	process->cgroup_id = cgroup;
 	process->cgroup_hierarchy = settings.container_hierarchy;
+}
+
+/* Of a datagram socket (ping, net/ipv4/ping.c) or of none. */
+static __always_inline bool is_ping(__u32 protocol)
+{
+	return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
 }
 
 static __always_inline bool is_process(struct task_struct *task)
@@ -185,7 +195,18 @@ static __always_inline __u64 memory_flags(const struct socket_memory *memory)
 		flags |= CONNECTION_SHARED;
 	if (memory->state & SOCKET_ALLOWED)
 		flags |= CONNECTION_ALLOWED;
+	if (memory->state & SOCKET_UNREAD)
+		flags |= CONNECTION_UNREAD;
 	return flags;
+}
+
+/*
+ * The error of a socket. What the network says while a process holds it, as in connect itself, is kept apart
+ * (tcp_v4_err of net/ipv4/tcp_ipv4.c): the only answer that an attempt may get. Of a connection it is none: it goes on.
+ */
+static __always_inline int error_of(struct sock *sk, const struct socket_memory *memory)
+{
+	return sk->sk_err || memory->state & SOCKET_ESTABLISHED ? sk->sk_err : sk->sk_err_soft;
 }
 
 /* All that a socket's memory knows. */
@@ -197,6 +218,7 @@ static __always_inline void fill_row(struct connection_event *row, const struct 
 	row->opener_number = memory->opener_number;
 	row->duration = row->header.ktime - memory->began;
 	row->flags = memory_flags(memory);
+	no_address(row->connected_address);
 }
 
 /* A row without a path in the making; to be submitted. */
@@ -226,8 +248,9 @@ static __always_inline __u16 packet_protocol(struct sock *sk)
 	return bpf_core_field_exists(packet->num) ? __builtin_bswap16(BPF_CORE_READ(packet, num)) : 0;
 }
 
-/* A raw or packet socket, which has no ends: its beginning or its end. */
-static __always_inline void tell_endless(const struct socket_memory *memory, __u64 cookie, __u8 transport,
+/* A socket whose rows have no addresses (raw, packet and others): its beginning or its end. `family`: 0 where
+ * `transport` names it. */
+static __always_inline void tell_endless(const struct socket_memory *memory, __u64 cookie, __u8 transport, __u8 family,
 					 __u16 protocol, __u16 kind)
 {
 	struct connection_event *row = begin_row(memory);
@@ -239,6 +262,7 @@ static __always_inline void tell_endless(const struct socket_memory *memory, __u
 	no_address(row->ends.local_address);
 	no_address(row->ends.peer_address);
 	row->protocol = protocol;
+	row->family = family;
 	row->outcome = kind == RECORD_CONNECTION_CLOSE ? OUTCOME_CLOSED : OUTCOME_NONE;
 	submit(&row->header, kind);
 }

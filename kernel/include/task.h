@@ -124,6 +124,9 @@ static __always_inline void copy_parent(struct process_context *context, struct 
 	context->parent_tgid = memory->parent_tgid;
 	context->parent_start = memory->parent_start;
 	context->parent_number = memory->parent_number;
+	context->creator_tgid = memory->creator_tgid;
+	context->creator_start = memory->creator_start;
+	context->creator_number = memory->creator_number;
 	__builtin_memcpy(context->parent_name, memory->parent_name, sizeof(context->parent_name));
 	if (memory->unsure)
 		context->flags |= PROCESS_PARENT_UNSURE;

@@ -23,6 +23,7 @@ static __always_inline struct connection_event *begin_unix(struct draft *draft, 
 	row->ends.transport = TRANSPORT_UNIX;
 	no_address(row->ends.local_address);
 	no_address(row->ends.peer_address);
+	no_address(row->connected_address);
 	return row;
 }
 

@@ -35,9 +35,9 @@ int existing_host(struct bpf_iter__task *ctx)
 	return 0;
 }
 
-static __always_inline void remember_existing(struct task_struct *task)
+static __always_inline void remember_existing(struct task_struct *task, __u64 cgroup)
 {
-	struct process_memory memory = {.before_number = ~0ULL, .unsure = 1};
+	struct process_memory memory = {.before_number = ~0ULL, .unsure = 1, .cgroup = cgroup};
 	struct process_key key = key_of(task);
 
 	parent_now(&memory, task);
@@ -67,7 +67,7 @@ int existing_processes(struct bpf_iter__task *ctx)
 		known->first_start = task->group_leader->start_boottime;
 		known->first_tgid = task->tgid;
 	}
-	remember_existing(task);
+	remember_existing(task, id);
 	unfold(memory_of(task));
 	if (!begin(&draft, sizeof(*exec)))
 		return 0;
@@ -96,7 +96,15 @@ static __always_inline __u8 transport_of(struct sock *sk)
 		return TRANSPORT_RAW;
 	if (sk->sk_protocol == IPPROTO_TCP)
 		return TRANSPORT_TCP;
-	return sk->sk_protocol == IPPROTO_UDP ? TRANSPORT_UDP : 0;
+	if (sk->sk_protocol == IPPROTO_UDP)
+		return TRANSPORT_UDP;
+	return is_ping(sk->sk_protocol) ? TRANSPORT_ICMP : TRANSPORT_OTHER;
+}
+
+/* A socket whose ends no row tells: raw, packet, ping and others. */
+static __always_inline bool is_endless(__u8 transport)
+{
+	return transport != TRANSPORT_TCP && transport != TRANSPORT_UDP;
 }
 
 /* A connection that is older than us: whoever has it first in the order of processes is its process. */
@@ -123,9 +131,9 @@ static __always_inline void tell_socket(struct sock *sk, struct socket_memory *m
 	__u8 transport = transport_of(sk);
 	struct connection_event *row;
 
-	if (transport == TRANSPORT_RAW || transport == TRANSPORT_PACKET) {
-		tell_endless(memory, bpf_get_socket_cookie(sk), transport,
-			     transport == TRANSPORT_RAW ? sk->sk_protocol : packet_protocol(sk),
+	if (is_endless(transport)) {
+		tell_endless(memory, bpf_get_socket_cookie(sk), transport, 0,
+			     transport == TRANSPORT_PACKET ? packet_protocol(sk) : sk->sk_protocol,
 			     RECORD_CONNECTION_SEEN);
 		return;
 	}
@@ -160,7 +168,7 @@ int existing_sockets(struct bpf_iter__task_file *ctx)
 	if (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6 &&
 	    sk->__sk_common.skc_family != AF_PACKET)
 		return 0;
-	if (!transport_of(sk) || !is_wanted(task, &cgroup))
+	if (!is_wanted(task, &cgroup))
 		return 0;
 	memory = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!memory) {

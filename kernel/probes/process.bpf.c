@@ -30,6 +30,16 @@ static __always_inline __u32 is_brought_in(struct task_struct *creator, struct p
 	return cgroup_id(cgroup_of(creator)) != cgroup_id(cgroup);
 }
 
+/* Who called clone(2), where that is not the parent. */
+static __always_inline void creator_now(struct process_memory *memory, struct task_struct *creator)
+{
+	if (creator->tgid == memory->parent_tgid)
+		return;
+	memory->creator_tgid = creator->tgid;
+	memory->creator_start = creator->group_leader->start_boottime;
+	memory->creator_number = creator->self_exec_id;
+}
+
 /* What later moments need of the child. Where there is no room, nobody could write later what is withheld. */
 static __always_inline __u64 remember(struct task_struct *child, struct process_memory *memory)
 {
@@ -63,6 +73,8 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	unfold(creator);
 	/* A CLONE_PARENT child's parent is its creator's parent: what the kernel, wait(2) and /proc call its parent. */
 	parent_now(&memory, child);
+	creator_now(&memory, parent);
+	memory.cgroup = id;
 	memory.brought_in = is_brought_in(parent, creator, cgroup);
 	if (!begin(&draft, sizeof(*fork))) {
 		remember(child, &memory);
@@ -87,8 +99,11 @@ static __always_inline void remember_credentials(struct task_struct *task)
 
 	memory = bpf_map_lookup_elem(&processes, &key);
 	if (!memory) { /* out of scope, or it came into the scope after its fork */
-		if (!in_scope(cgroup_of(task)))
+		struct cgroup *cgroup = cgroup_of(task);
+
+		if (!in_scope(cgroup))
 			return;
+		fresh.cgroup = cgroup_id(cgroup);
 		parent_now(&fresh, task);
 		if (bpf_map_update_elem(&processes, &key, &fresh, BPF_NOEXIST))
 			count(FAILURE_PROCESS_MAP);
@@ -103,7 +118,7 @@ static __always_inline void remember_credentials(struct task_struct *task)
 	memory->before_number = task->self_exec_id;
 }
 
-/* Best: 6.10 (5c5fad46e48c) has a tracepoint just before the point of no return. */
+/* Best: since 6.10 (5c5fad46e48c) there is a tracepoint just before the point of no return. */
 SEC("tp_btf/sched_prepare_exec")
 int BPF_PROG(process_prepare, struct task_struct *task, struct linux_binprm *bprm)
 {

@@ -3,7 +3,7 @@
  * TCP connections: attempts and their outcomes, listeners, acceptances, ends. A socket remembers its process from the
  * moments that have one (connect, listen, first use); the others, in softirq, only read that.
  */
-#include "brief.h"
+#include "holder.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -11,32 +11,13 @@ const struct connection_event *anchor_connection __attribute__((unused));
 const struct packet_event *anchor_packet __attribute__((unused));
 
 enum {
-	ECONNRESET = 104,
+	EPIPE = 32,
 	ENETUNREACH = 101,
+	ECONNRESET = 104,
 	ETIMEDOUT = 110,
 	ECONNREFUSED = 111,
 	EHOSTUNREACH = 113,
 };
-
-static __always_inline void tell(struct sock *sk, struct socket_memory *memory, __u16 kind, __u8 outcome, __u64 flags)
-{
-	struct connection_event *row;
-
-	if (settings.fold_connections && kind != RECORD_CONNECTION_LISTEN && !flags) {
-		tell_brief(sk, memory, bpf_get_socket_cookie(sk), kind, outcome);
-		return;
-	}
-	row = begin_row(memory);
-	if (!row)
-		return;
-	fill_tcp(row, sk, bpf_get_socket_cookie(sk));
-	row->flags |= flags;
-	row->outcome = outcome;
-	row->error = sk->sk_err;
-	if (has_counters(kind))
-		fill_counters(row, sk);
-	submit(&row->header, kind);
-}
 
 /* The socket's memory, made anew for the current process; NULL where that is not to be recorded. */
 static __always_inline struct socket_memory *remember(struct sock *sk)
@@ -68,7 +49,7 @@ static __always_inline void listens(struct sock *sk)
 	if (!memory)
 		return;
 	memory->state = SOCKET_LISTENS;
-	tell(sk, memory, RECORD_CONNECTION_LISTEN, OUTCOME_NONE, 0);
+	tell(sk, memory, bpf_get_socket_cookie(sk), RECORD_CONNECTION_LISTEN, OUTCOME_NONE, 0);
 }
 
 /* A child of a listener: what was cloned is the listener's; who accepts it is known at the first use. */
@@ -80,7 +61,7 @@ static __always_inline void handshake_done(struct socket_memory *memory)
 	memory->began = bpf_ktime_get_boot_ns();
 	memory->state = SOCKET_ESTABLISHED | SOCKET_INCOMING | (memory->state & SOCKET_BEFORE);
 	memory->taken = 0;
-	memory->head[0] = memory->head[1] = memory->wanted[0] = memory->wanted[1] = 0;
+	memory->wanted[0] = memory->wanted[1] = 0;
 }
 
 static __always_inline void established(struct sock *sk, int before)
@@ -94,7 +75,7 @@ static __always_inline void established(struct sock *sk, int before)
 		return;
 	}
 	memory->state |= SOCKET_ESTABLISHED;
-	tell(sk, memory, RECORD_CONNECTION_CONNECT, OUTCOME_ESTABLISHED, 0);
+	tell(sk, memory, bpf_get_socket_cookie(sk), RECORD_CONNECTION_CONNECT, OUTCOME_ESTABLISHED, 0);
 }
 
 static __always_inline __u8 failed_outcome(int error)
@@ -115,36 +96,12 @@ static __always_inline __u8 failed_outcome(int error)
 	return OUTCOME_FAILED;
 }
 
+/* A reset after the peer's FIN is EPIPE (tcp_reset of net/ipv4/tcp_input.c). */
 static __always_inline __u8 closed_outcome(int error)
 {
-	return error == ECONNRESET ? OUTCOME_RESET : error == ETIMEDOUT ? OUTCOME_TIMED_OUT : OUTCOME_CLOSED;
-}
-
-/* The current process uses a connection: it has accepted it, or has it from another, or from the image before it. */
-static __always_inline void used(struct sock *sk, struct socket_memory *memory)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	bool told = !(memory->state & SOCKET_INCOMING) || memory->state & SOCKET_ACCEPT_TOLD;
-	__u64 cgroup;
-
-	if (told && (same_process(&memory->process, task) || memory->taken > MOST_TAKEN))
-		return;
-	if (!is_wanted(task, &cgroup))
-		return;
-	if (told) {
-		unfold_row(memory, bpf_get_socket_cookie(sk));
-		memory->opener_tgid = memory->process.exec_tgid;
-		memory->opener_start = memory->process.exec_start;
-		memory->opener_number = memory->process.exec_number;
-		if (memory->taken++ == MOST_TAKEN) {
-			memory->state |= SOCKET_SHARED;
-			return;
-		}
-	}
-	take_over(memory, task, cgroup);
-	memory->state |= SOCKET_ACCEPT_TOLD;
-	tell(sk, memory, told ? RECORD_CONNECTION_TAKEN : RECORD_CONNECTION_ACCEPT,
-	     told ? OUTCOME_NONE : OUTCOME_ESTABLISHED, 0);
+	return error == ECONNRESET || error == EPIPE ? OUTCOME_RESET
+	       : error == ETIMEDOUT                  ? OUTCOME_TIMED_OUT
+						     : OUTCOME_CLOSED;
 }
 
 static __always_inline void closed(struct sock *sk, int before)
@@ -155,13 +112,15 @@ static __always_inline void closed(struct sock *sk, int before)
 		return;
 	/* Closed with bytes that nobody read: the process that holds it has accepted it and sends a reset, no FIN. */
 	if (memory->state & SOCKET_ESTABLISHED && sk->sk_lock.owned)
-		used(sk, memory);
+		used(sk, memory, bpf_get_socket_cookie(sk));
 	if (before == TCP_LISTEN)
-		tell(sk, memory, RECORD_CONNECTION_CLOSE, OUTCOME_NONE, CONNECTION_LISTENING);
+		tell(sk, memory, bpf_get_socket_cookie(sk), RECORD_CONNECTION_CLOSE, OUTCOME_NONE,
+		     CONNECTION_LISTENING);
 	else if (memory->state & SOCKET_ESTABLISHED)
-		tell(sk, memory, RECORD_CONNECTION_CLOSE, closed_outcome(sk->sk_err), 0);
+		tell(sk, memory, bpf_get_socket_cookie(sk), RECORD_CONNECTION_CLOSE, closed_outcome(sk->sk_err), 0);
 	else if (before == TCP_SYN_SENT)
-		tell(sk, memory, RECORD_CONNECTION_CONNECT, failed_outcome(sk->sk_err), 0);
+		tell(sk, memory, bpf_get_socket_cookie(sk), RECORD_CONNECTION_CONNECT,
+		     failed_outcome(error_of(sk, memory)), 0);
 	bpf_sk_storage_delete(&sockets, sk);
 }
 
@@ -170,7 +129,7 @@ static __always_inline void used_here(struct sock *sk)
 	struct socket_memory *memory = bpf_sk_storage_get(&sockets, sk, 0, 0);
 
 	if (memory && memory->state & SOCKET_ESTABLISHED)
-		used(sk, memory);
+		used(sk, memory, bpf_get_socket_cookie(sk));
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -211,7 +170,7 @@ int BPF_PROG(connection_retry, struct sock *sk)
 	if (!memory || memory->state & SOCKET_STARTED_TOLD)
 		return 0;
 	memory->state |= SOCKET_STARTED_TOLD;
-	tell(sk, memory, RECORD_CONNECTION_CONNECT, OUTCOME_STARTED, 0);
+	tell(sk, memory, bpf_get_socket_cookie(sk), RECORD_CONNECTION_CONNECT, OUTCOME_STARTED, 0);
 	return 0;
 }
 
@@ -228,6 +187,14 @@ int BPF_PROG(connection_accept, struct sock *sk, struct socket *parent)
  * end. */
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(connection_use, struct sock *sk)
+{
+	used_here(sk);
+	return 0;
+}
+
+/* Whatever tells of acceptances: a process that reads a connection which it has from another has taken it. */
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(connection_read, struct sock *sk)
 {
 	used_here(sk);
 	return 0;

@@ -14,6 +14,7 @@ from firsthand.history import manifest
 from firsthand.history.connection import History
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter, Span
+from firsthand.history.scrub import CORE, Scrub
 from tests import samples
 
 pytestmark = pytest.mark.bench
@@ -78,3 +79,25 @@ def test_questions(tmp_path: Path) -> None:
     connection = history.connection()
     sql = "SELECT namespace, pod, count(*) FROM process WHERE event = 'exec' GROUP BY ALL"
     print(f"group over 310,000 rows: {cpu(lambda: connection.execute(sql).fetchall(), 5) * 1e3:.0f} ms")
+
+
+def test_scrub(tmp_path: Path) -> None:
+    """All of the history read again: the part of a processor that 20 GB in 7 days take."""
+    with LogWriter(tmp_path, "n", "b") as writer:
+        for i in range(240):
+            writer.append([samples.process_lives(3_334, first=i * 3_334)], [])
+    keeper = Keeper(tmp_path, linger=0)
+    keeper.pass_once(last=True)
+    moments = iter(range(60, 1 << 40, 60))
+    scrub = Scrub(tmp_path, keeper.manifest, 1e-6, time.time, lambda: next(moments))
+    begun = time.process_time()
+    while scrub.progress.finished == 0:
+        scrub.step()
+    used, read = time.process_time() - begun, keeper.manifest.bytes()
+    scrub.close()
+    keeper.close()
+    part = used / read * 20e9 / (7 * 86_400)
+    print(
+        f"\nscrub: {read / used / 1e6:,.0f} MB a processor second; 20 GB in 7 days take {100 * part:.3f}% of a processor"
+    )
+    assert part < CORE

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from firsthand.probe import hierarchy, load, stats
+from firsthand.probe import handover, hierarchy, load, stats
+from firsthand.probe.options import LoadOptions
 from firsthand.probe.ring import Ring
 from firsthand.schema.layout import installed
 from firsthand.wire import _drain
@@ -87,13 +88,13 @@ def test_getppid(cgroup: TestCgroup, life: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("fold", [False, True], ids=("", "folding"))
 def test_program_time(cgroup: TestCgroup, life: Path, fold: bool) -> None:
     """The kernel's own measure of the attached programs, for each life, beside what a life takes and what it leaves in the ring."""
-    options = load.LoadOptions(
+    options = LoadOptions(
         installed(), hierarchy.choose([cgroup.path]), [hierarchy.key(cgroup.path)], f"bench-{os.getpid()}", fold=fold
     )
     loaded = load.bring_in(options)
     try:
         ring = Ring(loaded.maps["ring"], RING)
-        list(load.read_existing(loaded))
+        list(handover.read_existing(loaded))
         _run(cgroup, life, "spawn", 100)
         for _ in range(5):
             measuring = stats.enable()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import require
+from tests.bench.bench_load import pss
 from tests.bench.machine import machine
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
@@ -32,7 +33,7 @@ def room_for_pids() -> Iterator[None]:
 
 @pytest.mark.parametrize("when", ["made while observing", "there before"])
 def test_many_processes(tmp_path: Path, when: str) -> None:
-    """VmRSS and VmHWM of each process; the mapped ring counts in them, twice."""
+    """PSS of all together; VmRSS, VmHWM and PSS of each, in the first two of which the mapped ring counts twice."""
     require.bpf()
     program = tmp_path / "life"
     source = Path(__file__).with_name("programs") / "life.c"
@@ -44,7 +45,9 @@ def test_many_processes(tmp_path: Path, when: str) -> None:
             if when != "there before":
                 made = _many(cgroup, program)
             _await(observed, made)
-            for name, pid in roles.pids(observed.process.pid).items():
+            ours = {"supervisor": observed.process.pid, **roles.pids(observed.process.pid)}
+            print(f"\n{made:,} processes {when}: PSS of all {sum(map(pss, ours.values())):.0f} MB")
+            for name, pid in ours.items():
                 print(f"\n{machine()}\n{made:,} processes {when}: {name} {_memory(pid)}")
         recorded = observed.rows("SELECT count(DISTINCT exec_tgid) AS n FROM process WHERE event IN ('fork', 'seen')")
         print(f"recorded {recorded[0]['n']:,}, lost {observed.lost():,}")
@@ -65,4 +68,5 @@ def _await(observed: Observed, made: int) -> None:
 
 def _memory(pid: int) -> str:
     status = Path(f"/proc/{pid}/status").read_text()
-    return ", ".join(f"{name} {int(size) >> 10} MB" for name, size in re.findall(r"(VmHWM|VmRSS):\s+(\d+)", status))
+    found = ", ".join(f"{name} {int(size) >> 10} MB" for name, size in re.findall(r"(VmHWM|VmRSS):\s+(\d+)", status))
+    return f"{found}, PSS {pss(pid):.0f} MB"

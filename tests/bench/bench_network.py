@@ -8,6 +8,7 @@ one client runs, for a virtual machine's speed moves within seconds by more than
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
@@ -25,6 +26,7 @@ import pytest
 from firsthand.history import manifest
 from firsthand.history.keeper import Keeper
 from firsthand.probe import hierarchy, libbpf, load, stats
+from firsthand.probe.options import LoadOptions
 from firsthand.probe.ring import Ring
 from firsthand.schema.layout import installed
 from firsthand.wire import _drain
@@ -37,7 +39,7 @@ pytestmark = pytest.mark.bench
 PAIRS, BLOCK = 24, 4
 SLICES, SLICE = 500, 0.2
 #: What runs for each request on a connection that stays, and where it is attached (enum bpf_attach_type).
-EACH_REQUEST = {"packet_in": 0, "packet_out": 1, "connection_use": 23}
+EACH_REQUEST = {"packet_in": 0, "packet_out": 1, "connection_use": 23, "connection_read": 23}
 NGINX = """daemon off; worker_processes 1; error_log /dev/null; pid {folder}/pid;
 events {{ worker_connections 1024; }}
 http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
@@ -116,12 +118,13 @@ class _Switch:
     """The programs that each request runs, attached and detached at will; the others stay."""
 
     def __init__(self, cgroup: TestCgroup) -> None:
-        options = load.LoadOptions(
+        options = LoadOptions(
             installed(), hierarchy.choose([cgroup.path]), [hierarchy.key(cgroup.path)], f"bench-{os.getpid()}"
         )
         self.loaded = load.bring_in(options)
         self.programs = [one for one in self.loaded.programs if one.name in EACH_REQUEST]
         self.root = hierarchy.open_version2()
+        libbpf.library().bpf_link_create.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p]
 
     def turn(self, *, on: bool) -> None:
         """Attach or detach them."""
@@ -304,7 +307,7 @@ def test_program_time_of_connections(cgroup: TestCgroup, tmp_path: Path, fold: b
     """The kernel's own measure of the programs, and what is left in the ring: for a connection with a request (both ends), and for a
     request on one that stays."""
     chosen, keys = hierarchy.choose([cgroup.path]), [hierarchy.key(cgroup.path)]
-    options = load.LoadOptions(installed(), chosen, keys, f"bench-{os.getpid()}", fold_connections=fold)
+    options = LoadOptions(installed(), chosen, keys, f"bench-{os.getpid()}", fold_connections=fold)
     loaded = load.bring_in(options)
     try:
         ring = Ring(loaded.maps["ring"], options.ring_bytes)

@@ -11,6 +11,7 @@ import re2
 
 from firsthand.wire.batch import Lists, text
 from firsthand.wire.redact import HASH, Redactor, compile_redactor
+from tests.unit.wire import forms
 
 pytestmark = pytest.mark.bench
 ROWS = 32768
@@ -60,6 +61,13 @@ def test_ordinary_arguments() -> None:
     _show("one in 100", _mixed(100))
     _show("one in 10", _mixed(10))
     _show("every row", _mixed(1))
+
+
+def test_arguments_of_scripts() -> None:
+    """Lines of Debian's own scripts: other programs and words in each row than in the one before."""
+    lines = [line.encode() for line in forms.lines("ordinary_lines.txt")]
+    _show("scripts", _lists([lines[i % len(lines)] for i in range(ROWS)]))
+    _show("scripts, no two lines alike", _lists([lines[i % len(lines)] + b" /tmp/%x" % i for i in range(ROWS)]))
 
 
 def test_hostile_arguments() -> None:

@@ -9,9 +9,14 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import Cython
+
+from tests import caches
+
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build/fuzz"
-DRAIN = BUILD / "_drain.so"
+#: Names the sanitized extension to a process that fuzzes.
+DRAIN = "FIRSTHAND_FUZZ_DRAIN"
 _SOURCE = ROOT / "src/firsthand/wire/_drain.pyx"
 #: Python and its libraries never free all; stacks of allocations and a long quarantine cost most of the time.
 _ASAN = (
@@ -22,18 +27,20 @@ _CHECKED = ("-X", "boundscheck=True", "-X", "initializedcheck=True")
 
 
 def drain() -> Path:
-    """The extension, built where it is not there or older than its source."""
-    if DRAIN.exists() and DRAIN.stat().st_mtime > _SOURCE.stat().st_mtime:
-        return DRAIN
-    BUILD.mkdir(parents=True, exist_ok=True)
-    source, compiled, linked = BUILD / "_drain.c", BUILD / "_drain.o", BUILD / f".drain.{os.getpid()}"
+    """The extension, built once for its source and what compiles it (tests/caches.py)."""
+    clang = subprocess.run(["clang", "--version"], capture_output=True, text=True, check=True).stdout
+    key = caches.key(sys.version, Cython.__version__, clang, files=[_SOURCE, Path(__file__)])
+    return caches.folder("fuzz", key, _compile) / "_drain.so"
+
+
+def _compile(folder: Path) -> None:
+    source, compiled = folder / "_drain.c", folder / "_drain.o"
     subprocess.run([sys.executable, "-m", "cython", "-3", *_CHECKED, "-o", source, _SOURCE], check=True)
     include = f"-I{sysconfig.get_paths()['include']}"
     sanitize = ["-fsanitize=address,fuzzer-no-link", "-fno-omit-frame-pointer"]
     subprocess.run(["clang", "-c", "-fPIC", "-g", "-O1", *sanitize, include, source, "-o", compiled], check=True)
-    subprocess.run(["clang", "-shared", compiled, "-o", linked], check=True)
-    linked.replace(DRAIN)
-    return DRAIN
+    subprocess.run(["clang", "-shared", compiled, "-o", folder / "_drain.so"], check=True)
+    compiled.unlink()
 
 
 def environment() -> dict[str, str]:
@@ -44,4 +51,5 @@ def environment() -> dict[str, str]:
         "ASAN_OPTIONS": _ASAN,
         "ARROW_DEFAULT_MEMORY_POOL": "system",
         "PYTHONPATH": str(ROOT),
+        DRAIN: str(drain()),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ TARGETS = {
 
 def sanitized() -> None:
     """Take the sanitized drain for the installed one."""
-    spec = importlib.util.spec_from_file_location("firsthand.wire._drain", build.DRAIN)
+    spec = importlib.util.spec_from_file_location("firsthand.wire._drain", os.environ[build.DRAIN])
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

@@ -110,7 +110,7 @@ def _read(directory: Path, folder: str) -> None:
     cursor.to_end()
     cursor.close()
     view = snapshot.take(directory)
-    for table in view.tail:
+    for table in view.tables:
         view.rows(table).validate(full=True)
 
 

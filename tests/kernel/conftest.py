@@ -11,7 +11,8 @@ import pytest
 
 from tests import require
 from tests.cgroups import TestCgroup
-from tests.kernel.live import Live, living
+from tests.kernel.live import Live, Lives
+from tests.kernel.pool import Kind, Pools, Watch
 
 
 @pytest.fixture
@@ -22,19 +23,49 @@ def cgroup() -> Iterator[TestCgroup]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """One observer for all tests of a module."""
+@pytest.fixture(scope="session")
+def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pools]:
+    """The observers that tests share."""
     require.bpf()
-    with living(tmp_path_factory.mktemp("live") / "history") as made:
-        yield made
+    made = Pools(tmp_path_factory.mktemp("pools"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def observer_kind() -> Kind:
+    """How the shared observer of a module's tests runs; a module that wants another one says so by a fixture of its own."""
+    return Kind()
+
+
+@pytest.fixture(scope="module")
+def warm(pools: Pools, observer_kind: Kind) -> Pools:
+    """With the observer of this kind running: its start is the module's, and not that of one test."""
+    pools.of(observer_kind)
+    return pools
 
 
 @pytest.fixture
-def live(shared: Live) -> Iterator[Live]:
-    """The module's observer; the processes that a test starts in it end with the test."""
-    yield shared
-    shared.part()
+def watch(warm: Pools, observer_kind: Kind, request: pytest.FixtureRequest) -> Iterator[Watch]:
+    """A cgroup of the test's own below a shared observer's."""
+    with warm.watch(observer_kind, request.node.nodeid) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def lives(pools: Pools, observer_kind: Kind, request: pytest.FixtureRequest) -> Iterator[Lives]:
+    """A cgroup and namespaces for the tests of a module, below a shared observer's."""
+    made = Lives(pools, observer_kind, request.node.nodeid)
+    made.now()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def live(lives: Lives) -> Iterator[Live]:
+    """The module's; the processes that a test starts in it end with the test."""
+    yield lives.now()
+    lives.part()
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from firsthand.history.connection import History
-from firsthand.options import ObserverOptions
-from firsthand.pipeline import Observer
+from firsthand.observe.observer import Observer
+from firsthand.observe.options import ObserverOptions
 from firsthand.probe import load, pins
 from firsthand.wire.clock import Clock, Sample, read_clocks
 from tests.cgroups import TestCgroup
@@ -34,7 +34,7 @@ class Inside:
         instance = f"test-{uuid.uuid4().hex[:12]}"
         told = ObserverOptions(history=str(history), scopes=(str(cgroup.path),), instance=instance, poll=5, **options)
         self.observer = Observer(told)
-        self.observer.clock = Clock(self.wall)
+        self.observer.clock = self.observer.rows.clock = Clock(self.wall)
         self.loaded = load.bring_in(told.load_options())
         self.observer.open(self.loaded)
         self.observer.read_existing()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,8 +18,11 @@ from firsthand.ask import completeness
 from firsthand.ask.answer import Window
 from firsthand.history.connection import History
 from firsthand.probe.spec import needed
+from tests.growth import Growth
 
 READY_WITHIN = 60
+#: Seconds after which a wait looks again though no log has grown: at names that the keeper has frozen, at a process that ended.
+MOST_ASLEEP = 1.0
 
 
 class Observed:
@@ -78,18 +81,30 @@ class Observed:
             names = [column[0] for column in result.description]
             return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
-    def judged(self, since: datetime, until: datetime) -> list[str]:
-        """Why an answer about processes over that time is not complete; empty: it is."""
+    def everything(self, query: str) -> list[dict[str, Any]]:
+        """The same: a shared observer's watch has rows besides those of its own cgroup."""
+        return self.rows(query)
+
+    def judged(self, since: datetime, until: datetime, tables: tuple[str, ...] = ("process",)) -> list[str]:
+        """Why an answer from these tables over that time is not complete; empty: it is."""
         with History(self.history).connection() as connection:
             spans = completeness.spans(connection, datetime.now(UTC))
-            return completeness.judge(connection, spans, Window(since, until), ("process",), needed()).reasons
+            return completeness.judge(connection, spans, Window(since, until), tables, needed()).reasons
 
     def wait(self, query: str, least: int = 1) -> list[dict[str, Any]]:
         """The rows of a query as soon as there are so many, while it observes."""
-        until = time.monotonic() + READY_WITHIN
-        while len(found := self.rows(query)) < least:
-            assert self.process.poll() is None, "the observer ended"
-            assert time.monotonic() < until, f"expected {least} rows, found {found}: {query}"
+        return self.until(query, lambda found: len(found) >= least)
+
+    def until(
+        self, query: str, met: Callable[[list[dict[str, Any]]], Any], seconds: float = READY_WITHIN
+    ) -> list[dict[str, Any]]:
+        """The rows of a query as soon as they are as wanted, within so many seconds; asked again only when the log has grown."""
+        until = time.monotonic() + seconds
+        with Growth(self.history) as growth:
+            while not met(found := self.rows(query)):
+                assert self.process.poll() is None, "the observer ended"
+                assert time.monotonic() < until, f"not as wanted: {found}: {query}"
+                growth.wait(MOST_ASLEEP)
         return found
 
     def lost(self) -> int:
@@ -97,11 +112,11 @@ class Observed:
         return int(self.rows("SELECT coalesce(sum(events), 0) AS n FROM loss")[0]["n"])
 
 
-def compiled(source: str, folder: Path) -> Path:
-    """A program of tests/kernel/programs, compiled for the test."""
+def compiled(source: str, folder: Path, *options: str) -> Path:
+    """A program of tests/kernel/programs, compiled for the test; options as gcc's behind the source."""
     target = folder / source
     here = Path(__file__).with_name("programs")
-    subprocess.run(["gcc", "-O1", "-pthread", "-o", str(target), str(here / f"{source}.c")], check=True)
+    subprocess.run(["gcc", "-O1", "-pthread", "-o", str(target), str(here / f"{source}.c"), *options], check=True)
     return target
 
 

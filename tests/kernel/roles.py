@@ -14,6 +14,6 @@ def pids(run: int) -> dict[str, int]:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"firsthand.wall" in words:
-                found[words[words.index(b"firsthand.wall") + 1].decode()] = int(pid)
+            if b"firsthand.confine.wall" in words:
+                found[words[words.index(b"firsthand.confine.wall") + 1].decode()] = int(pid)
     return found

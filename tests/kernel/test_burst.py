@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed, compiled
 from tests.networks import Namespace, TestNetworks
+
+pytestmark = pytest.mark.counts_losses
+
 
 NUMBER = 50_000
 #: Of the listener's socket: `listen` and `close`.
@@ -109,6 +113,7 @@ def test_where_they_fold_none_is_lost_uncounted(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ring_bytes: int
 ) -> None:
     """produced = recorded + folded + counted lost, exactly, though both processors count the same kinds at once; every byte is there."""
+    require.folding()
     with _observed(history, cgroup, ring_bytes, monkeypatch, FOLDING) as observed:
         assert _burst(cgroup, tmp_path)[:4] == (NUMBER, NUMBER, NUMBER, NUMBER)
     (found,) = observed.rows(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from firsthand import canary
-from firsthand.probe import libbpf, pins
+from firsthand.observe import canaries
+from firsthand.probe import libbpf, pins, rounds
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed
@@ -33,8 +33,8 @@ def test_every_hook_is_proven_before_ready(cgroup: TestCgroup, history: Path) ->
     """`present` is said of what came back; nothing of the canary is in the record."""
     with Observed(history, [cgroup.path]) as observed:
         cgroup.run(["/bin/true"]).wait()
-    assert {name: _hooks(observed, "ready")[name].partition(":")[0] for name in canary.HOOKS} == dict.fromkeys(
-        canary.HOOKS, "present"
+    assert {name: _hooks(observed, "ready")[name].partition(":")[0] for name in canaries.HOOKS} == dict.fromkeys(
+        canaries.HOOKS, "present"
     )
     assert not observed.rows("SELECT 1 FROM process WHERE args[1] = 'firsthand-canary'")
     assert not observed.rows("SELECT 1 FROM container WHERE cgroup_path LIKE '%canary%'")
@@ -51,8 +51,7 @@ def test_a_hook_that_was_silenced_is_a_loss(
     observed.start()
     entry = libbpf.call("bpf_obj_get", str(pins.folder_of(_instance(observed)) / "entry_process_exec").encode())
     libbpf.call("bpf_map_delete_elem", entry, struct.pack("<I", 0))
-    while not observed.rows("SELECT 1 FROM loss WHERE cause = 'canary_silent' AND detail LIKE '%process_exec%'"):
-        assert observed.process.poll() is None
+    observed.wait("SELECT 1 FROM loss WHERE cause = 'canary_silent' AND detail LIKE '%process_exec%'")
     assert observed.stop() == 0
     assert _hooks(observed, "stop")["process_exec"].startswith("missing")
     silent = {row["detail"] for row in observed.rows("SELECT detail FROM loss WHERE cause = 'canary_silent'")}
@@ -65,7 +64,7 @@ def test_a_stranger_in_the_canarys_place_is_recorded(cgroup: TestCgroup, history
         parents = list(cgroup.path.parent.glob(f"firsthand-canary-{_instance(observed)}"))
         assert parents, "the canary's own cgroup lies beside the test's"
         folder = parents[0] / "stranger"
-        canary.cause(parents[0], "stranger")
+        rounds.cause(parents[0], "stranger")
         assert not folder.exists()
     rows = observed.rows(
         "SELECT event, count(*) AS n FROM process WHERE cgroup_path LIKE '%/stranger' GROUP BY event ORDER BY event"

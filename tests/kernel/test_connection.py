@@ -13,6 +13,8 @@ from tests.kernel.agent import EXE, Agent, Refused, connected, listening
 from tests.kernel.live import Live, flags
 from tests.networks import Namespace
 
+pytestmark = pytest.mark.xdist_group("pool")
+
 
 def _portrait(agent: Agent) -> dict[str, Any]:
     """What /proc says of an agent now."""
@@ -264,7 +266,7 @@ def test_nothing_of_others_is_told(live: Live) -> None:
         rows = live.rows({accepted: 2, ours: 2})
         assert {row["pid"] for told in rows.values() for row in told} == {inside.pid}
         strange = f"pid = {outside.pid} OR opener_tgid = {outside.pid} OR cookie IN ({', '.join(map(str, cookies))})"
-        assert live.observed.rows(f"SELECT * FROM connection WHERE {strange}") == []
+        assert live.observed.everything(f"SELECT * FROM connection WHERE {strange}") == []
 
 
 def test_an_unaccepted_connection_is_its_listeners(live: Live) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -33,19 +32,21 @@ class Heard:
     def __init__(self, observed: Observed) -> None:
         self.lines: list[str] = []
         self._stream = observed.process.stderr
+        self._more = threading.Condition()
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
 
     def _read(self) -> None:
         assert self._stream is not None
-        self.lines.extend(iter(self._stream.readline, ""))
+        for line in iter(self._stream.readline, ""):
+            with self._more:
+                self.lines.append(line)
+                self._more.notify_all()
 
     def wait(self, text: str) -> None:
         """Until a line holds a text."""
-        until = time.monotonic() + _PATIENCE
-        while not self.said(text):
-            assert time.monotonic() < until, "".join(self.lines)
-            os.sched_yield()
+        with self._more:
+            assert self._more.wait_for(lambda: self.said(text), _PATIENCE), "".join(self.lines)
 
     def said(self, text: str) -> int:
         """How many lines hold a text."""
@@ -64,10 +65,7 @@ def run_words(cgroup: TestCgroup, words: range) -> None:
 
 def wait_for(observed: Observed, query: str) -> None:
     """Until a query has rows."""
-    until = time.monotonic() + _PATIENCE
-    while not observed.rows(query):
-        assert observed.process.poll() is None
-        assert time.monotonic() < until
+    observed.until(query, lambda found: found, _PATIENCE)
 
 
 def all_recorded(observed: Observed, words: Iterable[int]) -> bool:
@@ -100,6 +98,7 @@ def test_a_full_disk_is_waited_for(cgroup: TestCgroup, small: Path) -> None:
     assert heard.said("the disk is full") == 1
 
 
+@pytest.mark.counts_losses
 def test_a_full_disk_for_longer_than_the_ring_is_a_loss_row(
     cgroup: TestCgroup, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from firsthand.ask import doctor
+from firsthand.health import doctor
 from firsthand.history.log import LogWriter
 from firsthand.probe import libbpf, pins
 from tests import require
@@ -89,7 +89,7 @@ def test_another_user(recorded: Path, executable_dir: Path) -> None:
     found = doctor.examine(recorded, [])
     assert [one.state for one in found if one.what == "rights"] == ["ok"]
     # Asked once before, so that all is imported: the checkout may lie where another user cannot read.
-    code = "import os; from pathlib import Path; from firsthand.ask.doctor import examine\n"
+    code = "import os; from pathlib import Path; from firsthand.health.doctor import examine\n"
     code += f"place = Path({str(executable_dir)!r}); examine(place, [])\n"
     code += "os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
     code += "print([one.state for one in examine(place, []) if one.what in ('rights', 'fsync')])"

@@ -41,9 +41,7 @@ def test_a_bundle_verifies_elsewhere(cgroup: TestCgroup, history: Path, tmp_path
         )
         assert shell.wait() == 0
         until = datetime.now(UTC).isoformat()
-        seen = "SELECT count(*) AS n FROM process WHERE event = 'exit' AND exe LIKE '%/true'"
-        while not observed.rows(seen)[0]["n"]:
-            assert observed.process.poll() is None
+        observed.wait("SELECT 1 FROM process WHERE event = 'exit' AND exe LIKE '%/true'")
         early = _firsthand(
             "evidence", "--history", history, "--since", since, "--pod", uid, "-o", tmp_path / "early.tar"
         )
@@ -55,7 +53,7 @@ def test_a_bundle_verifies_elsewhere(cgroup: TestCgroup, history: Path, tmp_path
     made = _firsthand("evidence", "--history", history, *words)
     assert made["whole"], made["damage"]
     assert made["reasons"] == [
-        "1 containers have an id and no name (`firsthand ask unknown` lists them)"
+        "1 container has an id and no name (`firsthand ask unknown` lists them)"
     ]  # no runtime was asked
     shutil.rmtree(history)
     (tmp_path / "case.tar").rename(elsewhere)

@@ -10,18 +10,20 @@ import signal
 import socket
 import struct
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed, compiled
+from tests.kernel.pool import Kind, Watch
 from tests.kernel.test_disk import Heard
 from tests.kernel.test_torture import SEED, Truth
+
+pytestmark = pytest.mark.xdist_group("pool of folded processes")
 
 KINDS = ("equal", "unlike", "coded", "killed", "forking", "twice", "bare", "renamed", "lowered", "long")
 #: Ends with one code or another: it folds while the code stays.
@@ -37,6 +39,12 @@ _TORN = """SELECT exec_tgid, list(event) AS events FROM process WHERE event IN (
     GROUP BY exec_tgid, exec_start HAVING count(*) FILTER (event = 'fork') <> 1 OR count(*) FILTER (event = 'exit') <> 1"""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def folds() -> None:
+    """Where the kernel folds."""
+    require.folding()
+
+
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Settings with folding on: short times, so that a test sees several rows."""
@@ -44,6 +52,12 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     found.write_text("restart_most_seconds = 1\n" + FOLDING)
     monkeypatch.setenv("FIRSTHAND_CONFIG", str(found))
     return found
+
+
+@pytest.fixture(scope="module")
+def observer_kind() -> Kind:
+    """The same for a shared observer."""
+    return Kind(FOLDING)
 
 
 class Lives(Truth):
@@ -107,6 +121,7 @@ def test_each_life_is_told_once(cgroup: TestCgroup, history: Path, tmp_path: Pat
     assert sum(row["user_time"] + row["system_time"] for row in rows) > 0
 
 
+@pytest.mark.counts_losses
 def test_none_is_lost_or_doubled_by_kills(cgroup: TestCgroup, history: Path, tmp_path: Path, config: Path) -> None:
     """What is withheld and what is counted outlives the observer: pinned, and taken over by the next one."""
     chance = random.Random(SEED)
@@ -128,6 +143,7 @@ def test_none_is_lost_or_doubled_by_kills(cgroup: TestCgroup, history: Path, tmp
     assert _agree(observed, work)["folded"] > 0
 
 
+@pytest.mark.counts_losses
 def test_a_ring_too_small_loses_nothing_uncounted(
     cgroup: TestCgroup, history: Path, tmp_path: Path, config: Path
 ) -> None:
@@ -196,14 +212,13 @@ def test_nobody_reads_for_a_while(cgroup: TestCgroup, history: Path, tmp_path: P
     assert 0 < most <= 2_100_000_000
 
 
-def _wait(observed: Observed, query: str, met: Callable[[list[dict[str, Any]]], Any], seconds: float = 30) -> None:
-    """Until the rows of a query are as wanted, within so many seconds."""
-    until = time.monotonic() + seconds
-    while not met(observed.rows(query)):
-        assert time.monotonic() < until, query
+def _all_told(observed: Watch, which: str, number: int) -> None:
+    """Until so many execs are told, by rows of their own or in counts: what is withheld or counted is written up to a second later."""
+    told = "SELECT (count(*) FILTER (event = 'exec') + coalesce(sum(folded_count), 0))::BIGINT AS n FROM process"
+    observed.until(f"{told} WHERE {which}", lambda rows: rows[0]["n"] >= number)
 
 
-def _again(cgroup: TestCgroup, command: list[str], times: int = 12, **options: Any) -> None:
+def _again(cgroup: TestCgroup | Watch, command: list[str], times: int = 12, **options: Any) -> None:
     """Run it so often, one after another, from one shell in the cgroup, whose words are all equal each time."""
     words = " ".join(command)
     loop = f"for i in 1 2 3 4 5 6 7 8 9 10 11 12; do {words} ; done"
@@ -211,18 +226,19 @@ def _again(cgroup: TestCgroup, command: list[str], times: int = 12, **options: A
     cgroup.run(["/bin/sh", "-c", loop], **options).wait()
 
 
-def test_what_is_flagged_never_folds(cgroup: TestCgroup, history: Path, config: Path, executable_dir: Path) -> None:
+def test_what_is_flagged_never_folds(watch: Watch, executable_dir: Path) -> None:
     """A script, a gain of privilege, an unlinked binary, one told by a pipe: each repetition has its rows; a plain one folds."""
     script, gain = executable_dir / "script", executable_dir / "gain"
     script.write_text("#!/bin/true\n")
     script.chmod(0o755)
     shutil.copy("/bin/true", gain)
     gain.chmod(0o4755)
-    with Observed(history, [cgroup.path]) as observed:
-        _again(cgroup, [str(script)])
-        _again(cgroup, [str(gain)], user=65534)
-        _again(cgroup, ["/usr/bin/env"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        _again(cgroup, ["/bin/true", "plain"], stdin=subprocess.PIPE)
+    with watch as observed:
+        _again(watch, [str(script)])
+        _again(watch, [str(gain)], user=65534)
+        _again(watch, ["/usr/bin/env"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        _again(watch, ["/bin/true", "plain"], stdin=subprocess.PIPE)
+        _all_told(observed, "exe LIKE '%/true' AND script_raw IS NULL", 12)
     rows = observed.rows(
         "SELECT coalesce(script_raw, exe) AS what, count(*) FILTER (event = 'exec') AS own, "
         "coalesce(sum(folded_count), 0)::BIGINT AS folded FROM process WHERE event IN ('exec', 'folded') GROUP BY what"
@@ -234,12 +250,12 @@ def test_what_is_flagged_never_folds(cgroup: TestCgroup, history: Path, config: 
     assert own + folded == 12 and folded > 0
 
 
-def test_one_that_connects_never_folds(cgroup: TestCgroup, history: Path, config: Path) -> None:
+def test_one_that_connects_never_folds(watch: Watch) -> None:
     """A connection's row leads to its process's rows: each such life is told, whatever became of the connection."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         refusing = f"127.0.0.1:{server.getsockname()[1]}"
-    with Observed(history, [cgroup.path]) as observed:
-        _again(cgroup, ["curl", "-s", refusing])
+    with watch as observed:
+        _again(watch, ["curl", "-s", refusing])
     lives = (
         "SELECT count(*) FILTER (event = 'exec') AS own, sum(folded_count) AS folded FROM process WHERE args[2] = '-s'"
     )
@@ -252,11 +268,12 @@ def test_one_that_connects_never_folds(cgroup: TestCgroup, history: Path, config
     assert observed.rows("SELECT count(*) AS n FROM connection WHERE outcome = 'refused'")[0]["n"] == 12
 
 
-def test_equal_means_every_byte(cgroup: TestCgroup, history: Path, config: Path) -> None:
+def test_equal_means_every_byte(watch: Watch) -> None:
     """Another variable's value, another user, another directory: none of them folds into the others."""
-    with Observed(history, [cgroup.path]) as observed:
+    with watch as observed:
         for options in ({"env": {"X": "1"}}, {"env": {"X": "2"}}, {"env": {"X": "1"}, "cwd": "/"}, {"user": 65534}):
-            _again(cgroup, ["/bin/true", "bytes"], **options)
+            _again(watch, ["/bin/true", "bytes"], **options)
+        _all_told(observed, "args[2] = 'bytes'", 48)
     rows = observed.rows(
         "SELECT count(*) FILTER (event = 'exec') AS own, coalesce(sum(folded_count), 0)::BIGINT AS folded, "
         "count(*) FILTER (event = 'folded') AS rows FROM process WHERE args[2] = 'bytes'"
@@ -268,7 +285,7 @@ def test_equal_means_every_byte(cgroup: TestCgroup, history: Path, config: Path)
 class Loop:
     """One shell that executes the same again and again, as long as `go` is there; what that does stands in a file of commands."""
 
-    def __init__(self, cgroup: TestCgroup, folder: Path) -> None:
+    def __init__(self, cgroup: TestCgroup | Watch, folder: Path) -> None:
         self.cgroup, self.folder = cgroup, folder
         self.go, self.commands, self.count = (folder / name for name in ("go", "commands", "count"))
         self.go.touch()
@@ -293,9 +310,9 @@ class Loop:
             assert self.shell.poll() is None
             os.sched_yield()
 
-    def until_folded(self, observed: Observed) -> None:
+    def until_folded(self, observed: Observed | Watch) -> None:
         """Until a row stands for many."""
-        _wait(observed, "SELECT sum(folded_count) AS n FROM process", lambda rows: rows[0]["n"])
+        observed.until("SELECT sum(folded_count) AS n FROM process", lambda rows: rows[0]["n"])
 
     def end(self) -> int:
         """Let the last life end; how many there were in all."""
@@ -318,18 +335,17 @@ _OF_LOOP = """SELECT count(*) FILTER (event = 'exec') AS own, coalesce(sum(folde
     }.items(),
     ids=("code", "signal", "fork", "exec"),
 )
-def test_one_that_does_else_has_its_rows(
-    cgroup: TestCgroup, history: Path, tmp_path: Path, config: Path, what: str, seen: str
-) -> None:
+def test_one_that_does_else_has_its_rows(watch: Watch, tmp_path: Path, what: str, seen: str) -> None:
     """Withheld as those before it, and then it ends or acts unlike them: all of it is told, and each life once."""
-    with Observed(history, [cgroup.path]) as observed:
-        loop = Loop(cgroup, tmp_path)
+    with watch as observed:
+        loop = Loop(watch, tmp_path)
         loop.until_folded(observed)
         loop.do(what)
         loop.past(loop.lives + 30)
         loop.do("exit 0")
         loop.past(loop.lives + 30)
         lives = loop.end()
+        _all_told(observed, "args[3] = '. \"$0\"'", lives)
     found = observed.rows(_OF_LOOP)[0]
     assert found["own"] + found["folded"] == lives
     assert observed.rows(f"SELECT count(*) AS n FROM process WHERE {seen}")[0]["n"] > 0
@@ -338,18 +354,18 @@ def test_one_that_does_else_has_its_rows(
     assert not observed.rows("SELECT * FROM loss WHERE cause <> 'helper_failed'")
 
 
-def test_one_that_lives_on_is_told_meanwhile(cgroup: TestCgroup, history: Path, tmp_path: Path, config: Path) -> None:
+def test_one_that_lives_on_is_told_meanwhile(watch: Watch, tmp_path: Path) -> None:
     """An exec equal to those that fold, and not short: its fork and exec are in the record while it still runs."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    with Observed(history, [cgroup.path]) as observed:
-        loop = Loop(cgroup, tmp_path)
+    with watch as observed:
+        loop = Loop(watch, tmp_path)
         loop.until_folded(observed)
         loop.do(f"read line < {fifo}")
         with fifo.open("w"):  # somebody reads, and nothing comes
-            (reader,) = set(cgroup.pids()) - {loop.shell.pid}
+            (reader,) = set(watch.cgroup.pids()) - {loop.shell.pid}
             query = f"SELECT event FROM process WHERE exec_tgid = {reader} ORDER BY ktime"
-            _wait(observed, query, lambda rows: [row["event"] for row in rows] == ["fork", "exec"])
+            observed.until(query, lambda rows: [row["event"] for row in rows] == ["fork", "exec"])
             loop.go.unlink()
         loop.shell.wait()
     assert [row["event"] for row in observed.rows(query)] == ["fork", "exec", "exit"]
@@ -368,7 +384,7 @@ def test_one_that_is_moved_is_told(cgroup: TestCgroup, history: Path, tmp_path: 
             (reader,) = set(cgroup.pids()) - {loop.shell.pid}
             (inner / "cgroup.procs").write_text(str(reader))
             query = f"SELECT event FROM process WHERE exec_tgid = {reader} ORDER BY ktime"
-            _wait(observed, query, lambda rows: [row["event"] for row in rows] == ["fork", "exec"], 7)
+            observed.until(query, lambda rows: [row["event"] for row in rows] == ["fork", "exec"], 7)
             loop.go.unlink()
         loop.shell.wait()
     assert [row["event"] for row in observed.rows(query)] == ["fork", "exec", "exit"]

@@ -19,6 +19,9 @@ from tests.kernel import roles
 from tests.kernel.agent import Agent, Refused, listening
 from tests.kernel.live import Live, flags, living
 from tests.kernel.observed import Observed
+from tests.kernel.pool import Kind, Watch
+
+pytestmark = pytest.mark.xdist_group("pool of folded connections")
 
 FOLDING = "[folding]\nconnections = true\nmost_ms = 1000\nevery_seconds = 1\n"
 MANY = 60
@@ -32,6 +35,12 @@ _SUMS = """SELECT contains(coalesce(flag_names, ''), 'INCOMING') AS incoming, co
     AND event <> 'listen' AND (local_port = {port} OR peer_port = {port}) GROUP BY incoming ORDER BY incoming"""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def folds() -> None:
+    """Where the kernel folds."""
+    require.folding()
+
+
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Settings with folding of connections on: short times, so that a test sees several rows."""
@@ -42,12 +51,10 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return found
 
 
-@pytest.fixture
-def folding(config: Path, history: Path) -> Iterator[Live]:
-    """An observer of the test's own, by these settings."""
-    with living(history) as made:
-        yield made
-        made.part()
+@pytest.fixture(scope="module")
+def observer_kind() -> Kind:
+    """The same for a shared observer."""
+    return Kind(FOLDING)
 
 
 def _talk(client: Agent, server: Agent, host: str, port: int, number: int) -> None:
@@ -146,58 +153,58 @@ def _pair(history: Path) -> Iterator[tuple[Live, Agent, Agent, int]]:
         live.part()
 
 
-def _settled(observed: Observed, port: int, number: int) -> None:
+def _settled(observed: Observed | Watch, port: int, number: int) -> None:
     """Until all are told."""
     counted = f"SELECT coalesce(sum(coalesce(folded_count, 1)), 0) AS n FROM connection WHERE event IN ('close', 'folded') AND peer_port = {port}"
     observed.wait(f"SELECT 1 WHERE ({counted}) = {number}")
 
 
-def test_what_goes_elsewhere_never_folds(folding: Live) -> None:
+def test_what_goes_elsewhere_never_folds(live: Live) -> None:
     """A peer that is not in the cluster: each connection has its rows, for a beacon is a small one that comes again."""
-    server, client = folding.agent(folding.far), folding.agent()
-    folding.far.ip("addr", "add", "198.51.100.7/32", "dev", "lo")
-    folding.near.ip("route", "add", "198.51.100.7", "via", folding.there)
+    server, client = live.agent(live.far), live.agent()
+    live.far.ip("addr", "add", "198.51.100.7/32", "dev", "lo")
+    live.near.ip("route", "add", "198.51.100.7", "via", live.there)
     port, _ = listening(server)
     _talk(client, server, "198.51.100.7", port, MANY)
-    _settled(folding.observed, port, MANY)
-    told = folding.observed.rows(
+    _settled(live.observed, port, MANY)
+    told = live.observed.rows(
         f"SELECT event, count(*) AS n FROM connection WHERE peer_port = {port} GROUP BY event ORDER BY event"
     )
     assert told == [{"event": "close", "n": MANY}, {"event": "connect", "n": MANY}]
 
 
-def test_attempts_that_fail_never_fold(folding: Live) -> None:
+def test_attempts_that_fail_never_fold(live: Live) -> None:
     """Refused ones have a row each."""
-    client = folding.agent()
+    client = live.agent()
     for _ in range(12):
         with pytest.raises(Refused, match="ConnectionRefusedError"):
-            client.do(f"socket.create_connection(('{folding.there}', 9))")
-    assert len(folding.observed.wait("SELECT * FROM connection WHERE peer_port = 9 AND outcome = 'refused'", 12)) == 12
+            client.do(f"socket.create_connection(('{live.there}', 9))")
+    assert len(live.observed.wait("SELECT * FROM connection WHERE peer_port = 9 AND outcome = 'refused'", 12)) == 12
 
 
-def test_one_that_stays_open_is_told_meanwhile(folding: Live) -> None:
+def test_one_that_stays_open_is_told_meanwhile(live: Live) -> None:
     """Equal to those that fold at its beginning, and not short: its beginning is in the record while it is open."""
-    server, client = folding.agent(folding.far), folding.agent()
+    server, client = live.agent(live.far), live.agent()
     port, _ = listening(server)
-    _talk(client, server, folding.there, port, MANY)
-    ours = client.do(f"s = socket.create_connection(('{folding.there}', {port})); s.sendall(b'hello'); cookie(s)")
+    _talk(client, server, live.there, port, MANY)
+    ours = client.do(f"s = socket.create_connection(('{live.there}', {port})); s.sendall(b'hello'); cookie(s)")
     theirs = server.do("c = l.accept()[0]; c.recv(9); cookie(c)")
     for cookie, event in ((ours, "connect"), (theirs, "accept")):
-        folding.life(cookie, event)
+        live.life(cookie, event)
     client.do("s.close()")
     server.do("assert c.recv(9) == b''; c.close()")
-    folding.life(ours, "connect", "close")
-    folding.life(theirs, "accept", "close")
+    live.life(ours, "connect", "close")
+    live.life(theirs, "accept", "close")
 
 
-def test_one_that_another_process_uses_is_told(folding: Live) -> None:
+def test_one_that_another_process_uses_is_told(live: Live) -> None:
     """Withheld, and then a child writes to it: its beginning comes first, and it does not fold."""
-    server, client = folding.agent(folding.far), folding.agent()
+    server, client = live.agent(live.far), live.agent()
     port, _ = listening(server)
-    _talk(client, server, folding.there, port, MANY)
+    _talk(client, server, live.there, port, MANY)
     ours = client.do(
         f"""
-        s = socket.create_connection(('{folding.there}', {port}))
+        s = socket.create_connection(('{live.there}', {port}))
         if not os.fork():
             s.sendall(b'hello')
             s.recv(9)
@@ -210,11 +217,12 @@ def test_one_that_another_process_uses_is_told(folding: Live) -> None:
     client.do("s.close()")
     server.do("assert c.recv(9) == b''; c.close()")
     query = f"SELECT event FROM connection WHERE cookie = {ours} ORDER BY ktime"
-    folding.observed.wait(f"{query.replace('ORDER', 'AND event = $$close$$ ORDER')}")
-    events = [row["event"] for row in folding.observed.rows(query)]
+    live.observed.wait(f"{query.replace('ORDER', 'AND event = $$close$$ ORDER')}")
+    events = [row["event"] for row in live.observed.rows(query)]
     assert events[:2] == ["connect", "taken"] and events[-1] == "close", events
 
 
+@pytest.mark.counts_losses
 def test_none_is_lost_or_doubled_by_kills(config: Path, history: Path) -> None:
     """What is withheld and what is counted outlives the observer: pinned, and taken over by the next one."""
     rounds = 6

@@ -12,6 +12,8 @@ from tests import require
 from tests.kernel.live import Live, flags
 from tests.kernel.observed import compiled
 
+pytestmark = pytest.mark.xdist_group("pool")
+
 #: Columns that must not differ; `whose` and `opener` stand for process ids.
 _SAME = (
     "event",

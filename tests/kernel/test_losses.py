@@ -16,11 +16,14 @@ from typing import Any
 import pytest
 
 from firsthand.errors import UsageError
-from firsthand.probe import libbpf, load, pins
-from firsthand.probe.load import Program
+from firsthand.probe import attach, libbpf, load, pins, shared
+from firsthand.probe.loaded import Program
 from firsthand.probe.spec import Hook
 from tests.cgroups import TestCgroup
 from tests.kernel.inside import Inside
+
+pytestmark = pytest.mark.counts_losses
+
 
 _ROOT = Path(__file__).parents[2]
 
@@ -141,10 +144,10 @@ def test_no_scratch_slot_is_free(inside: Inside) -> None:
     size = info.value_size * libbpf.call("libbpf_num_possible_cpus")
     busy = b"".join(struct.pack("<Q", 1).ljust(info.value_size, b"\0") for _ in range(size // info.value_size))
     for slot in range(info.max_entries):
-        load.update(fd, struct.pack("<I", slot), busy)
+        shared.update(fd, struct.pack("<I", slot), busy)
     inside.cgroup.run(["/bin/true"]).wait()
     for slot in range(info.max_entries):
-        load.update(fd, struct.pack("<I", slot), bytes(size))
+        shared.update(fd, struct.pack("<I", slot), bytes(size))
     row = inside.until_rows("SELECT sum(events) AS n, min(detail) AS why FROM loss HAVING n > 1")[0]
     assert "scratch failed" in row["why"]
     inside.run("after")
@@ -153,7 +156,7 @@ def test_no_scratch_slot_is_free(inside: Inside) -> None:
 
 def test_a_recursion_miss(inside: Inside, refuse: Refuse) -> None:
     """A program that was skipped because it ran already: the kernel counts it, and nothing else would tell."""
-    fd, link = load._attach(refuse.program("recurse"))
+    fd, link = attach.link_of(refuse.program("recurse"))
     inside.loaded.programs.append(
         Program(Hook("recurse", "refuse", ("recurse",), "process", "nothing"), "recurse", fd, link)
     )

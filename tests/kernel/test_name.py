@@ -15,8 +15,11 @@ import pytest
 from tests import packets, require
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed
-from tests.network import Namespace, Resolver, until
+from tests.kernel.pool import Kind, Watch
+from tests.network import Namespace, Resolver
 from tests.unit.dissect.test_dns import mutated
+
+pytestmark = pytest.mark.xdist_group("pool of names")
 
 _HERE = str(Path(__file__).parents[2])
 _RECORDS = (
@@ -35,40 +38,59 @@ print(getattr(dns.query, transport)(question, server, timeout=5).to_text())
 """
 
 
+@pytest.fixture(scope="module")
+def observer_kind() -> Kind:
+    """Cgroups in v2 alone."""
+    return Kind(hierarchies="unified")
+
+
 @pytest.fixture
-def places() -> Iterator[tuple[TestCgroup, TestCgroup, Namespace]]:
-    """The observed cgroup, another for servers, and a network namespace."""
+def around() -> Iterator[tuple[TestCgroup, Namespace]]:
+    """Another cgroup, for the other side, and a network namespace."""
     require.bpf()
     require.programs("dns", "dnsmasq", "curl", "ip")
-    with TestCgroup("unified") as observed, TestCgroup("unified") as servers, Namespace() as namespace:
-        yield observed, servers, namespace
+    with TestCgroup("unified") as others, Namespace() as namespace:
+        yield others, namespace
 
 
-def _ask(cgroup: TestCgroup, namespace: Namespace, *words: str) -> str:
+@pytest.fixture
+def watched(watch: Watch, around: tuple[TestCgroup, Namespace]) -> tuple[Watch, TestCgroup, Namespace]:
+    """What a shared observer watches, another cgroup, and a network namespace."""
+    return watch, *around
+
+
+@pytest.fixture
+def places(around: tuple[TestCgroup, Namespace]) -> Iterator[tuple[TestCgroup, TestCgroup, Namespace]]:
+    """The same with a cgroup for an observer of the test's own."""
+    with TestCgroup("unified") as observed:
+        yield observed, *around
+
+
+def _ask(cgroup: TestCgroup | Watch, namespace: Namespace, *words: str) -> str:
     child = cgroup.run(namespace.command([sys.executable, "-c", _ASK, *words]), stdout=subprocess.PIPE)
     answer = child.communicate()[0].decode()
     assert child.returncode == 0
     return answer
 
 
-def _run(cgroup: TestCgroup, namespace: Namespace, code: str, *words: str) -> str:
+def _run(cgroup: TestCgroup | Watch, namespace: Namespace, code: str, *words: str) -> str:
     child = cgroup.run(namespace.command([sys.executable, "-c", code, *words]), stdout=subprocess.PIPE, cwd=_HERE)
     said = child.communicate()[0].decode()
     assert child.returncode == 0
     return said
 
 
-def _names(observed: Observed, where: str = "true") -> list[dict[str, Any]]:
+def _names(observed: Observed | Watch, where: str = "true") -> list[dict[str, Any]]:
     return observed.rows(f"SELECT * FROM name WHERE {where} ORDER BY ktime")
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 @pytest.mark.parametrize("server", ["127.0.0.1", "::1"])
 def test_questions_and_answers_with_their_process(
-    places: tuple[TestCgroup, TestCgroup, Namespace], history: Path, tmp_path: Path, transport: str, server: str
+    watched: tuple[Watch, TestCgroup, Namespace], tmp_path: Path, transport: str, server: str
 ) -> None:
     """A, AAAA, aliases, text, and a name that is not: over UDP and TCP, IPv4 and IPv6, each with process, resolver and latency."""
-    cgroup, servers, namespace = places
+    cgroup, servers, namespace = watched
     Resolver(servers, namespace, tmp_path, *_RECORDS, address=server)
     asked = [
         ("web.example", "A"),
@@ -77,7 +99,7 @@ def test_questions_and_answers_with_their_process(
         ("text.example", "TXT"),
         ("no.example", "A"),
     ]
-    with Observed(history, [cgroup.path]) as observed:
+    with cgroup as observed:
         for name, kind in asked:
             _ask(cgroup, namespace, server, transport, name, kind)
     rows = _names(observed)
@@ -104,13 +126,13 @@ def test_questions_and_answers_with_their_process(
 
 
 def test_the_servers_side_is_a_question_that_came_in(
-    places: tuple[TestCgroup, TestCgroup, Namespace], history: Path, tmp_path: Path
+    watched: tuple[Watch, TestCgroup, Namespace], tmp_path: Path
 ) -> None:
     """An observed resolver: what it was asked and what it answered, by its own process."""
-    cgroup, servers, namespace = places
-    with Observed(history, [servers.path]) as observed:
+    servers, others, namespace = watched
+    with servers as observed:
         Resolver(servers, namespace, tmp_path, *_RECORDS)
-        _ask(cgroup, namespace, "127.0.0.1", "udp", "web.example", "A")
+        _ask(others, namespace, "127.0.0.1", "udp", "web.example", "A")
     question, answer = _names(observed)
     assert (question["event"], question["direction"], answer["event"], answer["direction"]) == (
         "question",
@@ -122,20 +144,22 @@ def test_the_servers_side_is_a_question_that_came_in(
 
 
 def test_a_connection_has_all_names_of_its_address(
-    places: tuple[TestCgroup, TestCgroup, Namespace], history: Path, tmp_path: Path
+    watched: tuple[Watch, TestCgroup, Namespace], tmp_path: Path
 ) -> None:
     """Two names for one address, the newest first; resolved in one process, connected from another; a close keeps them; no name, none."""
-    cgroup, servers, namespace = places
+    cgroup, servers, namespace = watched
     Resolver(servers, namespace, tmp_path, *_RECORDS)
     _serve(servers, namespace, "127.0.0.9")
     _serve(servers, namespace, "127.0.0.8")
     connect = "import socket, sys\nfor address in sys.argv[1:]: socket.create_connection((address, 8080)).close()"
-    with Observed(history, [cgroup.path]) as observed:
+    with cgroup as observed:
         _run(
             cgroup, namespace, "import socket; socket.gethostbyname('one.example'); socket.gethostbyname('two.example')"
         )
         _run(cgroup, namespace, connect, "127.0.0.9", "127.0.0.8")
-    rows = observed.rows("SELECT * FROM connection WHERE transport = 'tcp' AND peer_port = 8080 ORDER BY ktime")
+        query = "SELECT * FROM connection WHERE transport = 'tcp' AND peer_port = 8080 ORDER BY ktime"
+        observed.wait(query, 4)
+    rows = observed.rows(query)
     by_address: dict[str, list[Any]] = {}
     for row in rows:
         by_address.setdefault(row["peer_address"], []).append((row["event"], row["names"]))
@@ -146,7 +170,7 @@ def test_a_connection_has_all_names_of_its_address(
     assert [names for _, names in by_address["127.0.0.8"]] == [None, None]
 
 
-def _serve(cgroup: TestCgroup, namespace: Namespace, address: str, port: int = 8080) -> None:
+def _serve(cgroup: TestCgroup | Watch, namespace: Namespace, address: str, port: int = 8080) -> None:
     """Something that accepts and reads to the end."""
     code = (
         "import socket, sys\nserver = socket.create_server((sys.argv[1], int(sys.argv[2])))\nprint('up', flush=True)\n"
@@ -169,9 +193,9 @@ def _in_pod(folder: Path, namespace: Namespace, code: str) -> None:
     subprocess.run(namespace.command([sys.executable, "-c", code]), check=True, preexec_fn=enter)
 
 
-def test_two_pods_never_mix(places: tuple[TestCgroup, TestCgroup, Namespace], history: Path, tmp_path: Path) -> None:
+def test_two_pods_never_mix(watched: tuple[Watch, TestCgroup, Namespace], tmp_path: Path) -> None:
     """One name with another address in each pod, and one address with another name: each pod's connection has its own."""
-    cgroup, servers, namespace = places
+    cgroup, servers, namespace = watched
     Resolver(
         servers, namespace, tmp_path, "--host-record=shop.example,127.0.0.7", "--host-record=mine.example,127.0.0.6"
     )
@@ -186,9 +210,9 @@ def test_two_pods_never_mix(places: tuple[TestCgroup, TestCgroup, Namespace], hi
             address="127.0.0.1",
         )
         _serve(servers, other, "0.0.0.0")
-        pods = [(_pod(cgroup), namespace, "mine.example"), (_pod(cgroup), other, "theirs.example")]
+        pods = [(_pod(cgroup.cgroup), namespace, "mine.example"), (_pod(cgroup.cgroup), other, "theirs.example")]
         code = "import socket\nfor name in ('shop.example', {!r}): socket.create_connection((socket.gethostbyname(name), 8080)).close()\n"
-        with Observed(history, [cgroup.path]) as observed:
+        with cgroup as observed:
             for (_, folder), where, own in pods:
                 _in_pod(folder, where, code.format(own))
     for ((uid, _), _, own), (shop, mine) in zip(
@@ -218,17 +242,15 @@ def test_another_resolver_is_marked_by_setting(
     assert '"resolvers": ["127.0.0.1/32"]' in settings
 
 
-def test_a_tunnel_stand_in_is_marked(
-    places: tuple[TestCgroup, TestCgroup, Namespace], history: Path, tmp_path: Path
-) -> None:
+def test_a_tunnel_stand_in_is_marked(watched: tuple[Watch, TestCgroup, Namespace], tmp_path: Path) -> None:
     """60 names with 28 bytes each in them, for one domain: from the twentieth on, with the domain in the reason."""
-    cgroup, servers, namespace = places
+    cgroup, servers, namespace = watched
     Resolver(servers, namespace, tmp_path)
     code = (
         "import os, socket\nfor _ in range(60):\n    try: socket.gethostbyname(f'{os.urandom(28).hex()}.exfiltrate.example')\n"
         "    except OSError: pass\n"
     )
-    with Observed(history, [cgroup.path]) as observed:
+    with cgroup as observed:
         _run(cgroup, namespace, code)
         _run(cgroup, namespace, "import socket; socket.gethostbyname('localhost')")
     marked = _names(observed, "event = 'question' AND contains(marks, 'TUNNEL')")
@@ -251,7 +273,7 @@ for line in sys.stdin.read().split():
 """
 
 
-def _raw(cgroup: TestCgroup, namespace: Namespace, messages: list[tuple[str, bytes]]) -> None:
+def _raw(cgroup: TestCgroup | Watch, namespace: Namespace, messages: list[tuple[str, bytes]]) -> None:
     """Datagrams between a client's socket and a server's on port 53, in one process."""
     child = cgroup.run(namespace.command([sys.executable, "-c", _RAW]), stdin=subprocess.PIPE)
     child.communicate("\n".join(f"{direction}:{wire.hex()}" for direction, wire in messages).encode())
@@ -273,9 +295,7 @@ def test_what_is_remarkable_is_marked(places: tuple[TestCgroup, TestCgroup, Name
             ("a", packets.answer(asked, flags=0x200)),
         ]
         _raw(cgroup, namespace, sent)
-        until(
-            lambda: observed.rows(f"SELECT 1 FROM observer WHERE ktime > {started + 6_000_000_000}"), observed.process
-        )
+        observed.wait(f"SELECT 1 FROM observer WHERE ktime > {started + 6_000_000_000}")
         _raw(cgroup, namespace, [("a", packets.answer(packets.question("y.example.", number=9)))])
     rows = _names(observed, "local_port <> 53")
     assert [row["marks"] for row in rows] == ["MALFORMED", "LOOP", None, "OVERSIZED,TRUNCATED", "TRUNCATED", "UNASKED"]

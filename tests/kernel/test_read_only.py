@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,8 +61,13 @@ class Failing:
         Path(f"/sys/fs/ext4/{Path(source.stdout.strip()).name}/trigger_fs_error").write_text("of a test")
 
     def mend(self) -> None:
-        """As somebody does who is called: unmount, check, mount."""
+        """As somebody does who is called: unmount, copy to a new disk, check, mount.
+
+        A new one, because whoever has a mount namespace of his own holds the failed one still, and a mount of it would find that.
+        """
         self.umount()
+        failed, self.image = self.image, self.image.with_name("new")
+        shutil.copyfile(failed, self.image)
         subprocess.run(["e2fsck", "-fy", str(self.image)], check=False, capture_output=True)
         self.mount()
 
@@ -75,7 +81,11 @@ def failing(tmp_path: Path) -> Iterator[Failing]:
     require.loop_devices()
     made = Failing(tmp_path)
     made.mount()
-    yield made
+    with subprocess.Popen(["unshare", "--mount", "sleep", "infinity"]) as other:  # as runtimes do
+        try:
+            yield made
+        finally:
+            other.kill()
     made.umount()
 
 

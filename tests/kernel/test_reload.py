@@ -33,9 +33,12 @@ def test_changed_settings_are_applied_under_load(
     work = Truth(cgroup, tmp_path, "2000")
     work.past(20)
     before = roles.pids(observed.process.pid)
-    _write(config, "[redaction.patterns]\nword = 'sesame-(?P<secret>[a-z]+)'\n")
+    _write(
+        config,
+        "[redaction.patterns]\nword = 'sesame-(?P<secret>[a-z]+)'\n[redaction.programs]\ntrue = ['--gate SECRET']\n",
+    )
     heard.wait("the settings have changed: the observer started anew")
-    cgroup.run(["/bin/true", "sesame-open"]).wait()
+    cgroup.run(["/bin/true", "sesame-open", "--gate", "barred"]).wait()
     assert roles.pids(observed.process.pid)["keeper"] == before["keeper"]
     _write(config, "ring_bytes = 'much'\n")
     heard.wait("the settings in force are kept")
@@ -51,6 +54,9 @@ def test_changed_settings_are_applied_under_load(
         observed.rows("SELECT args[2] AS word FROM process WHERE event = 'exec' AND args[1] = '/bin/true'")[0]["word"]
         == "sesame-[redacted]"
     )
+    assert observed.rows(
+        "SELECT args[4] AS word, redaction FROM process WHERE event = 'exec' AND args[1] = '/bin/true'"
+    ) == [{"word": "[redacted]", "redaction": "program:true,word"}]
 
 
 def test_other_ring_sizes_take_the_old_rings_in(

@@ -16,8 +16,11 @@ from firsthand.dissect import hello
 from tests import packets, require
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed
+from tests.kernel.pool import Kind, Watch
 from tests.network import Namespace
 from tests.unit.dissect.test_dns import mutated
+
+pytestmark = pytest.mark.xdist_group("pool of names")
 
 _HERE = str(Path(__file__).parents[2])
 #: Accepts, reads until nothing more comes, and answers nothing: ADDRESS PORT.
@@ -43,25 +46,44 @@ for line in sys.stdin.read().split('\\n'):
 """
 
 
+@pytest.fixture(scope="module")
+def observer_kind() -> Kind:
+    """Cgroups in v2 alone."""
+    return Kind(hierarchies="unified")
+
+
 @pytest.fixture
-def places() -> Iterator[tuple[TestCgroup, TestCgroup, Namespace]]:
-    """The observed cgroup, another for servers, and a network namespace."""
+def around() -> Iterator[tuple[TestCgroup, Namespace]]:
+    """Another cgroup, for the other side, and a network namespace."""
     require.bpf()
     require.programs("tls", "openssl", "curl", "ip")
-    with TestCgroup("unified") as observed, TestCgroup("unified") as servers, Namespace() as namespace:
-        yield observed, servers, namespace
+    with TestCgroup("unified") as others, Namespace() as namespace:
+        yield others, namespace
 
 
-def _requests(observed: Observed, where: str = "true") -> list[dict[str, Any]]:
+@pytest.fixture
+def watched(watch: Watch, around: tuple[TestCgroup, Namespace]) -> tuple[Watch, TestCgroup, Namespace]:
+    """What a shared observer watches, another cgroup, and a network namespace."""
+    return watch, *around
+
+
+@pytest.fixture
+def places(around: tuple[TestCgroup, Namespace]) -> Iterator[tuple[TestCgroup, TestCgroup, Namespace]]:
+    """The same with a cgroup for an observer of the test's own."""
+    with TestCgroup("unified") as observed:
+        yield observed, *around
+
+
+def _requests(observed: Observed | Watch, where: str = "true") -> list[dict[str, Any]]:
     return observed.rows(f"SELECT * FROM request WHERE {where} ORDER BY ktime")
 
 
-def _sink(cgroup: TestCgroup, namespace: Namespace, port: int) -> None:
+def _sink(cgroup: TestCgroup | Watch, namespace: Namespace, port: int) -> None:
     child = cgroup.run(namespace.command([sys.executable, "-c", _SINK, "127.0.0.1", str(port)]), stdout=subprocess.PIPE)
     assert child.stdout is not None and child.stdout.readline() == b"up\n"
 
 
-def _tls_server(cgroup: TestCgroup, namespace: Namespace, folder: Path, port: int) -> None:
+def _tls_server(cgroup: TestCgroup | Watch, namespace: Namespace, folder: Path, port: int) -> None:
     """openssl s_server with a page at every path."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
@@ -72,25 +94,23 @@ def _tls_server(cgroup: TestCgroup, namespace: Namespace, folder: Path, port: in
     assert any(b"ACCEPT" in line for line in child.stdout)
 
 
-def _curl(cgroup: TestCgroup, namespace: Namespace, *words: str) -> None:
+def _curl(cgroup: TestCgroup | Watch, namespace: Namespace, *words: str) -> None:
     child = cgroup.run(namespace.command(["curl", "-sk", "--max-time", "5", "-o", "/dev/null", *words]))
     child.wait()
 
 
-def _parts(cgroup: TestCgroup, namespace: Namespace, port: int, streams: list[list[bytes]]) -> None:
+def _parts(cgroup: TestCgroup | Watch, namespace: Namespace, port: int, streams: list[list[bytes]]) -> None:
     child = cgroup.run(namespace.command([sys.executable, "-c", _PARTS, str(port)]), stdin=subprocess.PIPE)
     child.communicate("\n".join(",".join(part.hex() for part in stream) for stream in streams).encode())
     assert child.returncode == 0
 
 
-def test_tls_clients_by_name_and_fingerprint(
-    places: tuple[TestCgroup, TestCgroup, Namespace], history: Path, tmp_path: Path
-) -> None:
+def test_tls_clients_by_name_and_fingerprint(watched: tuple[Watch, TestCgroup, Namespace], tmp_path: Path) -> None:
     """curl, openssl with a name, and without one: each row of its own process, with the fingerprint that its bytes give."""
-    cgroup, servers, namespace = places
+    cgroup, servers, namespace = watched
     _tls_server(servers, namespace, tmp_path, 8443)
     client = ["openssl", "s_client", "-connect", "127.0.0.1:8443"]
-    with Observed(history, [cgroup.path]) as observed:
+    with cgroup as observed:
         _curl(cgroup, namespace, "--resolve", "www.example:8443:127.0.0.1", "https://www.example:8443/a")
         for words in (["-servername", "Other.Example", "-alpn", "h2,x"], ["-noservername", "-tls1_2"]):
             cgroup.run(
@@ -121,27 +141,25 @@ def test_tls_clients_by_name_and_fingerprint(
     assert joined[0]["n"] == 3 and not observed.lost()
 
 
-def test_the_servers_side_has_the_name_too(
-    places: tuple[TestCgroup, TestCgroup, Namespace], history: Path, tmp_path: Path
-) -> None:
+def test_the_servers_side_has_the_name_too(watched: tuple[Watch, TestCgroup, Namespace], tmp_path: Path) -> None:
     """Of an observed server: the ClientHello that came in."""
-    cgroup, servers, namespace = places
-    with Observed(history, [servers.path]) as observed:
+    servers, others, namespace = watched
+    with servers as observed:
         _tls_server(servers, namespace, tmp_path, 8443)
-        _curl(cgroup, namespace, "--resolve", "www.example:8443:127.0.0.1", "https://www.example:8443/a")
+        _curl(others, namespace, "--resolve", "www.example:8443:127.0.0.1", "https://www.example:8443/a")
     (row,) = _requests(observed)
     assert (row["sni"], row["direction"], row["local_port"]) == ("www.example", "in", 8443)
     assert row["exe"].endswith("openssl")
 
 
-def test_heads_in_many_segments(places: tuple[TestCgroup, TestCgroup, Namespace], history: Path) -> None:
+def test_heads_in_many_segments(watched: tuple[Watch, TestCgroup, Namespace]) -> None:
     """A ClientHello and an HTTP head cut at many places, into two, three and ten: one row each, the same as whole."""
-    cgroup, servers, namespace = places
+    cgroup, servers, namespace = watched
     _sink(servers, namespace, 8080)
     wire, get = packets.hello(sni="cut.example"), b"GET /p?q HTTP/1.1\r\nHost: cut.example\r\nUser-Agent: x\r\n\r\n"
     cuts = [[1], [5], [6], [100], [len(wire) - 1], [3, 9], list(range(40, 400, 40))]
     streams = [_cut(wire, at) for at in cuts] + [_cut(get, [at for at in one if at < len(get)]) for one in cuts]
-    with Observed(history, [cgroup.path]) as observed:
+    with cgroup as observed:
         _parts(cgroup, namespace, 8080, streams)
     rows = _requests(observed)
     tls = [row for row in rows if row["event"] == "tls"]
@@ -209,11 +227,11 @@ def test_http_in_both_versions(
     assert b"hunter22222" not in kept
 
 
-def test_other_protocols_leave_no_rows(places: tuple[TestCgroup, TestCgroup, Namespace], history: Path) -> None:
+def test_other_protocols_leave_no_rows(watched: tuple[Watch, TestCgroup, Namespace]) -> None:
     """SSH, SMTP, Redis, bytes."""
-    cgroup, servers, namespace = places
+    cgroup, servers, namespace = watched
     _sink(servers, namespace, 8080)
-    with Observed(history, [cgroup.path]) as observed:
+    with cgroup as observed:
         _parts(cgroup, namespace, 8080, [[b"SSH-2.0-x\r\n"], [b"EHLO mail\r\n"], [b"PING\r\n"], [bytes(range(256))]])
     assert not _requests(observed) and not observed.lost()
     assert len(observed.rows("SELECT 1 FROM connection WHERE event = 'connect' AND transport = 'tcp'")) == 4

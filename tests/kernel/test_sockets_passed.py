@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.kernel.agent import Agent, connected, listening
 from tests.kernel.live import Live, flags
 from tests.networks import Namespace
+
+pytestmark = pytest.mark.xdist_group("pool")
 
 
 def _served(live: Live) -> tuple[Agent, int]:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from firsthand.errors import BusyError
-from firsthand.options import ObserverOptions
-from firsthand.probe import load, pins
-from firsthand.probe.load import LoadOptions
+from firsthand.observe.options import ObserverOptions
+from firsthand.probe import load, pins, shared
+from firsthand.probe.options import LoadOptions
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed
@@ -50,7 +50,7 @@ def test_a_take_over_that_fails_leaves_everything_attached(
     """The next try finds the same rings, with what they hold."""
     before = _pinned(attached)
     with monkeypatch.context() as patch:
-        patch.setattr(load, "_scope", lambda *_: (_ for _ in ()).throw(OSError("of a test")))
+        patch.setattr(shared, "scope", lambda *_: (_ for _ in ()).throw(OSError("of a test")))
         with pytest.raises(OSError, match="of a test"):
             load.bring_in(attached)
     assert _pinned(attached) == before
@@ -67,7 +67,7 @@ def test_a_beginning_that_fails_leaves_nothing(
     """Nobody was there before: nothing stays attached."""
     options = _options(cgroup, history)
     with monkeypatch.context() as patch:
-        patch.setattr(load, "_scope", lambda *_: (_ for _ in ()).throw(OSError("of a test")))
+        patch.setattr(shared, "scope", lambda *_: (_ for _ in ()).throw(OSError("of a test")))
         with pytest.raises(OSError, match="of a test"):
             load.bring_in(options)
     assert not pins.folder_of(options.instance).exists()

@@ -1,6 +1,6 @@
 """The record through the deaths of those who write it: nothing lost, nothing doubled, readable meanwhile.
 
-FIRSTHAND_KILLS gives the number of kills (`make torture`: 1,000).
+FIRSTHAND_KILLS gives the number of kills (`make torture`: 1,000); where nothing is said each turn of ROLES comes six times.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed, compiled
 
-KILLS = int(os.environ.get("FIRSTHAND_KILLS", "200"))
+pytestmark = pytest.mark.counts_losses
+
+
+KILLS = int(os.environ.get("FIRSTHAND_KILLS", "108"))
 SEED = int(os.environ.get("FIRSTHAND_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
 _COUNTED = """SELECT count(*) FILTER (event = 'fork') AS forks, count(*) FILTER (event = 'exec' AND args = ['counted']) AS execs,
     count(*) FILTER (event = 'exit') AS exits, count(DISTINCT (ring, cpu, seq)) AS numbers, count(*) AS rows
@@ -175,6 +178,7 @@ class Kills:
         return True
 
 
+@pytest.mark.budget(60 + 3 * KILLS, "kills of each role, and their starts")
 def test_nothing_is_lost_or_doubled_by_kills(cgroup: TestCgroup, history: Path, tmp_path: Path, quick: None) -> None:
     """Each role in turn dies at random moments, under load; the history is readable after each."""
     print(f"FIRSTHAND_SEED={SEED}")
@@ -215,7 +219,7 @@ def test_what_is_kept_attached_records_without_anybody(cgroup: TestCgroup, histo
 def test_a_ring_too_small_loses_nothing_uncounted(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """produced = recorded + counted lost, exactly, where the reader is stopped and killed under a flood."""
+    """produced = recorded + counted lost, where the reader is stopped and killed under a flood; but for what a take-over tells again."""
     config = tmp_path / "config.toml"
     # without canaries, of which a ring that is full loses rows as well: the truth does not count those
     config.write_text("ring_bytes = 65536\nurgent_bytes = 65536\nrestart_most_seconds = 1\ncanary_seconds = 0\n")
@@ -247,7 +251,10 @@ def test_a_ring_too_small_loses_nothing_uncounted(
         "SELECT (SELECT count(*) FROM process) + (SELECT count(*) FROM container WHERE event = 'seen') AS n"
     )
     assert found["numbers"] == found["rows"]
-    assert sum(truth) + 3 == others[0]["n"] + lost[0]["n"]
+    # each of the three readers that take over has what runs told again, the workload and a child of it at most: such a row is not kept
+    # where it comes through, and is counted where the ring is full
+    told_again = others[0]["n"] + lost[0]["n"] - (sum(truth) + 3)
+    assert 0 <= told_again <= 3 * 2
 
 
 def _pins(observed: Observed) -> bool:

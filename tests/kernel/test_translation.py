@@ -14,6 +14,8 @@ from tests.kernel.agent import Agent, connected
 from tests.kernel.live import Live, living
 from tests.networks import Namespace, TestNetworks
 
+pytestmark = pytest.mark.xdist_group("translation")
+
 SERVICE, SERVICE6 = "10.96.0.10", "fd96::10"
 #: What the service's port 80 is translated to: a pod's.
 POD, POD6, PORT = "10.9.2.2", "fd09:2::2", 8080
@@ -76,6 +78,13 @@ def shared(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         patch.setenv("FIRSTHAND_CONFIG", str(folder / "config.toml"))
         with living(folder / "history") as made:
             yield made
+
+
+@pytest.fixture
+def live(shared: Live) -> Iterator[Live]:
+    """The module's; the processes that a test starts in it end with the test."""
+    yield shared
+    shared.part()
 
 
 def _served(agent: Agent) -> None:

@@ -10,6 +10,8 @@ import pytest
 from tests.kernel.agent import Agent, Refused
 from tests.kernel.live import Live, flags
 
+pytestmark = pytest.mark.xdist_group("pool")
+
 
 def _serving(agent: Agent, name: str, kind: str = "SOCK_STREAM") -> None:
     agent.do(f"l = socket.socket(socket.AF_UNIX, socket.{kind}); l.bind({name!r})")

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from firsthand import wall
+from firsthand.confine import wall
 from firsthand.schema import capability
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed
+
+pytestmark = pytest.mark.xdist_group("users of the machine")
 
 _ROLES = ("observer", "keeper", "follower")
 
@@ -81,6 +83,17 @@ _TRIES = {
         "log": "open('log/0000000000000001.log', 'r+b')",
         "outside": "open('/etc/firsthand-test', 'w')",
     },
+    "reader": {
+        "execve": "os.execv('/bin/true', ['true'])",
+        "socket": "socket.socket(socket.AF_UNIX)",
+        "network": "socket.socket(socket.AF_INET)",
+        "bpf": "check(libc.syscall(321, 1, 0, 0))",
+        "ptrace": "check(libc.ptrace(16, os.getppid(), 0, 0))",
+        "setuid": "os.setuid(0)",
+        "log": "open('log/0000000000000001.log', 'r+b')",
+        "history": "open('new', 'w')",
+        "outside": "open('/etc/firsthand-test', 'w')",
+    },
     "follower": {
         "execve": "os.execv('/bin/true', ['true'])",
         "network": "socket.socket(socket.AF_INET6)",
@@ -123,7 +136,7 @@ thread.start()
 thread.join()
 """)
     environment = {**os.environ, "PYTHONPATH": str(open_place)}
-    command = [sys.executable, "-m", "firsthand.wall", role, str(history), "attempts"]
+    command = [sys.executable, "-m", "firsthand.confine.wall", role, str(history), "attempts"]
     result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert result.stdout.split() == ["tried", "tried"], result.stdout + result.stderr
 

@@ -23,7 +23,13 @@ def test_it_holds_objects_and_libbpf() -> None:
         f"firsthand/probe/objects/{path.name.removesuffix('.c')}.o" for path in (ROOT / "kernel/probes").glob("*.bpf.c")
     }
     assert objects <= set(names)
-    for name in ("probe/lib/libbpf.so.1", "probe/lib/libelf.so.1", "schema/lock.json", "settings.toml", "py.typed"):
+    for name in (
+        "probe/lib/libbpf.so.1",
+        "probe/lib/libelf.so.1",
+        "schema/lock.json",
+        "settings/settings.toml",
+        "py.typed",
+    ):
         assert f"firsthand/{name}" in names
     assert any(name.startswith("firsthand/wire/_drain.") and name.endswith(".so") for name in names)
 

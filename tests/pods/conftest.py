@@ -1,9 +1,14 @@
-"""A containerd for each module, in a cgroup of its own."""
+"""Runtimes for the tests of containers and pods, each in a cgroup of its own.
+
+All of them keep their shims' sockets and CNI's cache in the same places, where each removes what is new, and pods' addresses come from
+one subnet: the modules are of one group, `runtimes`, and never run side by side.
+"""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +17,7 @@ import pytest
 
 from deploy.image import __main__ as making
 from firsthand.probe import pins
-from tests import require, wheel
+from tests import caches, require, wheel
 from tests.cgroups import TestCgroup
 from tests.pods.containerd import Containerd
 from tests.pods.inside import Node
@@ -39,30 +44,40 @@ def history(tmp_path: Path) -> Path:
 def image() -> Path:
     """The image of this checkout as `make image` makes it, its layers anew where what they are made from has changed."""
     require.image()
-    target = wheel.ROOT / "build/image/firsthand-test-image.tar"
     try:
-        making.build(wheel.built(), target, cache=wheel.ROOT / "build/image")
+        base = caches.folder("image-layers", making.key(), making.base)
+        key = caches.key(making.key(), files=[wheel.built()])
+        return caches.folder("images", key, lambda made: _image(made, base)) / "image.tar"
     except subprocess.CalledProcessError as error:
         require.packages(f"the image cannot be made: {error}")
-    return target
+
+
+def _image(made: Path, base: Path) -> None:
+    """Firsthand's own layer on those that are kept."""
+    with tempfile.TemporaryDirectory(prefix="firsthand-test-") as folder:
+        layers = shutil.copytree(base, folder, dirs_exist_ok=True)
+        making.build(wheel.built(), made / "image.tar", cache=Path(layers))
+
+
+@pytest.fixture(scope="session")
+def node_runtime(image: Path) -> Iterator[Containerd]:
+    """A runtime as on a node, with the image."""
+    require.pods()
+    require.bpf()
+    folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
+    with TestCgroup() as cgroup, Containerd(cgroup, folder, cri=True, node=True) as daemon:
+        daemon.ctr("image", "import", "--snapshotter", "overlayfs", str(image))
+        yield daemon
 
 
 @pytest.fixture(scope="module")
-def node(image: Path) -> Iterator[Node]:
-    """A runtime as on a node, with the image, and places that every user can reach, as /var/lib is."""
-    require.pods()
-    require.bpf()
+def node(node_runtime: Containerd) -> Iterator[Node]:
+    """A node without pods, and places of the module's own that every user can reach, as /var/lib is."""
     pins.mount_bpffs()  # systemd does it on a node
-    folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
-    place = folder.with_name(f"{folder.name}-node")
+    place = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}-node"
     place.mkdir(mode=0o755)
     try:
-        with (
-            TestCgroup() as cgroup,
-            Containerd(cgroup, folder, cri=True, node=True) as daemon,
-            Kubelet(daemon) as kubelet,
-        ):
-            daemon.ctr("image", "import", "--snapshotter", "overlayfs", str(image))
-            yield Node(daemon, kubelet, place)
+        with Kubelet(node_runtime) as kubelet:
+            yield Node(node_runtime, kubelet, place)
     finally:
         shutil.rmtree(place)

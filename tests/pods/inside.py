@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from firsthand import machine
 from firsthand.history.connection import History
+from firsthand.host import machine
 from firsthand.probe import pins
 from firsthand.probe.spec import UNNEEDED
-from tests.kernel.observed import READY_WITHIN
+from tests.growth import Growth
+from tests.kernel.observed import MOST_ASLEEP, READY_WITHIN
 from tests.pods.containerd import Containerd
 from tests.pods.kubelet import EXITED, Kubelet, Made, Pod
 from tests.pods.manifest import Manifest
@@ -78,8 +79,10 @@ class Node:
     def wait_for(self, query: str) -> list[dict[str, Any]]:
         """The same, once there are any."""
         deadline = time.monotonic() + READY_WITHIN
-        while not (found := self.rows(query)):
-            assert time.monotonic() < deadline, f"never: {query}"
+        with Growth(self.place / "history") as growth:
+            while not (found := self.rows(query)):
+                assert time.monotonic() < deadline, f"never: {query}"
+                growth.wait(MOST_ASLEEP)
         return found
 
     def forget(self) -> None:

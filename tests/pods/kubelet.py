@@ -65,7 +65,7 @@ class Made:
     @property
     def log(self) -> str:
         """What it printed, without CRI's times and marks."""
-        path = self.kubelet.daemon.folder / "logs" / f"{self.name}-{self.attempt}.log"
+        path = Path(self.pod.config.log_directory) / f"{self.name}-{self.attempt}.log"
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
         return "\n".join(line.split(" ", 3)[3] for line in lines if line.count(" ") > 2)
 
@@ -207,7 +207,9 @@ class Kubelet:
         config = m.PodSandboxConfig(
             metadata=m.PodSandboxMetadata(name=name, uid=uid, namespace=namespace, attempt=0),
             hostname="" if "network" in host else "test",
-            log_directory=str(self.daemon.folder / "logs"),
+            log_directory=str(
+                self.daemon.folder / "logs" / uid
+            ),  # of its own, as the kubelet's: what others of its name said is not its
             dns_config=m.DNSConfig(servers=resolvers) if resolvers else None,
             labels={**kubelets, **(labels or {})},
             annotations=annotations or {},

@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 
 from firsthand.schema import capability
+from tests import profile
 from tests.kernel.observed import Observed
 from tests.pods.containerd import AS_NOBODY, Container, Containerd, new_id
+
+pytestmark = pytest.mark.xdist_group("runtimes")
 
 _KINDS = ("mnt", "uts", "ipc", "net", "pid", "cgroup", "user")
 _COLUMNS = ("ns_mount", "ns_uts", "ns_ipc", "ns_net", "ns_pid", "ns_cgroup", "ns_user")
@@ -219,10 +222,11 @@ def _ask(scene: Scene, *words: str) -> dict[str, Any]:
     return answer
 
 
-CONTAINERS, CHILDREN = 16, 6250
+#: 100,000 processes where everything runs.
+CONTAINERS, CHILDREN = 16, 6250 if profile.name() == profile.ALL else 1250
 
 
-def test_100_000_processes_in_16_containers(containerd: Containerd, history: Path) -> None:
+def test_many_processes_in_16_containers(containerd: Containerd, history: Path) -> None:
     """At full speed: the workload's own count is what was recorded and what was counted as lost; container and parent are right."""
     ids = [new_id() for _ in range(CONTAINERS)]
     with Observed(history, [containerd.cgroup.path]) as observed:
@@ -252,13 +256,15 @@ def test_nothing_stays_behind(tmp_path: Path) -> None:
 
     require.containerd()
     before = _traces()
-    with (
-        TestCgroup() as cgroup,
-        Containerd(cgroup, Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}") as one,
-    ):
+    folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
+    with TestCgroup() as cgroup, Containerd(cgroup, folder) as one:
         one.container("/bin/sleep", "609")
-        assert _traces() != before
-    assert _traces() == before
+        mine = {one for one in _traces() - before if cgroup.name in one or folder.name in one}
+        assert any(one.startswith("/sys/fs/cgroup") for one in mine) and any("rootfs" in one for one in mine)
+    others = ("firsthand-test-", "firsthand-canary-")  # other tests' begin and end meanwhile
+    left = _traces() - before
+    named = (cgroup.name, folder.name)
+    assert [one for one in left if any(name in one for name in named) or not any(word in one for word in others)] == []
 
 
 def _traces() -> set[str]:
@@ -275,8 +281,7 @@ def test_containers_of_a_containerd_without_cri(containerd: Containerd, tmp_path
     )
     with observed:
         made = containerd.container("/bin/sleep", "609", options=["--cap-add", "CAP_NET_ADMIN"])
-        while not observed.rows(f"SELECT 1 FROM container WHERE event = 'named' AND container = '{made.id}'"):
-            assert observed.process.poll() is None
+        observed.wait(f"SELECT 1 FROM container WHERE event = 'named' AND container = '{made.id}'")
     (row,) = observed.rows(f"SELECT * FROM container WHERE event = 'named' AND container = '{made.id}' LIMIT 1")
     assert (row["container_name"], row["image"], row["runtime"]) == (
         made.id,

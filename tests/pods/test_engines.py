@@ -18,6 +18,8 @@ from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed
 from tests.pods.engines import IMAGE, Docker, Engine, Podman
 
+pytestmark = pytest.mark.xdist_group("runtimes")
+
 LABELS = {"com.docker.compose.project": "shop", "com.docker.compose.service": "db", "tier": "back\x1b[2J"}
 
 
@@ -35,10 +37,7 @@ class Scene:
             self.short = engine.run("short", "/bin/sleep", "0.05")
             engine.wait(self.short)
             engine.remove(self.short)
-            while not self.observed.rows(
-                f"SELECT 1 FROM container WHERE event = 'gone' AND container = '{self.short}'"
-            ):
-                assert self.observed.process.poll() is None
+            self.observed.wait(f"SELECT 1 FROM container WHERE event = 'gone' AND container = '{self.short}'")
 
     def ask(self, *words: str) -> list[dict[str, Any]]:
         """The rows of an answer, which must be complete."""

@@ -27,6 +27,8 @@ from tests.pods.containerd import Containerd
 from tests.pods.kubelet import Kubelet, Made, Pod
 from tests.pods.node_network import NODE, OUTSIDE, RESOLVERS, NodeNetwork
 
+pytestmark = pytest.mark.xdist_group("runtimes")
+
 WEB, DOOR, REPLY = 8080, 9999, 3_000
 SERVICE = ("10.96.0.20", 80)
 KUBELET, API = 10250, 6443
@@ -105,10 +107,7 @@ class Scene:
 
     def _told(self, query: str, number: int = 1) -> list[dict[str, Any]]:
         """The rows of a query, once there are so many."""
-        deadline = time.monotonic() + PATIENCE
-        while len(found := self.observed.rows(query)) < number:
-            assert self.observed.process.poll() is None and time.monotonic() < deadline, f"never {number}: {query}"
-        return found
+        return self.observed.wait(query, number)
 
     def _get(self, made: Made, host: str, port: int = WEB) -> None:
         """A page from there, as soon as somebody listens."""
@@ -312,10 +311,14 @@ def test_a_resolver_that_is_not_the_clusters(scene: Scene) -> None:
 
 def test_life_of_a_theft(scene: Scene) -> None:
     """Law: the whole life in order, from the record alone; three processes, whose rows all carry the pod; both under the same shell."""
+    set_up = scene.rows(
+        "SELECT exec_id FROM process WHERE contains(coalesce(flag_names, ''), 'RUNTIME')"
+    )  # may begin in the cgroup
+    before = {row["exec_id"] for row in set_up}
     rows = [
         row
         for row in scene.ask("timeline", "--pod", "job")["rows"]
-        if row["container"] == scene.job.id and row["exec_id"]
+        if row["container"] == scene.job.id and row["exec_id"] and row["exec_id"] not in before
     ]
     images = {row["detail"]: row["exec_id"] for row in rows if row["event"] == "exec"}
     shell, cat, nc = "/bin/sh /job/job.sh", "/bin/cat /job/identity.jks", f"/bin/nc {COMMAND} 443"
@@ -400,6 +403,7 @@ def test_a_probe_is_no_movement(scene: Scene, movement: list[dict[str, Any]]) ->
     assert movement and not [row for row in movement if "prober" in row["from"]]
 
 
+@pytest.mark.counts_losses
 def test_nothing_was_lost(scene: Scene) -> None:
     """Law: all of it was recorded, and every container has its name."""
     assert scene.observed.lost() == 0 and scene.ask("unknown")["rows"] == []

@@ -8,7 +8,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,8 @@ from tests.kernel import roles
 from tests.kernel.observed import Observed
 from tests.pods.containerd import Containerd
 from tests.pods.kubelet import Kubelet, Made, Pod
+
+pytestmark = pytest.mark.xdist_group("runtimes")
 
 CHURN = 200
 LIVES = 5_000
@@ -67,9 +68,7 @@ class Scene:
     def _told_gone(self, pod: str, number: int) -> None:
         """Until the end of each of so many sandboxes and containers of a pod stands in the history."""
         query = f"SELECT DISTINCT container FROM container WHERE pod = '{pod}' AND event = 'gone'"
-        deadline = time.monotonic() + 60
-        while len(found := self.observed.rows(query)) < number:
-            assert self.observed.process.poll() is None and time.monotonic() < deadline, found
+        self.observed.wait(query, number)
 
     def _act(self) -> None:
         pod = self.kubelet.pod
@@ -305,6 +304,7 @@ def _churn(kubelet: Kubelet, number: int) -> tuple[str, str, str, str]:
     return told
 
 
+@pytest.mark.budget(150, "two hundred pods start and end")
 def test_two_hundred_churning_pods(cri: Containerd, tmp_path: Path) -> None:
     """200 pods with names and addresses used again: each one's program is its own pod's, in every row."""
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{cri.folder}/socket")
@@ -363,17 +363,12 @@ def test_the_runtime_restarts(cri: Containerd, tmp_path: Path) -> None:
             busy.start()
             cri.stop()
             (cri.folder / "socket").unlink(missing_ok=True)
-            turns = 0
-            while turns < 60:  # half a second each
-                query = "SELECT count(*) AS n FROM process WHERE event = 'exec' AND args = ['/bin/true', 'turn']"
-                turns = observed.rows(query)[0]["n"]
-                assert observed.process.poll() is None
-                cri.cgroup.run(["/bin/true"]).wait()
+            query = "SELECT 1 FROM process WHERE event = 'exec' AND args = ['/bin/true', 'turn']"
+            observed.until(query, lambda rows: len(rows) >= 60, 300)  # half a second each
             cri.start()
             kubelet.again()
             after = kubelet.pod("after").run("app", "/bin/true", "after").wait()
-            while not observed.rows(f"SELECT 1 FROM container WHERE event = 'named' AND container = '{after.id}'"):
-                assert observed.process.poll() is None
+            observed.wait(f"SELECT 1 FROM container WHERE event = 'named' AND container = '{after.id}'")
     rows = observed.rows(
         "SELECT DISTINCT pod, container_name FROM process WHERE args = ['/bin/true', 'turn'] OR args = ['/bin/true', 'after']"
     )
@@ -395,11 +390,11 @@ def test_the_runtime_restarts_at_once(cri: Containerd, tmp_path: Path) -> None:
         cri.stop()
         cri.start()
         kubelet.again()
-        query = "SELECT arg_max(settings, time) AS said FROM observer WHERE event = 'runtime'"
-        while "followed" not in observed.rows(query)[0]["said"] or not observed.rows(
-            "SELECT 1 FROM loss WHERE cause = 'runtime_gone'"
-        ):
-            assert observed.process.poll() is None
+        query = (
+            "SELECT arg_max(settings, time) AS said, (SELECT count(*) FROM loss WHERE cause = 'runtime_gone') AS gaps "
+            "FROM observer WHERE event = 'runtime'"
+        )
+        observed.until(query, lambda rows: "followed" in rows[0]["said"] and rows[0]["gaps"])
         pod = kubelet.pod("brief")
         made = pod.run("app", "/bin/true", "brief").wait()
         pod.remove()
@@ -436,15 +431,12 @@ def test_a_later_name_reaches_rows_that_are_kept(cri: Containerd, tmp_path: Path
         first = Observed(history, [cri.cgroup.path], "--runtime", "none")
         with first:
             made = kubelet.pod("late").run("app", "/bin/sh", "-c", "/bin/true late; sleep 600")
-            while not first.rows("SELECT 1 FROM process WHERE args = ['/bin/true', 'late']"):
-                assert first.process.poll() is None
+            first.wait("SELECT 1 FROM process WHERE args = ['/bin/true', 'late']")
         query = "SELECT DISTINCT container, pod, container_name FROM process WHERE args = ['/bin/true', 'late']"
         assert first.rows(query) == [{"container": made.id, "pod": None, "container_name": None}]
         second = Observed(history, [cri.cgroup.path], "--runtime", f"containerd:{cri.folder}/socket")
-        deadline = time.monotonic() + 60
         with second:
-            while not (found := second.rows(query)) or found[0]["pod"] is None:
-                assert time.monotonic() < deadline
+            second.until(query, lambda found: found and found[0]["pod"] is not None)
     assert second.rows(query) == [{"container": made.id, "pod": "late", "container_name": "app"}]
 
 
@@ -454,8 +446,7 @@ def test_a_runtime_that_tells_no_events(cri: Containerd, tmp_path: Path) -> None
     with Kubelet(cri) as kubelet, observed:
         made = kubelet.pod("asked", labels={"app": "asked"}).run("app", "/bin/sleep", "600", add=["NET_ADMIN"])
         query = f"SELECT * FROM container WHERE event = 'named' AND container = '{made.id}'"
-        while not (rows := observed.rows(query)):
-            assert observed.process.poll() is None
+        rows = observed.wait(query)
     row = rows[0]
     assert (row["pod"], row["container_name"], row["kind"], row["privileged"]) == ("asked", "app", "container", False)
     assert row["image"] == "docker.io/firsthand/test:latest" and row["image_digest"].startswith("sha256:")
@@ -474,8 +465,7 @@ def test_the_follower_dies(cri: Containerd, tmp_path: Path) -> None:
         os.kill(roles.pids(observed.process.pid)["follower"], signal.SIGKILL)
         after = kubelet.pod("after").run("app", "/bin/sleep", "601")
         query = "SELECT DISTINCT container FROM container WHERE event = 'named'"
-        while not {before.id, after.id} <= {row["container"] for row in observed.rows(query)}:
-            assert observed.process.poll() is None
+        observed.until(query, lambda rows: {before.id, after.id} <= {row["container"] for row in rows})
     assert any("the follower was killed by SIGKILL" in line for line in observed.errors)
     rows = observed.rows("SELECT DISTINCT pod FROM process WHERE container IS NOT NULL")
     assert {row["pod"] for row in rows} == {"before", "after"} and observed.lost() == 0
@@ -491,7 +481,7 @@ def test_the_whole_machine(cri: Containerd, tmp_path: Path) -> None:
         "scoped": False,
     }
     follower = subprocess.Popen(
-        [sys.executable, "-m", "firsthand.following", json.dumps(options)], stdin=subprocess.PIPE
+        [sys.executable, "-m", "firsthand.roles.follower", json.dumps(options)], stdin=subprocess.PIPE
     )
 
     def told(event: str) -> set[str]:
@@ -526,15 +516,7 @@ def test_the_live_view_and_tail_by_pod(cri: Containerd, tmp_path: Path) -> None:
     with shown.open("wb") as file, Kubelet(cri) as kubelet:
         observed.start(stdout=file)
         made = [kubelet.pod(name).run("app", "/bin/sleep", "600") for name in ("one", "two")]
-        while (
-            len(
-                observed.rows(
-                    "SELECT DISTINCT container FROM container WHERE container_name = 'app' AND event = 'named'"
-                )
-            )
-            < 2
-        ):
-            assert observed.process.poll() is None
+        observed.wait("SELECT DISTINCT container FROM container WHERE container_name = 'app' AND event = 'named'", 2)
         command = [
             sys.executable,
             "-m",

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kernel.conftest import cgroup, executable_dir, history
+from tests.kernel.conftest import cgroup, executable_dir, history, observer_kind, warm, watch
 from tests.kernel.observed import Observed
+from tests.kernel.pool import Pools
 from tests.kernel.test_process import *  # noqa: F403 - collected here a second time
 from tests.pods.inside import Node, popen
 from tests.pods.kubelet import Pod
 
-__all__ = ["cgroup", "executable_dir", "history"]
+pytestmark = pytest.mark.xdist_group("runtimes")
+
+__all__ = ["cgroup", "executable_dir", "history", "observer_kind", "warm", "watch"]
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +24,17 @@ def pod(node: Node) -> Pod:
     return node.manifest().pod(node.kubelet, "firsthand-inside")
 
 
-@pytest.fixture(autouse=True)
-def inside(node: Node, pod: Pod, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(scope="module", autouse=True)
+def inside(node: Node, pod: Pod) -> Iterator[None]:
     """Each Observed starts a container there."""
-    monkeypatch.setattr(Observed, "popen", popen(node, pod))
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Observed, "popen", popen(node, pod))
+        yield
+
+
+@pytest.fixture(scope="module")
+def pools(inside: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pools]:
+    """Observers that these tests share, and no others."""
+    made = Pools(tmp_path_factory.mktemp("pools"))
+    yield made
+    made.close()

@@ -23,6 +23,8 @@ from tests.pods.kubelet import Kubelet, Made, Pod
 from tests.pods.manifest import Manifest
 from tests.pods.node_network import NodeNetwork
 
+pytestmark = pytest.mark.xdist_group("runtimes")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -74,7 +76,7 @@ CAPABILITIES = {
 }
 MOUNTS = {
     "history": Case(_unmounted("history"), "/var/lib/firsthand: the history cannot be created"),
-    "heads": Case(_unmounted("heads"), "head cannot be published to /var/log/firsthand/heads.jsonl", ends=False),
+    "heads": Case(_unmounted("heads"), "head cannot be published to /var/log/firsthand/heads-", ends=False),
     "bpf": Case(_unmounted("bpf"), "a pod mounts the machine's /sys/fs/bpf on /run/firsthand/bpf"),
     # What a container sees of its own without it, read-only, is its own cgroup alone.
     "cgroup": Case(_unmounted("cgroup"), "no such folder; name a cgroup's folder below /sys/fs/cgroup"),
@@ -85,8 +87,8 @@ MOUNTS = {
 }
 #: What may be written through a mount.
 WRITES = {
-    "history": Case(_read_only("history"), "Read-only file system"),
-    "heads": Case(_read_only("heads"), "head cannot be published to /var/log/firsthand/heads.jsonl", ends=False),
+    "history": Case(_read_only("history"), "it is mounted read-only"),
+    "heads": Case(_read_only("heads"), "head cannot be published to /var/log/firsthand/heads-", ends=False),
     "bpf": Case(_read_only("bpf"), "Read-only file system"),
 }
 #: The same where one mount holds all cgroups (v2 alone): below it the hierarchies of v1 are mounts of their own, which stay writable.

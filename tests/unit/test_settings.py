@@ -18,14 +18,18 @@ def _load(tmp_path: Path, text: str) -> settings.Settings:
 def test_defaults_hold_without_a_file(tmp_path: Path) -> None:
     """No file: the commented defaults."""
     found = settings.load({"HOME": str(tmp_path)})
-    assert found.redaction_mode == "mask" and found.environment_allow == () and found.ring_bytes == 8 << 20
+    assert found.redaction_mode == "mask" and found.environment_allow == () and found.ring_bytes >= 8 << 20
 
 
 def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
     """Other settings keep their defaults, in sections as well."""
-    found = _load(tmp_path, 'ring_bytes = 4096\n[redaction]\nmode = "drop"\n[redaction.patterns]\nx = "y+"\n')
+    found = _load(
+        tmp_path,
+        'ring_bytes = 4096\n[redaction]\nmode = "drop"\n[redaction.patterns]\nx = "y+"\n[redaction.programs]\nt = ["-p SECRET"]\n',
+    )
+    assert found.redaction_programs == (("t", ("-p SECRET",)),)
     assert (found.ring_bytes, found.redaction_mode, found.redaction_patterns) == (4096, "drop", (("x", "y+"),))
-    assert found.poll_ms == 50
+    assert found.poll_ms == 40
 
 
 @pytest.mark.parametrize(
@@ -83,3 +87,25 @@ def test_resolvers_are_addresses_and_networks(tmp_path: Path) -> None:
     ).network
     assert found.resolvers == ("10.96.0.10/32", "169.254.0.0/16", "fd00::a/128") and found.keep_query
     assert settings.load({"HOME": str(tmp_path)}).network.resolvers == ()
+
+
+@pytest.mark.parametrize(
+    ("processors", "gibibytes", "mebibytes"),
+    [(1, 1, 8), (2, 24, 8), (4, 16, 16), (6, 16, 16), (8, 8, 16), (16, 64, 64), (128, 512, 64)],
+)
+def test_the_ring_is_sized_by_the_machine(processors: int, gibibytes: int, mebibytes: int) -> None:
+    """Law: a power of two that grows with processors, within a share of memory, and within bounds."""
+    assert settings.ring_bytes(processors, gibibytes << 30) == mebibytes << 20
+
+
+def test_a_wrong_file_stops_no_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who must go on has the defaults, and the history's columns are computed by them; who loads is refused."""
+    from firsthand.history import connection
+
+    wrong = tmp_path / "config.toml"
+    wrong.write_text('ring_bytes = "much"\n')
+    monkeypatch.setenv("FIRSTHAND_CONFIG", str(wrong))
+    with pytest.raises(UsageError, match="ring_bytes must be int"):
+        settings.load()
+    assert settings.usable() == settings.load({"HOME": "/nonexistent"})
+    assert "marks" in connection.computed("process")

@@ -15,7 +15,7 @@ from typing import Any
 
 from firsthand.history.ipc import columns_of
 from firsthand.history.log import LogReader
-from firsthand.options import ObserverOptions
+from firsthand.observe.options import ObserverOptions
 from firsthand.probe import hierarchy
 
 HISTORY = Path("/tmp/history")
@@ -59,9 +59,9 @@ def _observe(options: ObserverOptions) -> "subprocess.Popen[bytes]":
     told = json.dumps(asdict(options))
     mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with mine, its, open("/tmp/said", "wb") as said:
-        command = [sys.executable, "-m", "firsthand.pipeline", told, str(its.fileno())]
+        command = [sys.executable, "-m", "firsthand.roles.observer", told, str(its.fileno())]
         observer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, pass_fds=[its.fileno()], bufsize=0)
-        command = [sys.executable, "-m", "firsthand.loading", told, str(mine.fileno())]
+        command = [sys.executable, "-m", "firsthand.roles.loader", told, str(mine.fileno())]
         subprocess.run(command, stdout=said, pass_fds=[mine.fileno()], check=True)
     return observer
 

@@ -16,10 +16,12 @@ from typing import Any
 
 import sockets
 
-from firsthand import canary, rights
-from firsthand.probe import hierarchy, libbpf, load, pins, stats
+from firsthand.confine import rights
+from firsthand.probe import handover, hierarchy, load, pins, programs, rounds, stats
+from firsthand.probe.loaded import RINGS
+from firsthand.probe.options import LoadOptions
 from firsthand.probe.ring import Ring
-from firsthand.schema.layout import installed
+from firsthand.schema.layout import enumerators, installed
 from firsthand.wire import _drain
 from firsthand.wire.batch import Fixed
 from firsthand.wire.decode import Decoder
@@ -52,16 +54,23 @@ def _run() -> None:
     chosen = hierarchy.choose([scope])
     layout, keys = installed(), [hierarchy.key(scope)]
     folding: dict[str, Any] = {"fold": True, "fold_connections": True, "fold_most_ms": 10_000}
-    options = load.LoadOptions(layout, chosen, keys, "vm", RING, **folding)
+    options = LoadOptions(layout, chosen, keys, "vm", RING, **folding)
     refused: list[str] = []
-    bring = load._bring_hook
+    made = programs.RefusedError.__init__
 
-    def watched(loaded: Any, hook: Any, options: Any, *, anew: bool) -> None:
-        bring(loaded, hook, options, anew=anew)
-        if hook.name in loaded.missing:
-            refused.extend(libbpf.messages.lines[-40:])
+    def watched(self: programs.RefusedError, error: OSError, lines: Any) -> None:
+        made(self, error, lines)
+        refused.extend(list(lines)[-40:])
 
-    load._bring_hook = watched
+    programs.RefusedError.__init__ = watched  # type: ignore[method-assign]
+    verified: dict[str, int] = {}
+    ended = programs.Programs.__exit__
+
+    def counted(self: programs.Programs, *error: Any) -> None:
+        verified.update({name: stats.verified(fd) for name, fd in self.fds.items()})
+        ended(self, *error)
+
+    programs.Programs.__exit__ = counted  # type: ignore[method-assign]
     _as_a_pod_loads(options, refused)  # and leaves it as a crash does: pinned and attached
     loaded = load.bring_in(options)
     say(
@@ -70,12 +79,13 @@ def _run() -> None:
         hierarchy=chosen.controller or "v2",
         hooks=loaded.hooks(),
         taken_over=loaded.taken_over,
+        verified=verified,
         log=refused[-120:],
     )
-    rings = [Ring(loaded.maps[name], loaded.size(name)) for name in load.RINGS]
+    rings = [Ring(loaded.maps[name], loaded.size(name)) for name in RINGS]
     early = _early(scope)
     _running(early)
-    for _ in load.read_existing(loaded):
+    for _ in handover.read_existing(loaded):
         pass
     truth = _cause(scope)
     conversations = sockets.cause(scope)
@@ -89,11 +99,11 @@ def _run() -> None:
         kind="stats",
         produced=sum(sum(stats.produced(loaded, ring)) for ring in range(len(rings))),
         withheld=left,
-        failures=stats.failures(loaded, load.enumerators("failure")),
+        failures=stats.failures(loaded, enumerators("failure")),
     )
 
 
-def _as_a_pod_loads(options: load.LoadOptions, refused: list[str]) -> None:
+def _as_a_pod_loads(options: LoadOptions, refused: list[str]) -> None:
     """With the three capabilities that deploy/daemonset.yaml gives the loader, the BPF filesystem being mounted; and a canary's way there."""
     pins.mount_bpffs()
     child = os.fork()
@@ -118,12 +128,12 @@ def _canary_in_a_namespace(chosen: hierarchy.Hierarchy) -> dict[str, str]:
     ctypes.CDLL(None).unshare(0x02000000)
     (chosen.mount / "border").mkdir()
     try:
-        canary.cause(chosen.mount / "border", "token")
+        rounds.cause(chosen.mount / "border", "token")
         (chosen.mount / "border/cgroup.procs").write_text("0")
         told = "taken"
     except OSError as error:
         told = os.strerror(error.errno or 0)
-    folder = canary.make(chosen, "vm")
+    folder = rounds.make(chosen, "vm")
     (folder / "cgroup.procs").write_text("0")
     (own / "cgroup.procs").write_text("0")
     folder.rmdir()

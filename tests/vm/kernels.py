@@ -1,24 +1,30 @@
-"""Debian's kernels for virtual machines: fetched by package name, unpacked into .cache, never installed."""
+"""Debian's kernels for virtual machines: fetched by package name, unpacked outside the clone (tests/caches.py), never installed."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
-CACHE = Path(__file__).parents[2] / ".cache" / "kernels"
+from tests import caches
+
+_KIND = "kernels"
 #: Long-term kernels that Debian 12 offers, itself and from its backports or security.
 SERIES = ("6.1", "6.12")
 
 
+@cache
 def package(series: str) -> str | None:
-    """The newest cloud image package of a series, or None where the configured sources have none."""
+    """The newest cloud image package of a series; where the configured sources have none, one that was fetched before, or None."""
     pattern = rf"^linux-image-{re.escape(series)}\..*cloud-amd64$"
     found = subprocess.run(
         ["apt-cache", "search", "--names-only", pattern], capture_output=True, text=True, check=False
     )
     names = [line.split(" ")[0] for line in found.stdout.splitlines()]
-    return max(names, key=_version, default=None)
+    kept = [path.name for path in (caches.root() / _KIND).glob(f"linux-image-{series}.*") if path.is_dir()]
+    return max(names or kept, key=_version, default=None)
 
 
 def _version(name: str) -> list[int]:
@@ -29,16 +35,24 @@ def kernel(series: str) -> Path | None:
     """The kernel image of a series, fetched where it is not yet there; None where it cannot be had."""
     name = package(series)
     if name is None:
-        return next(iter(sorted(CACHE.glob(f"linux-image-{series}.*/boot/vmlinuz-*"))), None)
-    folder = CACHE / name
-    if not list(folder.glob("boot/vmlinuz-*")):
-        folder.mkdir(parents=True, exist_ok=True)
-        fetched = subprocess.run(
-            ["apt-get", "download", "-q", name], cwd=folder, capture_output=True, text=True, check=False
-        )
-        if fetched.returncode:
-            return None
-        (archive,) = folder.glob("*.deb")
-        subprocess.run(["dpkg-deb", "-x", str(archive), str(folder)], check=True)
-        archive.unlink()
+        return None
+    try:
+        folder = caches.folder(_KIND, name, lambda to: _fetch(name, to))
+    except subprocess.CalledProcessError as error:
+        print(f"{name}: {error.stderr}")
+        return None
     return next(iter(folder.glob("boot/vmlinuz-*")))
+
+
+def _fetch(name: str, to: Path) -> None:
+    """The image alone: a guest has no modules. CalledProcessError where it cannot be fetched."""
+    _run("apt-get", "download", "-q", name, cwd=to)
+    (archive,) = to.glob("*.deb")
+    _run("dpkg-deb", "-x", str(archive), "whole", cwd=to)
+    archive.unlink()
+    (to / "whole/boot").rename(to / "boot")
+    shutil.rmtree(to / "whole")
+
+
+def _run(*command: str, cwd: Path) -> None:
+    subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)

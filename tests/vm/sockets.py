@@ -79,8 +79,20 @@ def _serve(say: Say, hear: Hear) -> dict[str, Any]:
         assert accepted.recv(5, socket.MSG_WAITALL) == b"hello"
         accepted.sendall(b"x" * ANSWERED)
         accepted.close()
+    known |= _handed(listener)
     assert hear() == {"done": True}
     return known | {"names": _cookie(names)}
+
+
+def _handed(listener: socket.socket) -> dict[str, Any]:
+    """A connection that its process accepts, and that a child alone reads."""
+    accepted = listener.accept()[0]
+    cookie, reader = _cookie(accepted), os.fork()
+    if not reader:
+        os._exit(accepted.recv(1) != b".")
+    assert os.waitpid(reader, 0)[1] == 0
+    accepted.close()
+    return {"handed": cookie, "reader": reader}
 
 
 def _doors() -> tuple[socket.socket, socket.socket, socket.socket]:
@@ -103,6 +115,9 @@ def _ask(say: Say, hear: Hear, doors: dict[str, Any]) -> dict[str, Any]:
     known |= {"refused": _refused(), "asked": _asked(), "unix": _through_the_door()}
     for _ in range(EQUAL):
         _probe(doors["probed"])
+    with socket.create_connection(("127.0.0.1", doors["port"])) as made:
+        made.sendall(b".")
+        assert made.recv(1) == b""
     known |= {"raw": _closed(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)}
     known |= {"packets": _closed(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ARP))}
     say(done=True)

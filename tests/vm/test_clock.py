@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests import require
-from tests.vm import kernels
+from tests.vm import chosen, kernels
 from tests.vm.clock import STEPS
 from tests.vm.initramfs import build
 from tests.vm.machine import boot
@@ -16,7 +16,14 @@ from tests.vm.machine import boot
 _HOUR = 3600 * 1_000_000
 
 
-@pytest.fixture(scope="module", params=kernels.SERIES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(one.series, marks=pytest.mark.xdist_group(" ".join(one)))
+        for one in chosen.boots()
+        if one.work == chosen.CLOCK
+    ],
+)
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the guest's log holds, by table."""
     require.qemu()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,13 @@ import pytest
 from firsthand.dissect import dns
 from firsthand.probe.spec import AT_ROOT
 from tests import require
-from tests.vm import kernels, report, sockets
+from tests.kernel.test_programs import MOST_VERIFIED
+from tests.vm import chosen, kernels, report, sockets
 from tests.vm.initramfs import build
 from tests.vm.machine import Boot, boot
 
-MODES = ("v2", "v1", "hybrid")
 _AT_ROOT = {hook.name for hook in AT_ROOT}
 _REMEDY = "mount cgroup2 on the machine"
-_BOOTS: dict[tuple[str, str], Boot] = {}
 
 
 @pytest.fixture(scope="module")
@@ -28,23 +26,22 @@ def initramfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("initramfs"))
 
 
-@pytest.fixture(scope="module", params=[(series, mode) for series in kernels.SERIES for mode in MODES], ids=" ".join)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(one, id=f"{one.series} {one.mode}", marks=pytest.mark.xdist_group(" ".join(one)))
+        for one in chosen.boots()
+        if one.work == chosen.EVENTS
+    ],
+)
 def booted(request: pytest.FixtureRequest, initramfs: Path) -> Boot:
     """One boot of each kernel and cgroup mode."""
-    series, mode = request.param
-    kernel = kernels.kernel(series)
-    require.kernels(kernel is not None, f"Debian's cloud kernel {series} cannot be fetched")
+    kernel = kernels.kernel(request.param.series)
+    require.kernels(kernel is not None, f"Debian's cloud kernel {request.param.series} cannot be fetched")
     assert kernel is not None
-    _BOOTS[series, mode] = boot(kernel, initramfs, mode)
-    return _BOOTS[series, mode]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def written() -> Iterator[None]:
-    """docs/kernels.md is written anew from a whole run."""
-    yield
-    if len(_BOOTS) == len(MODES) * len(kernels.SERIES):
-        report.write({key: _BOOTS[key] for key in sorted(_BOOTS)})
+    found = boot(kernel, initramfs, request.param.mode)
+    report.keep(request.param, found)
+    return found
 
 
 def test_every_hook_is_present(booted: Boot) -> None:
@@ -53,6 +50,11 @@ def test_every_hook_is_present(booted: Boot) -> None:
     assert missing == {}
     way = "process_prepare" if "6.12" in booted.kernel["release"] else "process_prepare_fentry"
     assert booted.kernel["hooks"]["process_prepare"] == f"present: {way}"
+
+
+def test_no_program_is_long_to_verify(booted: Boot) -> None:
+    """What tests/kernel/test_programs.py holds on this machine's kernel; by root, who loads what a pod could not attach, or nothing."""
+    assert all(0 < count <= MOST_VERIFIED for count in booted.kernel["verified"].values()), booted.kernel["verified"]
 
 
 def test_the_rights_of_a_pod_are_enough(booted: Boot) -> None:
@@ -76,6 +78,7 @@ def test_a_cgroup_namespace_is_no_blind_spot(booted: Boot) -> None:
     }
 
 
+@pytest.mark.counts_losses
 def test_nothing_is_lost_or_malformed(booted: Boot) -> None:
     """Produced numbers and rows agree, no helper call failed."""
     assert booted.malformed == 0 and booted.stats["produced"] == len(booted.rows)
@@ -188,6 +191,15 @@ def test_a_tcp_connection_is_whole(booted: Boot) -> None:
     assert (accept["local_port"], accept["peer_port"]) == (known["port"], known["connected_port"])
     assert accept["ktime"] < known["accepted_by"] and accept["opener_tgid"] == known["server"]
     assert booted.kernel["hooks"]["connection_accept"] == "present: connection_accept"
+
+
+def test_a_holder_that_only_reads(booted: Boot) -> None:
+    """Also where acceptances are told by themselves: the child that reads its parent's connection has taken it."""
+    known = booted.truth["sockets"]
+    rows = booted.socket(known["handed"])
+    assert [row["event"] for row in rows] == ["accept", "taken", "taken", "close"], rows
+    assert [row["exec_tgid"] for row in rows[:2]] == [known["server"], known["reader"]]
+    assert rows[1]["opener_tgid"] == known["server"]
 
 
 def test_equal_short_connections_fold(booted: Boot) -> None:

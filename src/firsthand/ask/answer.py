@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import duckdb
-
+from firsthand.ask import show
 from firsthand.ask.graph import Graph
 from firsthand.ask.reach import Reach
+
+if TYPE_CHECKING:
+    from firsthand.history.mentions import Condition
 
 VERSION = 1
 #: An image that began before the window and was neither replaced nor ended before it; or several in one row, some within it.
 _NOT_ENDED = """(p.time >= ? OR p.folded_until >= ? OR (p.folded_until IS NULL AND NOT EXISTS (SELECT 1 FROM process e
     WHERE e.node = p.node AND e.boot = p.boot AND e.exec_tgid = p.exec_tgid AND e.exec_start = p.exec_start AND e.time >= ?
-    AND e.time < ? AND (e.event = 'exit' OR e.exec_number > p.exec_number))))"""
+    AND e.time < ? AND (e.event IN ('exit', 'left') OR e.exec_number > p.exec_number))))"""
 #: How many processes or connections a row stands for.
 COUNT = "coalesce(folded_count, 1)"
 
@@ -23,6 +26,30 @@ COUNT = "coalesce(folded_count, 1)"
 def iso(moment: datetime) -> str:
     """UTC with a Z."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Connection(Protocol):
+    """What questions need of a connection to a history: connection.Reader, or DuckDB's own."""
+
+    def execute(self, query: str, parameters: Any = None) -> Any:
+        """Run a statement; the result's rows by `fetchone` and `fetchall`."""
+
+    def sql(self, query: str, *, params: Any = None) -> Any:
+        """The same as a relation."""
+
+
+def fetched(
+    connection: Connection, query: str, parameters: list[Any], only: Mapping[str, Condition] | None = None
+) -> list[dict[str, Any]]:
+    """A query's rows by column name. `only`: what must hold of a table's rows beyond the conditions that stand in it."""
+    from firsthand.history.connection import Reader
+
+    if isinstance(connection, Reader):
+        result: Any = connection.execute(query, parameters, only=only)
+    else:
+        result = connection.execute(query, parameters)
+    names = [column[0] for column in result.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 @dataclass(frozen=True)
@@ -80,7 +107,7 @@ class Asked:
     what is usually left out. `threshold`: the least score. `tree`: with the processes behind. `reach`: what is the cluster's own.
     """
 
-    connection: duckdb.DuckDBPyConnection
+    connection: Connection
     window: Window
     arguments: list[str]
     filters: Filters = field(default_factory=Filters)
@@ -108,6 +135,14 @@ class Asked:
         began = self.since - self.folds
         conditions = [("time >= ? AND time <= ?", [began, _naive(self.window.until)])]
         conditions.append(("(time >= ? OR folded_until >= ?)", [self.since, self.since]))
+        conditions += [*self.filters.conditions, *more]
+        return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
+
+    def reaching(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
+        """As `where`, with all since the observers started that watched at the window's begin: what began then may go on in the window.
+        What ended before it, the query leaves out."""
+        began = min(self.since - self.folds, self.since if self.session is None else _naive(self.session))
+        conditions = [("time >= ? AND time <= ?", [began, _naive(self.window.until)])]
         conditions += [*self.filters.conditions, *more]
         return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
 
@@ -141,11 +176,11 @@ class Asked:
         """Its end."""
         return _naive(self.window.until)
 
-    def rows(self, query: str, parameters: list[Any]) -> list[dict[str, Any]]:
-        """A query's rows by column name."""
-        result = self.connection.execute(query, parameters)
-        names = [column[0] for column in result.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    def rows(
+        self, query: str, parameters: list[Any], only: Mapping[str, Condition] | None = None
+    ) -> list[dict[str, Any]]:
+        """A query's rows by column name. `only`: what must hold of a table's rows beyond the conditions that stand in it."""
+        return fetched(self.connection, query, parameters, only)
 
     def number(self, query: str, parameters: list[Any]) -> int:
         """A query's single number."""
@@ -171,6 +206,80 @@ class Found:
     graph: Graph | None = None
 
 
+@dataclass
+class Completeness:
+    """The judgement, as it stands in every answer. `folded`: short processes of the window that stand in rows of many, and connections."""
+
+    complete: bool
+    observed: list[tuple[datetime, datetime]]
+    history_begins: datetime | None
+    events_held: int
+    events_lost: int
+    blind_spots: list[str]
+    reasons: list[str]
+    scope: list[str] = field(default_factory=list)
+    folded: int = 0
+    folded_connections: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON objects and ISO times."""
+        return {
+            "complete": self.complete,
+            "observed": [[iso(begin), iso(end)] for begin, end in self.observed],
+            "history_begins": iso(self.history_begins) if self.history_begins else None,
+            "events_held": self.events_held,
+            "events_lost": self.events_lost,
+            "folded": self.folded,
+            "folded_connections": self.folded_connections,
+            "blind_spots": self.blind_spots,
+            "reasons": self.reasons,
+            "scope": self.scope,
+        }
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question. Times are UTC; None: the history's beginning, its end, the window's end."""
+
+    question: str
+    arguments: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    at: datetime | None = None
+    namespace: str | None = None
+    pod: str | None = None
+    selector: str | None = None
+    node: str | None = None
+    limit: int = 1000
+    everything: bool = False
+    could: bool = False
+    tree: bool = False
+    threshold: float | None = None
+
+
+@dataclass
+class Answer:
+    """The sentence, what was found, and whether the evidence is complete."""
+
+    question: str
+    sentence: str
+    found: Found
+    completeness: Completeness
+    window: Window
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {
+            "version": VERSION,
+            "question": self.question,
+            "answer": self.sentence,
+            "window": {"since": iso(self.window.since), "until": iso(self.window.until)},
+            "completeness": self.completeness.plain(),
+            "truncated": self.found.total > len(self.found.rows),
+            "rows": [show.plain(row) for row in self.found.rows],
+        }
+
+
 def _naive(moment: datetime) -> datetime:
     return moment.replace(tzinfo=None)
 
@@ -190,3 +299,8 @@ def folded(row: dict[str, Any]) -> str | None:
 def counted(number: int, of: int, what: str) -> str:
     """`Yes: 3 of 1,204 execs` or `No: 0 of 1,204 execs`."""
     return f"{'Yes' if number else 'No'}: {number:,} of {of:,} {what}"
+
+
+def plural(number: int, what: str, many: str | None = None) -> str:
+    """`1 image`, `2 images`; `many` where the plural is another word."""
+    return f"{number:,} {what if number == 1 else many or what + 's'}"

@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import duckdb
-
-from firsthand.ask import retained
-from firsthand.ask.answer import Filters, Window
+from firsthand.ask import dissected, proven, retained, whose
+from firsthand.ask.answer import Completeness as Completeness
+from firsthand.ask.answer import Connection, Filters, Window
 from firsthand.ask.answer import iso as iso
-from firsthand.history.share import CAUSE
+from firsthand.history import observing
+from firsthand.history.observing import Run
+from firsthand.history.owner import CAUSE
 from firsthand.schema.tables import KEPT
 
 #: A running observer says that it is alive every ten seconds; one that was silent for longer has ended.
 ALIVE_WITHIN = timedelta(seconds=15)
-_BEGIN = "start"
+_BEGIN, _READY, _RESUME, _STOP = "start", "ready", "resume", "stop"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Settings that leave a table's rows out, and what is said then.
 _SWITCHES = {
     "names": ("name", "DNS questions and answers were not recorded"),
     "requests": ("request", "heads of TLS and HTTP were not recorded"),
     "translations": ("connection", "what services' addresses were translated to was not recorded"),
 }
+#: Tables whose rows the kernel's side records, whether anybody reads them or not.
+RECORDED = ("process", "connection", "name", "request")
+#: The table that tells which cgroups there are and what moves between them: by it a row is a container's.
+_CGROUPS = "container"
 #: What folds by setting, and the table that has the rows.
 _FOLDING = {"processes": "process", "connections": "connection"}
 
 
 @dataclass
 class Span:
-    """One observer's time: from `ready` to `stop`, or its last sign of life; `open` where it never said that it stopped.
+    """One observer's time: from `start`, which `ready` proves, to `stop`, or its last sign of life; `open` where it never said that it stopped.
 
-    What ran before it is told between `started` and `begin`. `reach` is how long one folded row spans at most.
+    Rows `seen`, of what ran before, lie behind `started`. `reach` is how long one folded row spans at most. `observer`, `words`,
+    `ready`, `ktime` and `changing` (since it resumed) are of its last row: by them the next one is placed. `told`: that row's time,
+    microseconds.
     """
 
     node: str
@@ -48,81 +56,88 @@ class Span:
     reach: timedelta = timedelta()
     recorded: int = 0
     lost: int = 0
-    measures: dict[str, float] = field(default_factory=dict)
+    observer: tuple[str, str, str] = ("", "", "")
+    words: tuple[str | None, ...] = ()
+    ready: bool = True
+    ktime: int = 0
+    changing: datetime | None = None
+    told: int = 0
 
     def observing(self, now: datetime) -> bool:
         """Whether it goes on at this moment, as far as the history tells."""
         return self.open and abs(now - self.end) <= ALIVE_WITHIN
 
 
-@dataclass
-class Completeness:
-    """The judgement, as it stands in every answer. `folded`: short processes of the window that stand in rows of many, and connections."""
+def spans(connection: Connection, now: datetime) -> list[Span]:
+    """Everything that was ever observed, in order. A span that is open and was alive just now reaches to now, unless its observer is
+    known to stand still: what happened since its last sign of life is not in the record yet.
 
-    complete: bool
-    observed: list[tuple[datetime, datetime]]
-    history_begins: datetime | None
-    events_held: int
-    events_lost: int
-    blind_spots: list[str]
-    reasons: list[str]
-    scope: list[str] = field(default_factory=list)
-    folded: int = 0
-    folded_connections: int = 0
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON objects and ISO times."""
-        return {
-            "complete": self.complete,
-            "observed": [[iso(begin), iso(end)] for begin, end in self.observed],
-            "history_begins": iso(self.history_begins) if self.history_begins else None,
-            "events_held": self.events_held,
-            "events_lost": self.events_lost,
-            "folded": self.folded,
-            "folded_connections": self.folded_connections,
-            "blind_spots": self.blind_spots,
-            "reasons": self.reasons,
-            "scope": self.scope,
-        }
-
-
-def spans(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Span]:
-    """Everything that was ever observed, in order. A span that is open and was alive just now reaches to now.
-
-    A wall clock that was set back ends a span and begins another one.
+    A wall clock that was set back ends a span and begins another one; so does another scope, setting or state of a hook, without a gap
+    between the two. `connection`: a history's Reader, or one that has the table `observer`.
     """
-    query = """SELECT node, boot, instance, time, event, scope, hooks, blind_spots, settings, recorded, lost, measures FROM observer
-               WHERE event <> 'runtime' ORDER BY node, boot, instance, ktime, time, recorded"""
+    from firsthand.history.connection import Reader
+
+    runs = connection.runs() if isinstance(connection, Reader) else observing.of_source(connection, observing.TABLE)
+    stands = isinstance(connection, Reader) and connection.observes() is False
     found: list[Span] = []
-    last: tuple[str, str, str] | None = None
-    for node, boot, instance, time, event, scope, *told in connection.execute(query).fetchall():
-        moment = time.replace(tzinfo=UTC)
-        same = last == (node, boot, instance)
-        if same and moment < found[-1].end:
-            found[-1].open = False
-            found.append(Span(node, min(found[-1].started, moment), moment, moment, scope, {}, [], {}))
-        elif event == _BEGIN or not same:
-            if same:  # whoever observed before it has ended, whether it said so or not
-                found[-1].open = False
-            found.append(Span(node, moment, moment, moment, scope, {}, [], {}))
-        last = (node, boot, instance)
-        _extend(found[-1], moment, event, told)
+    for run in observing.ordered(runs):
+        _take(found, run)
     for span in found:
-        if span.observing(now):
+        if span.observing(now) and not stands:
             span.end = max(span.end, now)
     return sorted(found, key=lambda span: span.begin)
 
 
-def _extend(span: Span, moment: datetime, event: str, told: Sequence[Any]) -> None:
-    """One more row of a span. One that resumed is ready again: the kernel side went on meanwhile."""
-    hooks, blind, settings, recorded, lost, measures = told
-    if event == "ready" and span.begin == span.started:
-        span.begin = moment
-    span.end, span.open = moment, event != "stop"
-    span.hooks, span.blind_spots = json.loads(hooks or "{}"), json.loads(blind or "[]")
-    span.settings, span.measures = json.loads(settings or "{}"), json.loads(measures or "{}")
+def _take(found: list[Span], run: Run) -> None:
+    """One more run, of the last span's observer or of the next one."""
+    begin, end = _moment(run.begin), _moment(run.end)
+    last = found[-1] if found and found[-1].observer == run.observer else None
+    if last is not None and begin < last.end and run.first >= last.ktime:  # the clock was set back
+        last.open = False
+        found.append(_span(run, min(last.started, begin), begin))
+    elif last is None or run.event == _BEGIN:
+        if last is not None:  # whoever observed before it has ended, whether it said so or not
+            last.open = False
+        found.append(_span(run, begin, begin))
+    elif run.event == _RESUME:  # what it says of hooks is said again when they have answered
+        last.changing = last.changing or begin
+    elif last.words != run.words and (last.ready or run.event != _READY):
+        at = last.changing or begin
+        last.end, last.open = max(last.end, at), False
+        found.append(_span(run, last.started, at))
+    _extend(found[-1], run, end)
+
+
+def _span(run: Run, started: datetime, begin: datetime) -> Span:
+    return Span(
+        run.node or "", started, begin, begin, None, {}, [], {}, observer=run.observer, ready=run.event != _BEGIN
+    )
+
+
+def _extend(span: Span, run: Run, end: datetime) -> None:
+    """One more run of a span. `ready` proves it from its `start` on: nothing is attached between the two. One that resumed is ready
+    again: the kernel side went on meanwhile."""
+    span.end, span.open, span.ktime = max(span.end, end), run.event != _STOP, max(span.ktime, run.last)
+    span.told = run.end
+    span.recorded, span.lost = run.recorded, run.lost
+    if run.event == _RESUME and span.words:
+        return
+    span.ready = span.ready or run.event == _READY
+    span.changing = None
+    if span.words == run.words:
+        return
+    span.words = run.words
+    span.scope, hooks, blind, settings = run.words
+    span.hooks, span.blind_spots, span.settings = (
+        json.loads(hooks or "{}"),
+        json.loads(blind or "[]"),
+        json.loads(settings or "{}"),
+    )
     span.reach = max(span.reach, _folding(span.settings, 2))
-    span.recorded, span.lost = recorded or 0, lost or 0
+
+
+def _moment(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _folding(settings: dict[str, Any], rows: int) -> timedelta:
@@ -146,15 +161,27 @@ def session_began(found: list[Span], moment: datetime) -> datetime:
     return min((span.started for span in found if span.begin <= moment <= span.end), default=moment)
 
 
-def extent(found: list[Span], now: datetime) -> Window:
-    """The whole history: from its beginning to its end, which is now while it is being written."""
+def extent(found: list[Span], now: datetime, held: Window | None = None) -> Window:
+    """The whole history: from its beginning to its end, which is now while it is being written; and what is `held` of before and after,
+    which the kernel's side recorded while nobody said that it was observed."""
     if not found:
-        return Window(now, now)
-    return Window(min(span.begin for span in found), max(span.end for span in found))
+        return held or Window(now, now)
+    observed = Window(min(span.begin for span in found), max(span.end for span in found))
+    if held is None:
+        return observed
+    return Window(min(observed.since, held.since), max(observed.until, held.until))
+
+
+def held(connection: Connection, tables: Collection[str]) -> Window | None:
+    """When the first and the last event happened that the history has of tables of RECORDED; None: there is none."""
+    from firsthand.history.connection import Reader
+
+    bounds = connection.held([name for name in tables if name in RECORDED]) if isinstance(connection, Reader) else None
+    return Window(*(moment.replace(tzinfo=UTC) for moment in bounds)) if bounds else None
 
 
 def judge(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     found: list[Span],
     window: Window,
     tables: tuple[str, ...],
@@ -162,38 +189,71 @@ def judge(
     *,
     node: str | None = None,
     arguments_matter: bool = False,
-    names_matter: bool = False,
+    names_from: datetime | None = None,
     filters: Filters | None = None,
     reaches: datetime | None = None,
+    stands: datetime | None = None,
     damage: Sequence[str] = (),
+    beyond: Window | None = None,
 ) -> Completeness:
     """Whether `window` was observed in whole with all that `tables` need. `hooks_of` gives the table of each hook.
 
-    `names_matter`: a container whose name is not known may belong into the answer.
-    `filters`: what retention let go counts only where they concern it. `reaches`: how far before the window the question looks.
+    `names_from`: a container whose name is not known may belong into the answer, if it has rows from then on; None: names do not matter.
+    `filters`: rows that retention removed count only if they match. `reaches`: the begin of the rows that the question compares the window with.
+    `stands`: the record has what began before the window and goes on since this time; losses since then count.
+    `beyond`: when the first and the last row that is held happened.
     """
     mine, inside = _concerned(found, window, node)
-    lost, reasons = recorded(connection, found, window, tables, hooks_of, node=node)
-    reasons += [f"damaged: {what}" for what in damage]
-    reasons += _not_yet_told(inside, window, tables)
+    needed = tables if names_from is None or _CGROUPS in tables else (*tables, _CGROUPS)
+    told = Window(min(window.since, stands or window.since), window.until)
+    lost, reasons = recorded(connection, found, window, needed, hooks_of, node=node, beyond=beyond, told=told)
+    reasons += _of_time(connection, inside, told, tables, node)
     if arguments_matter:
         reasons += _left_out(inside)
-    begin = min(window.since, reaches or window.since)
+    begin = min(told.since, reaches or told.since)
     reasons += retained.reasons(connection, begin, window.until, tables, filters or Filters(node=node))
-    if names_matter:
-        reasons += _unnamed(connection, window)
+    if names_from is not None:
+        named = Window(names_from, window.until)
+        reasons += whose.reasons(connection, named, tables, node, session_began(found, window.since))
+    events_held = _held(connection, window, tables)
+    reasons += [f"damaged: {what}" for what in damage]  # last: a table is looked at when it is first read
+    return _whole(connection, mine, inside, window, tables, (events_held, lost, reasons))
+
+
+def _of_time(
+    connection: Connection, inside: list[Span], window: Window, tables: tuple[str, ...], node: str | None
+) -> list[str]:
+    """Why what happened in the window may not be in the record yet, or is not proven to be."""
+    found = _not_yet_told(inside, window, tables) + proven.reasons(connection, window, node)
+    return found + dissected.reasons(connection, window, tables, node)
+
+
+def _whole(
+    connection: Connection,
+    mine: list[Span],
+    inside: list[Span],
+    window: Window,
+    tables: tuple[str, ...],
+    counted: tuple[int, int, list[str]],
+) -> Completeness:
+    """The verdict. `counted`: events held and lost, and the reasons."""
     scope, blind = _unseen(inside)
+    held, lost, reasons = counted
+    folded = {
+        table: _folded(connection, window, reach(inside), table) if table in tables else 0
+        for table in ("process", "connection")
+    }
     return Completeness(
         complete=not reasons,
         observed=observed(mine, window),
         history_begins=min((span.begin for span in mine), default=None),
-        events_held=_held(connection, window, tables),
+        events_held=held,
         events_lost=lost,
         blind_spots=blind,
         reasons=reasons,
         scope=scope,
-        folded=_folded(connection, window, reach(inside), "process") if "process" in tables else 0,
-        folded_connections=_folded(connection, window, reach(inside), "connection") if "connection" in tables else 0,
+        folded=folded["process"],
+        folded_connections=folded["connection"],
     )
 
 
@@ -204,7 +264,7 @@ def _unseen(inside: Sequence[Span]) -> tuple[list[str], list[str]]:
     return scope, blind + [f"outside the cgroup {text} nothing was recorded" for text in scope]
 
 
-def _folded(connection: duckdb.DuckDBPyConnection, window: Window, reach: timedelta, table: str) -> int:
+def _folded(connection: Connection, window: Window, reach: timedelta, table: str) -> int:
     """How many the rows of `table` that stand for many and reach into the window stand for."""
     if not reach:
         return 0
@@ -215,18 +275,23 @@ def _folded(connection: duckdb.DuckDBPyConnection, window: Window, reach: timede
 
 
 def recorded(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     found: list[Span],
     window: Window,
     tables: tuple[str, ...],
     hooks_of: dict[str, str],
     *,
     node: str | None = None,
+    beyond: Window | None = None,
+    told: Window | None = None,
 ) -> tuple[int, list[str]]:
-    """What the rows of `observer` and `loss` alone say: events lost in the window, and the reasons why it is not whole."""
-    mine, inside = _concerned(found, window, node)
-    lost, reasons = _losses(connection, window, tables)
-    return lost, _gaps(mine, window) + reasons + _missing(inside, tables, hooks_of) + _scopes(inside)
+    """What the rows of `observer` and `loss` alone say: events lost in the window, and the reasons why it is not whole.
+
+    `told`: the time of the rows that matter, where it begins before the window.
+    """
+    mine, inside = _concerned(found, told or window, node)
+    lost, reasons = _losses(connection, told or window, tables)
+    return lost, _gaps(mine, window, beyond) + reasons + _missing(inside, tables, hooks_of) + _scopes(inside)
 
 
 def _concerned(found: list[Span], window: Window, node: str | None) -> tuple[list[Span], list[Span]]:
@@ -241,32 +306,45 @@ def observed(mine: list[Span], window: Window) -> list[tuple[datetime, datetime]
     return _merged([(max(span.begin, window.since), min(span.end, window.until)) for span in inside])
 
 
-def _held(connection: duckdb.DuckDBPyConnection, window: Window, tables: tuple[str, ...]) -> int:
+def _held(connection: Connection, window: Window, tables: tuple[str, ...]) -> int:
+    from firsthand.history.connection import Reader
+
     bounds = [window.since.replace(tzinfo=None), window.until.replace(tzinfo=None)]
     total = 0
     for table in KEPT.keys() & set(tables):  # a hook's table may be one that is not kept
+        if isinstance(connection, Reader):
+            total += connection.count(table, *bounds)
+            continue
         query = f"SELECT count(*) FROM {table} WHERE time >= ? AND time <= ?"  # noqa: S608 (a table of TABLES)
         row = connection.execute(query, bounds).fetchone()
         total += int(row[0]) if row else 0
     return total
 
 
-def _gaps(mine: list[Span], window: Window) -> list[str]:
-    """What of the window nobody observed, for each node that the history knows."""
+def _gaps(mine: list[Span], window: Window, beyond: Window | None) -> list[str]:
+    """What of the window nobody observed, for each node that the history knows; and where rows are held beyond what was."""
     if not mine:
         return [f"nothing was recorded from {iso(window.since)} to {iso(window.until)}"]
     reasons = []
-    begins = min(span.begin for span in mine)
-    if begins > window.since:
+    begins, ends = min(span.begin for span in mine), max(span.end for span in mine)
+    if begins > window.since and beyond is not None and beyond.since < begins:
+        reasons.append(_unproven(window.since, min(begins, window.until), "observing was not ready"))
+    elif begins > window.since:
         reasons.append(f"the history begins at {iso(begins)}, after the window's start at {iso(window.since)}")
     for name in sorted({span.node for span in mine}):
         at = max(window.since, begins)
         of_node = [span for span in mine if span.node == name]
         for begin, end in [*_merged([(s.begin, s.end) for s in of_node]), (window.until, window.until)]:
-            if begin > at and at < window.until:
+            if begin > at and at < window.until and at == ends and beyond is not None and beyond.until > at:
+                reasons.append(_unproven(at, window.until, f"{name} gave no sign of life"))
+            elif begin > at and at < window.until:
                 reasons.append(f"not recorded from {iso(at)} to {iso(min(begin, window.until))} on {name}")
             at = max(at, end)
     return reasons
+
+
+def _unproven(since: datetime, until: datetime, why: str) -> str:
+    return f"not proven observed from {iso(since)} to {iso(until)}: {why}; rows of that time are held, and others may be missing"
 
 
 def _merged(pairs: list[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
@@ -279,19 +357,36 @@ def _merged(pairs: list[tuple[datetime, datetime]]) -> list[tuple[datetime, date
     return merged
 
 
-def _losses(connection: duckdb.DuckDBPyConnection, window: Window, tables: tuple[str, ...]) -> tuple[int, list[str]]:
-    """Events lost in the window that the tables could have held, and a sentence for each cause."""
-    query = """SELECT cause, detail, sum(events), min(since), max(until) FROM loss
-               WHERE cause <> ? AND until >= ? AND since <= ? AND (table_name IS NULL OR list_contains(?, table_name))
-               GROUP BY cause, detail ORDER BY cause, detail"""
+def _losses(connection: Connection, window: Window, tables: tuple[str, ...]) -> tuple[int, list[str]]:
+    """Events lost in the window that the tables could have held, and a sentence for each cause. A row without a moment may be of any
+    time, and one without a number of any number."""
+    query = """SELECT cause, detail, coalesce(sum(events), 0), bool_or(events IS NULL),
+               min(coalesce(since, TIMESTAMP '0001-01-01')), max(coalesce(until, TIMESTAMP '9999-12-31')) FROM loss
+               WHERE cause <> ? AND coalesce(until, TIMESTAMP '9999-12-31') >= ? AND coalesce(since, TIMESTAMP '0001-01-01') <= ?
+               AND (table_name IS NULL OR list_contains(?, table_name)) GROUP BY cause, detail ORDER BY cause, detail"""
     bounds = [CAUSE, window.since.replace(tzinfo=None), window.until.replace(tzinfo=None), list(tables)]
     total, reasons = 0, []
-    for cause, detail, events, since, until in connection.execute(query, bounds).fetchall():
+    for cause, detail, events, unknown, since, until in connection.execute(query, bounds).fetchall():
         total += int(events)
-        between = f"between {iso(since.replace(tzinfo=UTC))} and {iso(until.replace(tzinfo=UTC))}"
         what = f"{int(events):,} events or values lost" if events else "names may be missing"
-        reasons.append(f"{what} {between} ({cause}{f': {detail}' if detail else ''})")
+        if unknown:
+            what = (
+                f"{int(events):,} events or values and an unknown number lost"
+                if events
+                else "an unknown number of rows lost"
+            )
+        reasons.append(f"{what} {_between(since, until)} ({cause}{f': {detail}' if detail else ''})")
     return total, reasons
+
+
+def _between(since: datetime, until: datetime) -> str:
+    """When something was lost; the first and the last year stand for moments that are not known."""
+    begin, end = iso(since.replace(tzinfo=UTC)), iso(until.replace(tzinfo=UTC))
+    if since.year == 1 and until.year == 9999:
+        return "at an unknown moment"
+    if since.year == 1:
+        return f"at an unknown moment before {end}"
+    return f"after {begin}" if until.year == 9999 else f"between {begin} and {end}"
 
 
 def _missing(inside: list[Span], tables: tuple[str, ...], hooks_of: dict[str, str]) -> list[str]:
@@ -324,15 +419,6 @@ def _scopes(inside: list[Span]) -> list[str]:
         return []
     named = "; ".join(sorted((scope or "the whole machine").replace("\n", ", ") for scope in scopes))
     return [f"the scope changed within the window: {named}"]
-
-
-def _unnamed(connection: duckdb.DuckDBPyConnection, window: Window) -> list[str]:
-    """Containers that no runtime named."""
-    query = """SELECT count(DISTINCT container) FROM process WHERE time >= ? AND time <= ?
-               AND container IS NOT NULL AND pod IS NULL AND container_name IS NULL"""
-    row = connection.execute(query, [window.since.replace(tzinfo=None), window.until.replace(tzinfo=None)]).fetchone()
-    number = int(row[0]) if row else 0
-    return [f"{number:,} containers have an id and no name (`firsthand ask unknown` lists them)"] if number else []
 
 
 def _not_yet_told(inside: list[Span], window: Window, tables: tuple[str, ...]) -> list[str]:

@@ -10,9 +10,7 @@ from firsthand.ask.answer import Asked
 
 #: Levels and images at which a look ends.
 DEEPEST, MOST = 64, 20_000
-_COLUMNS = (
-    "exec_id, parent_exec_id, previous_exec_id, event, time, exe, args, pid, uid, container, pod, container_name, boot"
-)
+_COLUMNS = "exec_id, parent_exec_id, previous_exec_id, event, time, exe, args, pid, uid, container, pod, container_name, claimed, boot"
 
 Image = dict[str, Any]
 
@@ -99,6 +97,6 @@ def lines(leaves: Mapping[str, Sequence[str]], known: Mapping[str, Image]) -> li
 
 
 def _line(image: Image, known: Mapping[str, Image]) -> str:
-    rest = show.arguments((arguments(image["exec_id"], known) or [])[1:])
-    words = [f"{image['time']:%H:%M:%S.%f}"[:12], show.printable(image["exe"] or "?"), rest, f"[{image['pid']}]"]
+    line = show.program(image["exe"], arguments(image["exec_id"], known))
+    words = [f"{image['time']:%H:%M:%S.%f}"[:12], line, f"[{image['pid']}]"]
     return " ".join(word for word in [*words, show.place(image)] if word)

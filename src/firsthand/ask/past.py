@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from firsthand.ask import completeness
 from firsthand.ask.answer import Asked, iso
 
 #: Less than this says little of what is usual.
@@ -12,9 +13,8 @@ LEAST = timedelta(days=1)
 
 def length(asked: Asked) -> timedelta:
     """From the history's first sign of an observer to the window."""
-    row = asked.connection.execute("SELECT min(time) FROM observer WHERE event <> 'runtime'").fetchone()
-    first = row[0] if row else None
-    return max(asked.since - first, timedelta(0)) if first is not None else timedelta(0)
+    begins = min((span.begin for span in completeness.spans(asked.connection, asked.window.until)), default=None)
+    return max(asked.window.since - begins, timedelta(0)) if begins is not None else timedelta(0)
 
 
 def reasons(asked: Asked) -> list[str]:

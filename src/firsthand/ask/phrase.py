@@ -16,7 +16,7 @@ _NAMES = 2
 
 def of(row: Row) -> str:
     """A row of `connection`, `name` or `request`, or one that a question made of several. Harmless."""
-    if row.get("records") is not None or row.get("query_id") is not None or row.get("what") == "asked":
+    if row.get("records") is not None or row.get("query_id") is not None or row.get("what") in ("asked", "served"):
         return _lookup(row)
     if row.get("protocol") is not None and row.get("transport") and row.get("outcome") is None and "what" not in row:
         return _head(row)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import duckdb
-
-from firsthand.ask.answer import Filters, iso
-from firsthand.history.share import CAUSE, HOST, NONE
+from firsthand.ask.answer import Connection, Filters, iso
+from firsthand.history.owner import CAUSE, HOST, NONE
 
 #: Sentences of one answer; what has more is summed up.
 MOST = 8
@@ -21,7 +19,7 @@ _NAMESPACES = """SELECT DISTINCT namespace FROM (SELECT namespace, pod, pod_uid,
 
 
 def reasons(
-    connection: duckdb.DuckDBPyConnection, since: datetime, until: datetime, tables: tuple[str, ...], filters: Filters
+    connection: Connection, since: datetime, until: datetime, tables: tuple[str, ...], filters: Filters
 ) -> list[str]:
     """A sentence for each namespace of which the history no longer holds something that the question needs."""
     mine = _concerned(connection, filters)
@@ -43,7 +41,7 @@ def _sentence(name: str | None, tables: str, why: str, rows: int, since: datetim
     return f"no longer held: retention removed {rows:,} rows of {of} {between} ({tables}: {why})"
 
 
-def _concerned(connection: duckdb.DuckDBPyConnection, filters: Filters) -> list[str] | None:
+def _concerned(connection: Connection, filters: Filters) -> list[str] | None:
     """The namespaces that can be in the answer; None: any. Rows that had no namespace yet may be of each."""
     if filters.namespace is not None:
         return [filters.namespace, NONE]

@@ -1,4 +1,4 @@
-"""What an argument names: a pod, a container or `host`."""
+"""What an argument names: a pod, a container, `host`, or a process."""
 
 from __future__ import annotations
 
@@ -11,3 +11,17 @@ def condition(text: str) -> tuple[str, list[Any]]:
     pod = ("(namespace = ? AND pod = ?)", [namespace, name]) if slash else ("(pod = ? OR pod_uid = ?)", [text, text])
     words = f"({pod[0]} OR container_name = ? OR starts_with(coalesce(container, 'host'), ?))"
     return words, [*pod[1], text, text]
+
+
+def image(key: str, who: str = "exec") -> tuple[str, list[Any]]:
+    """SQL for the rows of a program image (`who` is `parent`: of its children) by its exec_id's numbers; by the text where it is none."""
+    boot, *numbers = key.split(":")
+    if len(numbers) != 3 or not all(_number(one) for one in numbers):
+        return f"{who if who == 'exec' else 'parent_exec'}_id = ?", [key]
+    words = f"{who}_start = ? AND {who}_tgid = ? AND {who}_number = ? AND substr(boot, 1, 8) = ?"
+    return words, [int(numbers[1]), int(numbers[0]), int(numbers[2]), boot]
+
+
+def _number(text: str) -> bool:
+    """Whether it is spelled as a number of SQL's BIGINT is."""
+    return text.isascii() and text.isdigit() and (text == "0" or text[0] != "0") and int(text) < 1 << 63

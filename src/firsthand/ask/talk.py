@@ -6,8 +6,6 @@ other row. Bytes stand in the row of the end. Equal short ones that folded stand
 
 from __future__ import annotations
 
-from firsthand.ask.answer import COUNT
-
 
 def flagged(name: str) -> str:
     """Whether a row has this flag of connection_flag (kernel/include/events.h)."""
@@ -36,7 +34,14 @@ LAST = "coalesce(folded_until, time)"
 
 def number(*conditions: str) -> str:
     """How many conversations rows stand for."""
-    return f"coalesce(sum({COUNT}) FILTER ({' AND '.join((COUNTED, *conditions))}), 0)::BIGINT"
+    counted = " AND ".join((COUNTED, *conditions))
+    many = f"coalesce(sum(folded_count - 1) FILTER (folded_count IS NOT NULL AND {counted}), 0)"
+    return f"(count(*) FILTER ({counted}) + {many})::BIGINT"
+
+
+def _doubted(who: str) -> str:
+    """With a mark behind what a cgroup's path says and no runtime confirmed: such rows are not those of who has the name."""
+    return f"CASE WHEN claimed THEN {who} || '?' ELSE {who} END"
 
 
 _POD = "coalesce(namespace || '/' || pod, pod, container_name, left(container, 12), 'host')"
@@ -45,9 +50,9 @@ _PEER_POD = """coalesce(peer_namespace || '/' || peer_pod, peer_pod,
     WHEN 'loopback' THEN 'loopback' ELSE peer_name END, peer_workload, names[1], peer_address, 'unix:' || path, '?')"""
 #: Whose a row is, as fine as is wanted.
 WHO = {
-    "workload": f"coalesce(workload, {_POD})",
-    "pod": _POD,
-    "process": f"{_POD} || ' ' || coalesce(exe, '?')",
+    "workload": _doubted(f"coalesce(workload, {_POD})"),
+    "pod": _doubted(_POD),
+    "process": f"{_doubted(_POD)} || ' ' || coalesce(exe, '?')",
 }
 #: Who the peer is: whose the address was, else the newest name that was asked for, else the address.
 PEER = {"workload": f"coalesce(peer_workload, {_PEER_POD})", "pod": _PEER_POD, "process": _PEER_POD}

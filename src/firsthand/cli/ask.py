@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from firsthand.cli import options
 
 if TYPE_CHECKING:
-    from firsthand.ask.answer import Asked, Found, Window
-    from firsthand.ask.completeness import Completeness, Span
-    from firsthand.ask.questions import Question
-    from firsthand.history.connection import History
+    from firsthand.ask.answer import Answer, Completeness, Found, Request, Window
 
-_INCOMPLETE, _ROWS = 3, 4
-#: Forms of a graph.
-_DRAWN = ("dot", "svg")
+_INCOMPLETE, _ROWS, _INTERRUPTED = 3, 4, 130
+#: Cells of a value's name, with the spaces before it, where rows are one below the other.
+_HEAD = 20
 
 
 @click.command()
@@ -50,191 +48,140 @@ _DRAWN = ("dot", "svg")
 @click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
 @click.option("--fail-on-rows", is_flag=True, help="Exit with 4 where rows are found.")
 @click.option("--require-complete", is_flag=True, help="Exit with 3 where the evidence is incomplete.")
-@options.output_option(*options.FORMATS, *_DRAWN)
+@click.option("--raw", is_flag=True, help="csv: values as they are, not made safe for terminals and spreadsheets.")
+@options.verbose_option
+@options.output_option(*options.FORMATS, "dot", "svg")
 def command(question: str | None, arguments: tuple[str, ...], **given: Any) -> int:
     """Answer a QUESTION from the history; without one, list the questions.
 
     Exit codes: 0 answered, 1 failed, 2 wrong usage, 3 incomplete under --require-complete (which comes first), 4 rows found
-    under --fail-on-rows.
+    under --fail-on-rows, 130 interrupted.
     """
-    from firsthand.ask.questions import QUESTIONS
-    from firsthand.errors import UsageError
-
     if question is None:
-        for name, known in QUESTIONS.items():
-            click.echo(f"{name:<11} {known.usage:<28} {known.doc}")
-        return 0
-    if question not in QUESTIONS:
-        raise UsageError(f"no question {question!r}; there are {', '.join(QUESTIONS)}")
-    _check(question, QUESTIONS[question], given)
-    return _answer(question, QUESTIONS[question], list(arguments), given)
+        return _list()
+    request = _request(question, arguments, given)
+    form = "json" if given["as_json"] else given["output"]
+    try:
+        found = _answered(request, form, given)
+    except KeyboardInterrupt:
+        print("firsthand: interrupted: there is no answer", file=sys.stderr)
+        return _INTERRUPTED
+    _print(found, form, raw=given["raw"])
+    if found.spilled:
+        print(
+            f"firsthand: {found.spilled / 1e6:,.0f} MB did not fit into memory and were spilled to disk meanwhile",
+            file=sys.stderr,
+        )
+    if given["require_complete"] and not found.answer.completeness.complete:
+        return _INCOMPLETE
+    return _ROWS if given["fail_on_rows"] and found.answer.found.total else 0
+
+
+class _Given(NamedTuple):
+    """An answer; the bytes of its Parquet file where that is its form, and how many were spilled for it."""
+
+    answer: Answer
+    file: bytes
+    spilled: int
+
+
+def _answered(request: Request, form: str, given: dict[str, Any]) -> _Given:
+    """By the reader, else by this process."""
+    from firsthand.reader import asker
+
+    try:
+        answer, told = asker.ask(options.unchecked(given["history"]), request, form, _show)
+        options.tell(given["verbose"], f"answered by the reader, process {told.pid}")
+        return _Given(answer, told.file, told.spilled)
+    except asker.NoReader as none:
+        options.tell(given["verbose"], f"the history is read here, without the reader: {none}")
+    return _by_itself(request, form, given["history"])
+
+
+def _show(line: str) -> None:
+    """What goes on in the reader."""
+    from firsthand.history.effort import Effort
+
+    Effort(sys.stderr).show(line)
+
+
+def _by_itself(request: Request, form: str, named: Path | None) -> _Given:
+    from firsthand.ask import answering, forms
+    from firsthand.history.connection import History
+    from firsthand.history.effort import Effort
+
+    answering.checked(request)
+    with Effort(sys.stderr) as effort:
+        answer = forms.answer(History(options.place(named), effort=effort), request, form)
+    file = forms.parquet_of(answer) if form == forms.PARQUET else b""
+    return _Given(answer, file, effort.spilled)
+
+
+def _list() -> int:
+    from firsthand.ask.registry import QUESTIONS
+
+    for name, known in QUESTIONS.items():
+        click.echo(f"{name:<11} {known.usage:<28} {known.doc}")
+    return 0
 
 
 def _begins(text: str) -> list[str]:
     """The questions that a shell may complete it to."""
-    from firsthand.ask.questions import QUESTIONS
+    from firsthand.ask.registry import QUESTIONS
 
     return [name for name in QUESTIONS if name.startswith(text)]
 
 
-def _check(name: str, question: Question, given: dict[str, Any]) -> None:
-    """Options that say nothing to a question are wrong words, not passed over."""
+def _request(question: str, arguments: tuple[str, ...], given: dict[str, Any]) -> Request:
+    """The words of the command as a question."""
+    from firsthand.ask.answer import Request
     from firsthand.errors import UsageError
 
-    if given["output"] in _DRAWN and not question.draws:
-        raise UsageError(f"-o {given['output']} draws a graph, which `ask {name}` has not; `ask map` has")
-    if given["at"] and not question.moment:
-        raise UsageError(f"--at is for `ask address`; `ask {name}` takes --since and --until")
-    if given["tree"] and name != "connected":
-        raise UsageError(f"--tree is for `ask connected`; `ask {name}` has no such form")
-
-
-def _answer(name: str, question: Question, arguments: list[str], given: dict[str, Any]) -> int:
-    import duckdb
-
-    from firsthand.history.connection import History, explained
-
-    place = options.place(given["history"])
-    try:
-        return _answered(History(place), name, question, arguments, given)
-    except duckdb.Error:  # damage beyond what a reader checks: find it, and answer from what is left
-        try:
-            return _answered(History(place, check=sys.maxsize), name, question, arguments, given)
-        except duckdb.Error as error:
-            raise explained(error) from error
-
-
-def _answered(history: History, name: str, question: Question, arguments: list[str], given: dict[str, Any]) -> int:
-    from firsthand.ask import completeness
-
+    for word in (question, *arguments, *(one for one in given.values() if isinstance(one, str))):
+        if any("\udc80" <= letter <= "\udcff" for letter in word):
+            raise UsageError(f"{word!a} is not UTF-8: write its bytes as \\xNN")
     now = datetime.now(UTC)
-    with history.connection() as connection:
-        spans = completeness.spans(connection, now)
-        asked = _asked(connection, spans, question, arguments, given, now)
-        found = question.answer(asked)
-        matter = question.arguments_matter or any(text.startswith("args") for text in arguments)
-        judged = completeness.judge(
-            connection,
-            spans,
-            asked.window,
-            question.needs,
-            _hooks(),
-            node=given["node"],
-            arguments_matter=matter,
-            names_matter=question.names_matter or asked.filters.by_name,
-            filters=asked.filters,
-            reaches=_reaches(question, asked, spans),
-            damage=history.damage,
-        )
-        judged.reasons += found.reasons
-        judged.complete = not judged.reasons
-    sentence = _sentence(found, judged)
-    _print(name, sentence, found, judged, asked.window, "json" if given["as_json"] else given["output"])
-    if given["require_complete"] and not judged.complete:
-        return _INCOMPLETE
-    return _ROWS if given["fail_on_rows"] and found.total else 0
+    times: dict[str, Any] = {
+        name: options.moment(given[name], now) if given[name] else None for name in ("since", "until", "at")
+    }
+    names = ("namespace", "pod", "selector", "node", "limit", "everything", "could", "tree", "threshold")
+    return Request(question, arguments, **times, **{name: given[name] for name in names})
 
 
-def _hooks() -> dict[str, str]:
-    """The table of each hook that completeness needs."""
-    from firsthand.probe import spec
-
-    return spec.needed()
-
-
-def _reaches(question: Question, asked: Asked, spans: list[Span]) -> datetime | None:
-    """How far before the window the question looks."""
-    if question.compares:
-        return min((span.begin for span in spans), default=None)
-    return asked.session if question.running else None
-
-
-def _asked(
-    connection: Any, spans: list[Span], question: Question, arguments: list[str], given: dict[str, Any], now: datetime
-) -> Asked:
-    from firsthand import settings
-    from firsthand.ask import completeness, selector
-    from firsthand.ask.answer import Asked, Filters
-    from firsthand.ask.reach import Reach
-    from firsthand.schema import capability
-
-    window = _window(spans, question, given, now)
-    chosen = selector.choose(connection, given["selector"]) if given["selector"] else None
-    known = settings.load()
-    return Asked(
-        connection,
-        window,
-        arguments,
-        Filters(given["namespace"], given["pod"], chosen, given["node"]),
-        given["limit"],
-        capability.bits(known.ordinary_capabilities),
-        given["could"],
-        completeness.session_began(spans, window.since),
-        completeness.session_began(spans, window.until),
-        completeness.reach(spans),
-        everything=given["everything"],
-        threshold=given["threshold"],
-        tree=given["tree"],
-        reach=Reach(known.network.cluster, known.network.expected),
-    )
-
-
-def _window(spans: list[Span], question: Question, given: dict[str, Any], now: datetime) -> Window:
-    """What the options say, else the whole history, or its last part for a question about that."""
-    from firsthand.ask import completeness
-    from firsthand.ask.answer import Window
-    from firsthand.errors import UsageError
-
-    whole = completeness.extent(spans, now)
-    if given["at"]:
-        moment = options.moment(given["at"], now)
-        return Window(moment, moment)
-    since = options.moment(given["since"], now) if given["since"] else whole.since
-    until = options.moment(given["until"], now) if given["until"] else now if given["since"] else whole.until
-    if since > until:
-        raise UsageError(f"the window ends before it begins: --since {since.isoformat()}, --until {until.isoformat()}")
-    if question.recent is not None and not given["since"]:
-        since = max(until - question.recent, whole.since + (until - whole.since) / 2)
-    return Window(since, until)
-
-
-def _sentence(found: Found, judged: Completeness) -> str:
-    """The answer; never a `no` where nothing was recorded."""
-    if not judged.observed and not found.total:
-        return "Not recorded: " + "; ".join(judged.reasons or ["nothing was observed in this window"])
-    scope = f" (in the scope {', '.join(judged.scope)})" if judged.scope else ""
-    return f"{found.sentence}{scope}"
-
-
-def _print(name: str, sentence: str, found: Found, judged: Completeness, window: Window, form: str) -> None:
-    from firsthand.ask import show
-    from firsthand.ask.answer import VERSION
-    from firsthand.ask.completeness import iso
+def _print(given: _Given, form: str, *, raw: bool) -> None:
+    from firsthand.ask import forms
     from firsthand.cli import output
 
-    if form in _DRAWN:
+    answer, found = given.answer, given.answer.found
+    if form in forms.DRAWN:
         sys.stdout.write(_drawn(found, form))
         return
     if form == "json":
-        answer = {
-            "version": VERSION,
-            "question": name,
-            "answer": sentence,
-            "window": {"since": iso(window.since), "until": iso(window.until)},
-            "completeness": judged.plain(),
-            "truncated": found.total > len(found.rows),
-            "rows": [show.plain(row) for row in found.rows],
-        }
-        json.dump(answer, sys.stdout, indent=1)
+        json.dump(answer.plain(), sys.stdout, indent=1)
         sys.stdout.write("\n")
         return
-    whole = list(found.rows[0] if found.rows else found.columns)
+    whole = forms.columns(found)
     if form in ("table", "wide"):
         names = found.columns + (found.wide if form == "wide" else [])
-        _table(sentence, found, judged, window, names or whole, form)
+        _table(answer.sentence, found, answer.completeness, answer.window, names or whole, form)
+        return
+    if form == forms.PARQUET:
+        output.parquet(given.file, sys.stdout)
     else:
-        names = whole
-        output.rows(names, [[row.get(name) for name in names] for row in found.rows], form, sys.stdout)
+        values = [[row.get(name) for name in whole] for row in found.rows]
+        output.rows(whole, values, form, sys.stdout, raw=raw)
+    print(f"firsthand: {_line(answer)}", file=sys.stderr)
+
+
+def _line(answer: Answer) -> str:
+    """The sentence and the completeness in one line."""
+    from firsthand.ask import show
+
+    judged = answer.completeness
+    state = "complete" if judged.complete else f"INCOMPLETE: {'; '.join(judged.reasons)}"
+    more = len(answer.found.rows) < answer.found.total
+    cut = f" ({len(answer.found.rows):,} of {answer.found.total:,} rows: raise --limit)" if more else ""
+    return show.printable(f"{answer.sentence}{cut}; evidence {state}")
 
 
 def _drawn(found: Found, form: str) -> str:
@@ -246,35 +193,50 @@ def _drawn(found: Found, form: str) -> str:
 
 def _table(sentence: str, found: Found, judged: Completeness, window: Window, names: list[str], form: str) -> None:
     from firsthand.ask import show
-    from firsthand.ask.completeness import iso
-    from firsthand.cli import output
+    from firsthand.cli import output, table
 
-    print(show.printable(sentence))
+    width = table.width_of(sys.stdout)
+    output.say(table.paragraph(show.printable(sentence), width), bold=True)
     if found.lines is not None:
         print("\n".join(found.lines))
     elif found.rows and not found.columns:
-        _sheets(found.rows)
+        _sheets(found.rows, width)
     elif found.rows:
-        output.table(names, [[row.get(name) for name in names] for row in found.rows], sys.stdout, wide=form == "wide")
+        cells = [[show.doubted(row, name) for name in names] for row in found.rows]
+        output.table(names, cells, sys.stdout, wide=form == "wide")
     if found.total > len(found.rows):
         print(f"… {found.total - len(found.rows):,} more rows: raise --limit")
-    state = "complete" if judged.complete else "INCOMPLETE"
-    print(f"\nevidence {state}: {judged.events_held:,} events from {iso(window.since)} to {iso(window.until)}")
+    _evidence(judged, window, width)
+
+
+def _evidence(judged: Completeness, window: Window, width: int | None) -> None:
+    """What the answer stands on, and what it lacks."""
+    from firsthand.ask import show
+    from firsthand.ask.answer import iso
+    from firsthand.cli import output, table
+
+    state, colour = ("complete", "green") if judged.complete else ("INCOMPLETE", "yellow")
+    held = f"evidence {state}: {judged.events_held:,} events from {iso(window.since)} to {iso(window.until)}"
+    print()
+    output.say(table.paragraph(held, width, "  "), fg=colour)
     for number, what in ((judged.folded, "processes"), (judged.folded_connections, "connections")):
         if number:
-            print(f"  {number:,} equal short {what} folded into rows that count them (setting folding)")
+            told = f"  {number:,} equal short {what} folded into rows that count them (setting folding)"
+            print(table.paragraph(told, width, "    "))
     for reason in judged.reasons:
-        print(f"  - {show.printable(reason)}")
+        print(table.paragraph(f"  - {show.printable(reason)}", width, "    "))
     for spot in judged.blind_spots:
-        print(f"  blind spot: {show.printable(spot)}")
+        print(table.paragraph(f"  blind spot: {show.printable(spot)}", width, "    "))
 
 
-def _sheets(rows: list[dict[str, Any]]) -> None:
+def _sheets(rows: list[dict[str, Any]], width: int | None) -> None:
     """Rows that are wide, one below the other: only what is known."""
     from firsthand.ask import show
+    from firsthand.cli import table
 
+    room = None if width is None else max(width - _HEAD - 2, 1)
     for row in rows:
         print(f"\n{row.get('relation', '')} {row.get('event', '')}".rstrip())
         for key, value in row.items():
             if value not in (None, "", []) and key not in ("relation", "event"):
-                print(f"  {key:<18} {show.cell(value)}")
+                print(*table.named(f"  {key}", show.cell(value), _HEAD, room), sep="\n")

@@ -52,13 +52,17 @@ def check(file: Path | None) -> None:
     """Whether FILE, or the one in force, could be used; exit code 2 with the key, what was expected and found where not."""
     from firsthand import settings
     from firsthand.errors import FirsthandError, UsageError
+    from firsthand.wire.programs import compile_programs
     from firsthand.wire.redact import Pattern, compile_redactor
 
     environment = {**os.environ, "FIRSTHAND_CONFIG": str(file)} if file else dict(os.environ)
     path = settings.where(environment)
     found = settings.load(environment)
+    where = "redaction.programs"
     try:
-        compile_redactor([Pattern(name, expression) for name, expression in found.redaction_patterns])
+        programs = compile_programs(dict(found.redaction_programs), where)
+        where = "redaction.patterns"
+        compile_redactor([Pattern(name, one) for name, one in found.redaction_patterns], programs=programs)
     except FirsthandError as error:
-        raise UsageError(f"{path}: redaction.patterns: {error}") from error
+        raise UsageError(f"{path}: {error if where == 'redaction.programs' else f'{where}: {error}'}") from error
     click.echo(f"{path or 'the defaults'}: good")

@@ -23,8 +23,8 @@ from firsthand.cli import options
 def command(history: Path | None, as_json: bool, bundle: Path | None) -> int:
     """Look at kernel, rights, disk, observer, hooks, runtimes, clock and what was left behind. Exit code 1 where something fails."""
     from firsthand import settings
-    from firsthand.ask.doctor import Finding, examine
     from firsthand.errors import FirsthandError
+    from firsthand.health.doctor import Finding, examine
 
     place = options.place(history)
     try:
@@ -35,7 +35,7 @@ def command(history: Path | None, as_json: bool, bundle: Path | None) -> int:
             settings.load({"HOME": "/nonexistent"}),
             [Finding("fail", "settings", str(error), "firsthand config check")],
         )
-    findings = wrong + examine(place, found.runtime_sockets)
+    findings = wrong + examine(place, found.runtime_sockets) + _reader(place)
     if bundle is not None:
         _bundle(bundle, place, [asdict(one) for one in findings])
     if as_json:
@@ -43,6 +43,19 @@ def command(history: Path | None, as_json: bool, bundle: Path | None) -> int:
     else:
         _print(findings)
     return 1 if any(one.state == "fail" for one in findings) else 0
+
+
+def _reader(place: Path) -> list[Any]:
+    """The reader, where there is one: a question that it does not answer is answered without it, and costs more."""
+    from firsthand.health.doctor import Finding
+    from firsthand.reader.look import look
+
+    found = look(place)
+    if found is None:
+        return []
+    detail = f"{found['socket']}: {found['state']}" + (f": {found['why']}" if found["why"] else "")
+    remedy = f"kill -CONT {found['pid']}" if found["state"] == "stopped" else "docs/reader.md, When it does not answer"
+    return [Finding("ok" if found["state"] in ("answers", "rests") else "warn", "reader", detail, remedy)]
 
 
 def _print(findings: list[Any]) -> None:

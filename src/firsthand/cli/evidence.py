@@ -52,9 +52,9 @@ def command(finding: str | None, history: Path | None, output: Path | None, as_j
         raise UsageError("name the file to write with -o FILE")
     if not output.parent.is_dir():
         raise UsageError(f"-o {output}: there is no folder {output.parent}")
-    heads = settings.load().heads
+    heads = _heads(settings.load().heads, options.place(history))
     now = datetime.now(UTC)
-    made = making.make(options.place(history), _wish(given, now), output, now, Path(heads) if heads else None)
+    made = making.make(options.place(history), _wish(given, now), output, now, heads)
     _warn(made)
     found = checking.check(output, digest=made.digest)
     if as_json:
@@ -62,6 +62,16 @@ def command(finding: str | None, history: Path | None, output: Path | None, as_j
     else:
         _print(made, found)
     return 0 if found.whole else 1
+
+
+def _heads(named: str, history: Path) -> Path | None:
+    """The file of this history's published heads; that of a version before, which histories shared, where it has none of its own."""
+    from firsthand.history import chain, place
+
+    if not named:
+        return None
+    own = chain.file_of(Path(named), place.identity(history))
+    return own if own.exists() else Path(named)
 
 
 def _wish(given: dict[str, Any], now: datetime) -> Wish:

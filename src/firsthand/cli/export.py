@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +57,8 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 @click.option("--timeout", default="30s", help="How long a post may take to be answered.")
 def command(history: Path | None, follow: bool, output: str, to: str, **given: Any) -> None:
     """Stream the record out, each row once, from where the last run with the same cursor ended."""
-    from firsthand import ending, wall
+    from firsthand.confine import wall
+    from firsthand.host import ending
 
     place = options.place(history)
     choice = _choice(given, output, follow)
@@ -71,7 +72,7 @@ def command(history: Path | None, follow: bool, output: str, to: str, **given: A
         raise UsageError(f"{place}: there is no history here; name one with --history or FIRSTHAND_HISTORY")
     stop = ending.stops()[:1]  # standard input says nothing: an export stands in pipes
     wall.read(place)
-    _run(place, to, url, choice, plan, output, given, _waiting(stop))
+    _run(place, to, url, choice, plan, output, given, stop)
 
 
 def _run(
@@ -82,11 +83,12 @@ def _run(
     plan: Plan,
     output: str,
     given: dict[str, Any],
-    wait: Callable[[float], bool],
+    stop: list[int],
 ) -> None:
     from firsthand.export.cursor import Cursor
     from firsthand.export.exporter import Exporter
 
+    wait = _waiting(stop)
     cursor = Cursor(_cursor(given["cursor"], to, url, place), place)
     try:
         exporter = Exporter(place, cursor, _output(to, url, cursor, given, wait), _form(output), choice, plan)
@@ -94,13 +96,17 @@ def _run(
         cursor.close()
         raise
     try:
-        exporter.run(wait)
+        exporter.run(wait, _idling(stop))
     finally:
         exporter.close()
 
 
 def _waiting(stop: list[int]) -> Callable[[float], bool]:
     return lambda seconds: bool(select.select(stop, [], [], seconds)[0])
+
+
+def _idling(stop: list[int]) -> Callable[[float, Sequence[int]], bool]:
+    return lambda seconds, others: bool({*stop} & {*select.select([*stop, *others], [], [], seconds)[0]})
 
 
 def _choice(given: dict[str, Any], output: str, follow: bool) -> Choice:
@@ -142,12 +148,10 @@ def _where(text: str, tables: frozenset[str]) -> tuple[str, str]:
 
 
 def _flag(name: str) -> str:
-    from firsthand.schema.layout import installed
+    from firsthand.schema import flags
 
-    known = installed().enums["process_flag"]
-    if name.upper() not in known:
-        raise UsageError(f"--flag: no flag {name!r}; there are {', '.join(known)}")
-    return name.upper()
+    (found,) = flags.checked(name)
+    return found
 
 
 def _plan(given: dict[str, Any], follow: bool) -> Plan:

@@ -25,7 +25,7 @@ from firsthand.history import place
 from firsthand.history.connection import History
 from firsthand.history.follow import Follower
 from firsthand.history.names import Names
-from firsthand.schema import capability
+from firsthand.schema import capability, flags
 
 #: Columns that a line is made of.
 COLUMNS = (
@@ -39,6 +39,8 @@ COLUMNS = (
     "image",
     "container_name",
     "pod_uid",
+    "cgroup_path",
+    "claimed",
     "parent_name",
     "exe",
     "script_raw",
@@ -56,19 +58,6 @@ COLUMNS = (
     "folded_until",
 )
 _EXECUTED = pa.array(["exec", "folded"])
-_SHOWN_FLAGS = (
-    "SETUID",
-    "SETGID",
-    "FILECAPS",
-    "MEMFD",
-    "DELETED",
-    "DRIFT",
-    "ENTERED",
-    "DETACHED",
-    "RUNTIME",
-    "ARGS_TRUNCATED",
-)
-_INTERPRETERS = ("python", "perl", "ruby", "node", "php", "sh", "bash", "dash", "ash", "zsh", "busybox")
 _HOST = "host"
 
 
@@ -87,7 +76,7 @@ class Choice:
         names = ((row["container"] or _HOST)[: len(self.container)], row["container_name"]) if self.container else ()
         if self.container and self.container not in names:
             return False
-        if self.flags and not self.flags & set(row["shown_flags"]):
+        if self.flags and not self.flags & set(row["marks"]):
             return False
         if self.namespace and row["namespace"] != self.namespace:
             return False
@@ -116,7 +105,8 @@ class Known:
             return
         with found.connection() as connection:
             for table in ("container", "pod"):
-                query = f"SELECT * FROM {table} WHERE event IN ('named', 'gone') AND time > now()::TIMESTAMP - INTERVAL 2 DAY"  # noqa: S608
+                query = f"""SELECT * FROM {table} WHERE event IN ('named', 'gone', 'confirmed', 'contradicted')
+                    AND time > now()::TIMESTAMP - INTERVAL 2 DAY"""  # noqa: S608
                 rows = connection.sql(query).to_arrow_table()
                 self.names.learn(table, rows)
 
@@ -146,6 +136,7 @@ class Live:
         self.known = Known(history)
         self._second, self._shown = 0.0, 0
         self._folded: Counter[str] = Counter()
+        self._times: list[Any] = []
 
     def show(self, wait: float) -> None:
         """Print what has become durable within `wait` seconds."""
@@ -167,6 +158,8 @@ class Live:
 
     def _rows(self, part: pa.Table) -> None:
         for row in self.known.named(part).to_pylist():
+            if row["container"] and row["euid"] is not None:
+                row["user_said"] = self.known.names.user(row["container"], row["euid"])
             line = describe(row, self.ordinary, self.form)
             if self.choice.takes(row, line):
                 self._line(row, line)
@@ -175,6 +168,7 @@ class Live:
         self._unfold(time.monotonic())
         if self._shown >= self.fold:
             self._folded[_base(row["exe"])] += 1
+            self._span(row["time"], row["time"])
             return
         self._shown += 1
         print(line)
@@ -182,6 +176,12 @@ class Live:
     def _fold_rest(self, rest: pa.Table) -> None:
         for entry in pc.value_counts(rest["exe"]).to_pylist():
             self._folded[_base(entry["values"])] += entry["counts"]
+        if rest.num_rows:
+            self._span(pc.min(rest["time"]).as_py(), pc.max(rest["time"]).as_py())
+
+    def _span(self, first: Any, last: Any) -> None:
+        """The time of what is folded: after a take-over that is more than the second in which it was read."""
+        self._times = [min([first, *self._times]), max([last, *self._times])]
 
     def _unfold(self, now: float) -> None:
         """At the end of a second that had too many lines, one that says what they were."""
@@ -189,8 +189,9 @@ class Live:
             return
         if self._folded and self.form == "compact":
             most = ", ".join(f"{count} {name}" for name, count in self._folded.most_common(5))
-            print(f"             … {self._folded.total():,} more execs within a second: {most}")
+            print(f"             … {self._folded.total():,} more execs within {_within(self._times)}: {most}")
         self._folded.clear()
+        self._times = []
         self._second, self._shown = now, 0
 
     def close(self) -> None:
@@ -205,44 +206,43 @@ class Live:
         self.follower.close()
 
 
-def flags_of(row: dict[str, Any], ordinary: int) -> list[str]:
-    """What is remarkable about an exec, in the words of the live view."""
-    named = (row["flag_names"] or "").split(",")
-    found = [flag for flag in _SHOWN_FLAGS if flag in named]
-    if row["container"] and row["cap_permitted"] & ~ordinary and "RUNTIME" not in named:
-        found.insert(0, "PRIVILEGED")
-    if {"MEMFD", "DELETED"} & set(named) or _piped_script(row):
-        found.append("FILELESS")
-    if row["redacted"]:
-        found.append("REDACTED")
-    return found
-
-
-def _piped_script(row: dict[str, Any]) -> bool:
-    """An interpreter that was given no script, and a pipe to read one from."""
-    name = _base(row["exe"])
-    return row["stdin"] == "pipe" and len(row["args"] or ()) <= 1 and name.startswith(_INTERPRETERS)
-
-
 def describe(row: dict[str, Any], ordinary: int, form: str = "compact") -> str:
-    """One exec as a line: time, container, parent > binary, arguments, user, flags. Adds `shown_flags` to the row."""
-    row["shown_flags"] = flags_of(row, ordinary)
+    """One exec as a line: time, container, parent > binary, arguments, user, flags. Adds `marks` and `shown_flags` to the row."""
+    row["marks"] = flags.of(row, ordinary)
+    row["shown_flags"] = [flag for flag in flags.SHOWN if flag in row["marks"]]
     if form == "jsonl":
         return json.dumps(show.plain(row))
     where = show.place(row)
-    rest = show.arguments((row["args"] or [])[1:])
-    words = [f"{show.printable(row['parent_name'] or '?')} > {show.printable(row['exe'] or '?')}", rest]
-    words += [f"({user(row['euid'])})", " ".join(row["shown_flags"]), folded(row) or ""]
+    words = [f"{show.printable(row['parent_name'] or '?')} > {show.program(row['exe'], row['args'])}"]
+    words += [
+        f"({_user(row)})",
+        " ".join(row["shown_flags"]),
+        folded(row) or "",
+    ]
     return f"{row['time']:%H:%M:%S.%f}"[:12] + f" {where:<12} " + " ".join(word for word in words if word)
+
+
+def _user(row: dict[str, Any]) -> str:
+    """The user by the machine's name; a container's user by number, with the unproven name that the container gives it."""
+    if not row["container"]:
+        return user(row["euid"])
+    said = row.get("user_said")
+    return f"{row['euid']}/{show.printable(said)}?" if said else str(row["euid"])
 
 
 @lru_cache(maxsize=1024)
 def user(uid: int) -> str:
-    """A user's name on this machine, or the number."""
+    """A user's name on this machine, or the number. A container's users have names of their own."""
     try:
         return show.printable(pwd.getpwuid(uid).pw_name)
     except (KeyError, OverflowError):
         return str(uid)
+
+
+def _within(times: list[Any]) -> str:
+    """How long a time the first and the last of some rows span, in words."""
+    seconds = (times[1] - times[0]).total_seconds() if times else 0.0
+    return "a second" if seconds <= 1 else f"{seconds:.0f} s"
 
 
 def _base(path: str | None) -> str:

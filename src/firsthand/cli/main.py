@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 
-import click
+try:
+    import click
 
-from firsthand import __version__
-from firsthand.errors import FirsthandError
+    from firsthand import __version__
+    from firsthand.errors import FirsthandError
+except KeyboardInterrupt:  # Ctrl-C before the command has begun
+    sys.exit(130)
 
 VERBS = {
     "run": "Observe in the foreground, until Ctrl-C or for --for.",
@@ -56,8 +60,15 @@ def group() -> None:
     """
 
 
+def _never_fail_on_letters() -> None:
+    """Letters that the locale's encoding lacks are written as \\xNN and \\uNNNN instead of ending the command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line and exit."""
+    _never_fail_on_letters()
     try:
         code = group.main(standalone_mode=False)
     except click.UsageError as error:
@@ -68,6 +79,12 @@ def main() -> None:
     except FirsthandError as error:
         print(f"firsthand: {error}", file=sys.stderr)
         code = error.exit_code
+    except PermissionError as error:
+        print(
+            f"firsthand: {error.filename or 'a file'}: you may not use it ({error.strerror}); be root or in the group firsthand",
+            file=sys.stderr,
+        )
+        code = 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

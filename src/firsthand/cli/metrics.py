@@ -29,7 +29,8 @@ def command(history: Path | None, listen: str, allow_remote: bool) -> None:
 
     from prometheus_client import CollectorRegistry, make_wsgi_app
 
-    from firsthand import ending, wall
+    from firsthand.confine import wall
+    from firsthand.host import ending
     from firsthand.serve.metrics import Metrics
 
     place = options.place(history)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from firsthand import settings
-from firsthand.errors import UsageError
+from firsthand.errors import FirsthandError, UsageError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -22,8 +23,21 @@ FORMATS = ("table", "wide", "json", "jsonl", "csv", "parquet")
 def history_option(function: _Function) -> _Function:
     """--history, with its variable."""
     return click.option(
-        "--history", type=click.Path(path_type=Path), help="The history's folder. [env: FIRSTHAND_HISTORY]"
+        "--history",
+        type=click.Path(path_type=Path, readable=False),
+        help="The history's folder. [env: FIRSTHAND_HISTORY]",
     )(function)
+
+
+def verbose_option(function: _Function) -> _Function:
+    """--verbose: who answered."""
+    return click.option("--verbose", is_flag=True, help="Say whether the reader answered, and why not.")(function)
+
+
+def tell(verbose: bool, text: str) -> None:
+    """Say it on standard error, where that is wanted."""
+    if verbose:
+        print(f"firsthand: {text}", file=sys.stderr)
 
 
 def output_option(*formats: str) -> Callable[[_Function], _Function]:
@@ -41,6 +55,14 @@ def place(given: Path | None) -> Path:
         return given
     named = os.environ.get("FIRSTHAND_HISTORY") or settings.load().history
     return Path(named) if named else default_directory()
+
+
+def unchecked(given: Path | None) -> Path:
+    """The same for whoever may do without: an empty path, in which there is no history, where `place` has an error."""
+    try:
+        return place(given)
+    except FirsthandError:
+        return Path()
 
 
 def seconds(text: str) -> float:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +17,13 @@ import click
 
 from firsthand.cli import options
 from firsthand.errors import FirsthandError
-from firsthand.readiness import notify
+from firsthand.run.readiness import notify
 
 if TYPE_CHECKING:
     from firsthand.cli.live import Live
-    from firsthand.following import FollowerOptions
-    from firsthand.session import Plan, Session
+    from firsthand.history.growth import Growth
+    from firsthand.observe.options import FollowerOptions
+    from firsthand.run.session import Plan, Session
     from firsthand.settings import Settings
 
 _QUERY = "SELECT exe, count(*) FROM process GROUP BY ALL ORDER BY 2 DESC LIMIT 9"
@@ -49,6 +53,9 @@ _QUERY = "SELECT exe, count(*) FROM process GROUP BY ALL ORDER BY 2 DESC LIMIT 9
     help="Ask this container runtime's socket for names, PATH or KIND:PATH (containerd, cri, docker, podman); may be repeated. "
     "The usual ones by default; `none` asks nobody.",
 )
+@click.option(
+    "--reader", is_flag=True, help="Have the reader started when somebody asks; the same as the setting reader.enabled."
+)
 @click.option("--filter", "words", multiple=True, help="Show only lines that hold this text; may be repeated.")
 @click.option("-n", "--namespace", help="Show only this Kubernetes namespace.")
 @click.option("--pod", help="Show only this pod, by name or uid.")
@@ -63,6 +70,7 @@ def command(
     scopes: tuple[Path, ...],
     instance: str | None,
     sockets: tuple[str, ...],
+    reader: bool,
     words: tuple[str, ...],
     namespace: str | None,
     pod: str | None,
@@ -76,8 +84,7 @@ def command(
     detach and unpin, and exit 0; SIGUSR2 ends it as with --keep-attached.
     """
     from firsthand import settings
-    from firsthand.cli.live import Choice, Live
-    from firsthand.session import Session
+    from firsthand.run.session import Session
 
     for scope in scopes:
         if not scope.exists():
@@ -86,23 +93,39 @@ def command(
     place = options.place(history).absolute()
 
     def planned(found: Settings) -> Plan:
-        return _planned(found, place, scopes, instance, sockets)
+        plan = _planned(found, place, scopes, instance, sockets)
+        return replace(plan, reader_idle=found.reader.idle_seconds if reader or found.reader.enabled else 0)
 
     found = settings.load()
-    wanted = frozenset(flags.upper().split(",")) if flags else frozenset()
-    choice = Choice(words, container, wanted, namespace, pod)
-    live = None if quiet else Live(place, choice, output, found.fold, found.ordinary_capabilities)
+    live = None if quiet else _live(place, found, output, (words, container, flags, namespace, pod))
     session = Session(planned(found), keep_attached=keep_attached)
     _observe(session, live, until, place, Reload(session, planned))
+
+
+def _live(
+    place: Path,
+    found: Settings,
+    output: str,
+    chosen: tuple[tuple[str, ...], str | None, str | None, str | None, str | None],
+) -> Live:
+    """What shows lines: imported where something is to be shown, for it takes DuckDB and PyArrow. `chosen`: words, container, flags,
+    namespace and pod."""
+    from firsthand.cli.live import Choice, Live
+    from firsthand.schema import flags
+
+    words, container, wanted, namespace, pod = chosen
+    choice = Choice(words, container, flags.checked(wanted or ""), namespace, pod)
+    return Live(place, choice, output, found.fold, found.ordinary_capabilities)
 
 
 def _planned(
     found: Settings, place: Path, scopes: tuple[Path, ...], instance: str | None, sockets: tuple[str, ...]
 ) -> Plan:
     """What settings and the command line tell the processes."""
-    from firsthand import resolvers
-    from firsthand.options import ObserverOptions
-    from firsthand.session import Plan
+    from firsthand.host import resolvers
+    from firsthand.observe.options import ObserverOptions
+    from firsthand.run.session import Plan
+    from firsthand.wire.programs import compile_programs
 
     chosen = ObserverOptions(
         history=str(place),
@@ -123,6 +146,7 @@ def _planned(
         redaction_key=found.redaction_key,
         redaction_scopes=found.redaction_scopes,
         patterns=found.redaction_patterns,
+        programs=compile_programs(dict(found.redaction_programs)),
         environment=found.environment_allow,
         names=found.network.names,
         requests=found.network.requests,
@@ -133,26 +157,49 @@ def _planned(
         keep_query=found.network.keep_query,
     )
     following = _following(found, place, sockets, bool(scopes))
-    return Plan(chosen, following, found.retention, found.heads, found.restart_most_seconds)
+    return Plan(chosen, following, found.retention, found.heads, found.restart_most_seconds, found.scrub_days)
+
+
+#: Seconds for which the settings file must have stayed as it is before it is applied: who writes it may empty it first.
+SETTLED = 1.0
 
 
 class Reload:
-    """The settings file, looked at each second: what changed in it is applied, and a wrong one is said and left."""
+    """The settings file: a change is applied once the file has stayed unchanged for SETTLED; a wrong file prints a message and changes
+    nothing. `wakes` are descriptors that become readable at a change; without them the next turn sees it."""
 
     def __init__(self, session: Session, planned: Callable[[Settings], Plan]) -> None:
         self._session, self._planned = session, planned
-        self._seen = self._look()
-        self._due = 0.0
+        self._seen = self._newest = self._look()
+        self._since = 0.0
+        self._growth: Growth | None = None
+
+    @property
+    def wakes(self) -> list[int]:
+        """What is readable when something has changed in its folder."""
+        from firsthand.history.growth import Growth
+
+        if self._growth is None and self._seen is not None:
+            self._growth = Growth(Path(self._seen[0]).parent)
+        if self._growth is None:
+            return []
+        self._growth.watch()
+        return [one for one in (self._growth.fileno(),) if one >= 0]
+
+    @property
+    def wait(self) -> float:
+        """Seconds after which the next turn is due, whatever happens: a change waits to be applied."""
+        return math.inf if self._newest == self._seen else SETTLED
 
     def turn(self) -> None:
-        """Look, where a second has passed."""
-        now = time.monotonic()
-        if now < self._due:
-            return
-        self._due = now + 1.0
-        seen = self._look()
-        if seen != self._seen:
-            self._seen = seen
+        """Look, and apply what is new."""
+        if self._growth is not None and self._growth.fileno() >= 0:
+            self._growth.seen()
+        newest, now = self._look(), time.monotonic()
+        if newest != self._newest:
+            self._newest, self._since = newest, now
+        if newest != self._seen and now - self._since >= SETTLED:
+            self._seen = newest
             self._apply()
 
     def _look(self) -> tuple[str, int, int] | None:
@@ -182,7 +229,7 @@ class Reload:
 def _following(found: Settings, place: Path, sockets: tuple[str, ...], scoped: bool) -> FollowerOptions | None:
     """What the follower is told; None where no runtime is to be asked."""
     from firsthand import settings
-    from firsthand.following import FollowerOptions
+    from firsthand.observe.options import FollowerOptions
 
     chosen = (
         tuple(settings.socket(name, "--runtime") for name in sockets if name != "none")
@@ -193,18 +240,26 @@ def _following(found: Settings, place: Path, sockets: tuple[str, ...], scoped: b
 
 
 def _observe(session: Session, live: Live | None, until: float | None, place: Path, reload: Reload) -> None:
+    from firsthand.history import alive
+
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, lambda received, _: stopped.append(received))
+    woken = _woken()
     try:
         session.start()
-        if not session.wait_ready():
-            raise FirsthandError("the observer did not get ready within a minute; look at its messages above")
+        if why := session.wait_ready():
+            raise FirsthandError(f"the observer did not get ready ({why}); look at its messages above")
         _say_ready(session, place)
         notify("READY=1")
         end = None if until is None else time.monotonic() + until
         while not stopped and (end is None or time.monotonic() < end):
-            _turn(live, end)
+            if live is None:
+                wait = min(reload.wait, alive.EVERY if end is None else max(0.0, end - time.monotonic()))
+                session.rest(wait, [woken, *reload.wakes])
+                _quiet(woken)
+            else:
+                _show(live, end)
             session.turn()
             reload.turn()
             notify("WATCHDOG=1")
@@ -217,12 +272,23 @@ def _observe(session: Session, live: Live | None, until: float | None, place: Pa
     print(_summary(summary.seconds, summary.recorded, summary.lost, place), file=sys.stderr)
 
 
-def _turn(live: Live | None, end: float | None) -> None:
+def _woken() -> int:
+    """A descriptor that is readable when a signal has come, the death of a child among them (signal(7))."""
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return reading
+
+
+def _quiet(woken: int) -> None:
+    """Empty the pipe that signals write to, before their causes are handled."""
+    with contextlib.suppress(BlockingIOError):
+        os.read(woken, 4096)
+
+
+def _show(live: Live, end: float | None) -> None:
     """Show what came, or wait a little."""
     wait = 0.25 if end is None else max(0.0, min(0.25, end - time.monotonic()))
-    if live is None:
-        time.sleep(wait)
-        return
     try:
         live.show(wait)
     except FirsthandError as error:  # what is shown must not end what is recorded

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,14 +24,20 @@ SELECT ...;      a query, ended by a semicolon"""
 @click.command()
 @click.argument("query", required=False)
 @options.history_option
+@options.verbose_option
 @options.output_option(*options.FORMATS)
-def command(query: str | None, history: Path | None, output: str) -> None:
+def command(query: str | None, history: Path | None, verbose: bool, output: str) -> None:
     """Query the history's tables with SQL, read-only; a shell without a QUERY.
 
     Only SELECT and EXPLAIN are taken. `.schema TABLE` in the shell, or docs/events.md, tells the columns.
     """
+    from firsthand import settings
+
+    if query is not None and _by_reader(query, history, output, verbose):
+        return
     from firsthand.history.connection import History
 
+    settings.load()  # a wrong file is the user's to know: the column `marks` depends on it
     found = History(options.place(history))
     if query is None:
         _shell(found, output)
@@ -38,15 +45,41 @@ def command(query: str | None, history: Path | None, output: str) -> None:
         _run(found, query, output)
 
 
+def _by_reader(query: str, history: Path | None, output: str, verbose: bool) -> bool:
+    """Whether the reader answered."""
+    from firsthand.reader import asker
+
+    try:
+        told = asker.sql(options.unchecked(history), query, output)
+    except asker.NoReader as none:
+        options.tell(verbose, f"the history is read here, without the reader: {none}")
+        return False
+    options.tell(verbose, f"answered by the reader, process {told.pid}")
+    _print(told.names, told.rows, told.damage, told.file, output)
+    return True
+
+
 def _run(history: History, query: str, output: str) -> None:
+    from firsthand.ask import forms
+
+    with history.sql(query) as result:
+        rows = list(result.rows())
+    file = forms.parquet(result.names, rows) if output == forms.PARQUET else b""
+    _print(result.names, rows, history.damage, file, output)
+
+
+def _print(names: list[str], rows: Sequence[Sequence[Any]], damage: list[str], file: bytes, output: str) -> None:
+    """`file`: the bytes of a Parquet file, where that is the form."""
+    from firsthand.ask.forms import PARQUET
     from firsthand.ask.show import printable
     from firsthand.cli import output as forms
 
-    with history.sql(query) as result:
-        table = result.table()
-    for what in history.damage:
+    for what in damage:
         print(f"firsthand: damaged: {printable(what)}", file=sys.stderr)
-    forms.rows(table.column_names, [tuple(row.values()) for row in table.to_pylist()], output, sys.stdout)
+    if output == PARQUET:
+        forms.parquet(file, sys.stdout)
+    else:
+        forms.rows(names, rows, output, sys.stdout)
 
 
 def _shell(history: History, output: str) -> None:
@@ -83,6 +116,7 @@ def _try(history: History, query: str, output: str) -> None:
 
 
 def _dot(line: str) -> str:
+    from firsthand.history.connection import computed
     from firsthand.schema.tables import KEPT
 
     word, _, name = line.strip().partition(" ")
@@ -90,6 +124,7 @@ def _dot(line: str) -> str:
         return "\n".join(f"{table.name:<12} {table.doc}" for table in KEPT.values())
     if word == ".schema" and name in KEPT:
         rows = [f"{c.name:<20} {c.sql_type:<10} {c.doc}{f' [{c.unit}]' if c.unit else ''}" for c in KEPT[name].columns]
+        rows += [f"{column:<20} {'VARCHAR':<10} {doc}" for column, (_, doc) in computed(name).items()]
         return "\n".join(rows)
     if word == ".schema":
         return f"no table {name!r}; there are {', '.join(KEPT)}"

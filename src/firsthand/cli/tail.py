@@ -44,6 +44,7 @@ def command(
         raise UsageError(f"no table {table!r}; there are {', '.join(KEPT)}")
     choice = Choice(container=container, namespace=namespace, pod=pod)
     ordinary = capability.bits(settings.load().ordinary_capabilities)
+    _say_what_is_awaited(options.place(history))
     known = Known(options.place(history), past=True)
     folders = [getattr(_place, name) for name in _FOLDERS.get(table, ("LOG",))]
     with ExitStack() as stack:
@@ -51,7 +52,19 @@ def command(
         for rows in _follow([stack.enter_context(one) for one in opened]):
             known.look()
             for part in rows:
-                _print(known.named(part).to_pylist(), choice, ordinary, output)
+                _print(known.named(part), choice, ordinary, output)
+
+
+def _say_what_is_awaited(place: Path) -> None:
+    """On standard error, where there is nothing to follow yet."""
+    from firsthand.history.connection import History
+
+    if not History(place).exists:
+        print(
+            f"tail: {place}: no history is here yet; waiting for `firsthand run` to begin one (Ctrl-C ends it)",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 #: The logs in which a table's rows come, the last one the busiest.
@@ -78,21 +91,43 @@ def _follow(followers: Sequence[Any]) -> Iterator[list[Any]]:
             )
 
 
-def _print(rows: list[dict[str, Any]], choice: Any, ordinary: int, output: str) -> None:
-    for row in rows:
-        line = _line(row, ordinary, output)
-        if choice.takes(row, line):
-            print(line)
+def _print(rows: Any, choice: Any, ordinary: int, output: str) -> None:
+    """A table's rows, written at once: what is seen last of them is as late as all."""
+    lines = _objects(rows, choice) if output == "jsonl" else _words(rows, choice, ordinary)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
 
 
-def _line(row: dict[str, Any], ordinary: int, output: str) -> str:
+def _objects(rows: Any, choice: Any) -> Iterator[str]:
+    """Lines of JSON, with every character that a terminal could take for more than itself escaped."""
+    import orjson
+
+    from firsthand.export import jsonl
+
+    for values in jsonl.objects(rows):
+        raw = orjson.dumps(values)
+        line = raw.decode() if raw.isascii() else json.dumps(values)
+        if choice.everything or choice.takes(_NOTHING | values, line):
+            yield line
+
+
+def _words(rows: Any, choice: Any, ordinary: int) -> Iterator[str]:
+    """Lines for a reader; columns that no line shows do not become Python's."""
+    from firsthand.cli import live
+
+    asked = {*live.COLUMNS, *_TELLING, *_NOTHING, "transport"}
+    for row in rows.select([name for name in rows.column_names if name in asked]).to_pylist():
+        line = _line(row, ordinary)
+        if choice.takes(row, line):
+            yield line
+
+
+def _line(row: dict[str, Any], ordinary: int) -> str:
     from firsthand.ask import show
     from firsthand.cli import live
 
     row.setdefault("shown_flags", [])
-    if output == "jsonl":
-        return json.dumps(show.plain({key: value for key, value in row.items() if value is not None}))
+    row.setdefault("marks", [])
     if row.get("event") in ("exec", "folded") and "transport" not in row:
         return live.describe(row, ordinary)
     where = show.place(row)
@@ -101,6 +136,12 @@ def _line(row: dict[str, Any], ordinary: int, output: str) -> str:
     return f"{row['time']:%H:%M:%S.%f}"[:12] + f" {where:<12} {words}"
 
 
+#: What a choice of rows looks at, where a row has none of it.
+_NOTHING: dict[str, Any] = {
+    **dict.fromkeys(("container", "container_name", "namespace", "pod", "pod_uid")),
+    "shown_flags": (),
+    "marks": (),
+}
 _TELLING = (
     "event",
     "kind",

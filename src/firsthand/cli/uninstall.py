@@ -70,9 +70,8 @@ def _unit(prefix: Path) -> list[Step]:
     for kind, *rest in _lines(prefix):
         if kind == "unit" and Path(rest[0]).exists():
             if Path("/run/systemd/system").is_dir():
-                steps.append(
-                    Step(f"the running unit {Path(rest[0]).name}", lambda: _systemctl("disable", "--now", "firsthand"))
-                )
+                name = Path(rest[0]).name
+                steps.append(Step(f"the running unit {name}", lambda name=name: _systemctl("disable", "--now", name)))  # type: ignore[misc]
             steps.append(Step(rest[0], Path(rest[0]).unlink))
     return steps
 

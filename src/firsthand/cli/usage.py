@@ -24,8 +24,8 @@ _SIZES = ("bytes", "protected_bytes", "held_bytes", "share")
 def command(history: Path | None, by: str, as_json: bool) -> None:
     """Show rows and bytes of the history by namespace, table, workload or binary, and how they stand to the limits."""
     from firsthand import settings
-    from firsthand.ask import usage
     from firsthand.errors import HistoryError
+    from firsthand.health import usage
 
     place = options.place(history)
     if not place.is_dir():

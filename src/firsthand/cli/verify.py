@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 @click.option("--head", help="A published head, SEQUENCE:HASH: everything up to it is proven by it.")
 @click.option(
     "--heads",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file of published heads, as setting integrity.heads names one: each must be in the chain.",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file of published heads, as setting integrity.heads names one: each of this history's must be in the chain.",
 )
 @click.option("--digest", help="Of a BUNDLE: the digest that was printed when it was made.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -41,7 +41,8 @@ def command(
     from firsthand.history import chain
 
     known = [chain.Head.parse(head)] if head else []
-    known += chain.heads(heads) if heads else []
+    if heads is not None:
+        known += _published(heads, None if bundle is not None else options.place(history))
     if bundle is not None:
         if history is not None:
             raise UsageError("a bundle is verified without the history: give BUNDLE or --history")
@@ -49,6 +50,31 @@ def command(
     if digest is not None:
         raise UsageError("--digest is a bundle's: name the file as well")
     return _history(options.place(history), known, as_json)
+
+
+def _published(path: Path, directory: Path | None) -> list[Head]:
+    """The heads in a file: this history's own where one is verified. Those of others prove nothing of it, and are no contradiction.
+
+    UsageError where there are only others': the history has another id than it had, as one that was made anew has.
+    """
+    from firsthand.errors import UsageError
+    from firsthand.history import chain, place
+
+    own = place.identity(directory) if directory is not None else None
+    named = chain.file_of(path, own)
+    chosen = path if path.exists() else named
+    try:
+        every, mine = chain.heads(chosen), chain.heads(chosen, own)
+    except OSError as error:
+        raise UsageError(
+            f"--heads {path}: it cannot be read ({error.strerror}); the file of this history is {named.name}"
+        ) from error
+    if every and not mine:
+        raise UsageError(
+            f"--heads {chosen}: none of its {len(every):,} heads is of this history (id {own or 'none'}): it is another one's file, and "
+            f"this one's would be {named.name}; or the history was made anew, or its id was changed"
+        )
+    return mine
 
 
 def _history(place: Path, known: list[Head], as_json: bool) -> int:
@@ -63,7 +89,7 @@ def _history(place: Path, known: list[Head], as_json: bool) -> int:
 
 
 def _bundle(path: Path, known: list[Head], digest: str | None, as_json: bool) -> int:
-    from firsthand.evidence.checking import check
+    from firsthand.evidence.bounded import check
 
     found = check(path, known, digest)
     if as_json:

@@ -50,6 +50,7 @@ class Dissector:
                 rows = list(getattr(self, reader).take(packet))
             except Exception:  # a fault of ours must not be a way to blind it
                 unread[kind] += 1
+                self.names.since = max(self.names.since, packet.ktime)  # it may be an answer
                 continue
             found[table] += rows
             size += sum(map(_size, rows))
@@ -65,7 +66,8 @@ class Dissector:
     def _held(self, first: int) -> list[int]:
         """Packets of this exchange that a later row may be of."""
         kept: list[Kept] = [*self.names.touched, *self.requests.touched]
-        touched = [one.first.number for one in kept if one.first]
+        touched = [*(one.first.number for one in kept if one.first), *self.names.kept]
+        self.names.kept.clear()
         self.names.touched.clear()
         self.requests.touched.clear()
         return sorted({number for number in touched if number >= first})

@@ -38,7 +38,7 @@ LIMITS = {"questions": 16384, "streams": 4096, "tunnels": 2048, "connections": 1
 MOST_BYTES = 16 << 20
 MOST_PACKETS = 512
 MOST_MESSAGES = 64
-MOST_HELD = 4096
+MOST_HELD = 20480
 MOST_ROWS = MOST_PACKETS * MOST_MESSAGES + MOST_HELD
 
 #: Columns of a packet as the dissector needs them, in the order of packet.Packet.

@@ -16,7 +16,7 @@ PROTOCOLS = 16
 _RECORD, _HANDSHAKE = 5, 4
 #: Bytes by which a ClientHello is told from anything else.
 FIRST = 6
-_HANDSHAKE_TYPE, _CLIENT_HELLO = 22, 1
+_ALERT_TYPE, _HANDSHAKE_TYPE, _CLIENT_HELLO = 21, 22, 1
 _SERVER_NAME, _SIGNATURES, _ALPN, _VERSIONS, _ECH = 0x0000, 0x000D, 0x0010, 0x002B, 0xFE0D
 _TLS = {
     0x0304: "TLS 1.3",
@@ -105,9 +105,25 @@ def is_grease(value: int) -> bool:
 
 
 def looks_like(data: bytes) -> bool:
-    """Whether a stream may begin with a ClientHello: as far as it is there, a handshake record that holds one."""
-    wanted = ((0, _HANDSHAKE_TYPE), (1, 3), (_RECORD, _CLIENT_HELLO))
-    return all(data[at] == byte for at, byte in wanted if at < len(data))
+    """Whether a stream may begin with a ClientHello: as far as it is there, a handshake record that holds one.
+
+    Empty records and alerts may come before it: OpenSSL takes the former, Go's TLS the latter.
+    """
+    rest = data[_passed_over(data) :]
+    if len(rest) < _RECORD:
+        return rest[:1] in (b"", b"\x15", b"\x16") and rest[1:2] in (b"", b"\3")
+    return rest[0] == _HANDSHAKE_TYPE and rest[1] == 3 and rest[_RECORD : _RECORD + 1] in (b"", b"\1")
+
+
+def _passed_over(data: bytes) -> int:
+    """Bytes of whole records before the ClientHello that hold nothing of it."""
+    at = 0
+    while at + _RECORD <= len(data) and data[at + 1] == 3:
+        length = int.from_bytes(data[at + 3 : at + 5], "big")
+        if not (data[at] == _ALERT_TYPE and length <= 2) and not (data[at] == _HANDSHAKE_TYPE and not length):
+            break
+        at += _RECORD + length
+    return min(at, len(data))
 
 
 def read(data: bytes) -> Hello:
@@ -133,14 +149,14 @@ def read(data: bytes) -> Hello:
 
 def _handshake(data: bytes) -> bytes:
     """The handshake's bytes out of the records that hold them."""
-    found, at = bytearray(), 0
+    found, at = bytearray(), _passed_over(data)
     while at + _RECORD <= len(data) and len(found) < HELLO:
         length = int.from_bytes(data[at + 3 : at + 5], "big")
         if data[at] != _HANDSHAKE_TYPE or data[at + 1] != 3:
             if _is_told(found):
                 break  # what comes behind it
             raise Malformed(f"a record of type {data[at]} within the ClientHello")
-        if not length or length > HELLO + 256:
+        if length > HELLO + 256:
             raise Malformed(f"a handshake record of {length} bytes")
         found += data[at + _RECORD : at + _RECORD + length]
         at += _RECORD + length

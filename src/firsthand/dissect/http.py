@@ -1,6 +1,8 @@
 """The head of an HTTP request: HTTP/1 (RFC 9112), or HTTP/2 begun with prior knowledge (RFC 9113, 3.3).
 
-Read from the first bytes of a stream, bounded; names that are told twice, and lines that are none, are malformed.
+Read from the first bytes of a stream, bounded; a repeated name, and a line that is no header, are malformed. What servers in
+use accept is read as they read it: blank lines before the request line (nginx, Node, Apache; RFC 9112, 2.2), methods in lower case
+(Apache, Go), several blanks between words (nginx), any HTTP/1 version, and HTTP/0.9, which has no headers (nginx, Apache).
 """
 
 from __future__ import annotations
@@ -16,11 +18,19 @@ from hpack import Decoder
 HEAD = 16384
 METHOD, HOST, PATH, AGENT = 32, 255, 2048, 512
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#: What may stand before a request line.
+BLANKS = b"\r\n \t"
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
-_LINE = re.compile(rb"(%s{1,%d}) ([^ \r\n]+) HTTP/(1\.[01])\r?\n" % (_TOKEN, METHOD))
+_LONGEST = 256  # of a method; what is longer no server takes
+#: No blank can be read in two ways, so that what a stranger sends is read in linear time.
+_LINE = re.compile(
+    rb"(%s{1,%d})[ \t]+([^ \t\r\n]+(?:[ \t]+[^ \t\r\n]+)*?)[ \t]+(?i:HTTP)/(\d{1,3}\.\d{1,3})[ \t]*\r?\n"
+    % (_TOKEN, _LONGEST)
+)
+#: HTTP/0.9: a path and no version.
+_OLD = re.compile(rb"(GET|HEAD|POST)[ \t]+((?:/|http://)[^ \t\r\n]*)[ \t]*\r?\n")
 #: What may become a request line.
-_BEGINS = re.compile(rb"%s{0,%d}(?: [^ \r\n]*(?: ([^ \n]{0,10}))?)?\Z" % (_TOKEN, METHOD))
-_VERSIONS = (b"HTTP/1.0\r", b"HTTP/1.1\r")
+_BEGINS = re.compile(rb"%s{0,%d}(?:[ \t][^\r\n]*\r?)?\Z" % (_TOKEN, _LONGEST))
 _KNOWN = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH) ([^ \r\n]*)")
 _END = re.compile(rb"\r?\n\r?\n")
 _ABSOLUTE = re.compile(rb"[a-zA-Z][a-zA-Z0-9+.-]*://([^/?#]*)([^#]*)")
@@ -31,7 +41,7 @@ _FRAME = 9
 
 @dataclass
 class Request:
-    """A request's head. `whole`: its end was seen; `length` is the head's, where known."""
+    """A request's head. `whole`: its end was seen; `length` is the head's, where known. `notes`: what is remarkable and allowed."""
 
     protocol: str | None
     whole: bool = False
@@ -41,24 +51,40 @@ class Request:
     path: str | None = None
     agent: str | None = None
     reasons: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def looks_like(data: bytes) -> bool:
     """Whether a stream may begin with a request."""
     if data[: len(PREFACE)] == PREFACE[: len(data)]:
         return True
-    begins = _BEGINS.match(data)
-    return bool(_LINE.match(data) or (begins and any(v.startswith(begins[1] or b"") for v in _VERSIONS)))
+    line = data.lstrip(BLANKS)
+    if b"\n" in line:
+        return bool(_LINE.match(line) or _OLD.match(line))
+    return bool(_BEGINS.match(line))
 
 
 def read(data: bytes, *, keep_query: bool = False) -> Request | None:
     """The head at the front of a stream, as far as it is there; None where it is no request."""
     if data.startswith(PREFACE):
         return _version2(data, keep_query)
+    if PREFACE.startswith(data):
+        return None  # too little of it
+    head = data.lstrip(BLANKS)
+    found = _version1(head, keep_query)
+    if found is not None and len(head) < len(data):
+        found.length += len(data) - len(head)
+        found.notes.append(f"{len(data) - len(head)} blank bytes before the request line")
+    return found
+
+
+def _version1(data: bytes, keep_query: bool) -> Request | None:
     line = _LINE.match(data)
     if line is None:
-        return _unfinished(data, keep_query)
-    found = Request(f"http/{line[3].decode()}", method=line[1].decode())
+        return _version09(data, keep_query) or _unfinished(data, keep_query)
+    found = Request(f"http/{line[3].decode()}", method=line[1][:METHOD].decode())
+    if len(line[1]) > METHOD:
+        found.notes.append(f"a method of {len(line[1])} characters")
     end = _END.search(data, line.end() - 2, HEAD)
     found.whole, found.length = end is not None, end.end() if end else len(data)
     hosts = _headers(found, data[line.end() : end.start() if end else _last_line(data)])
@@ -67,6 +93,16 @@ def read(data: bytes, *, keep_query: bool = False) -> Request | None:
         found.reasons.append(f"{len(hosts)} Host headers")
     if not hosts and found.whole and line[3] == b"1.1":
         found.reasons.append("HTTP/1.1 without a Host header")
+    return found
+
+
+def _version09(data: bytes, keep_query: bool) -> Request | None:
+    """A request line alone: the whole of it."""
+    line = _OLD.match(data)
+    if line is None:
+        return None
+    found = Request("http/0.9", whole=True, length=line.end(), method=line[1].decode())
+    _target(found, line[2], None, keep_query)
     return found
 
 

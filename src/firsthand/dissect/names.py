@@ -1,12 +1,14 @@
-"""Rows of `name`: DNS messages of datagrams and streams, each answer with its question."""
+"""Rows of `name`: DNS messages of datagrams and streams, each answer with its question, and questions that have none."""
 
 from __future__ import annotations
 
 import ipaddress
 import itertools
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from firsthand.dissect import dns
 from firsthand.dissect.frame import LIMITS
@@ -21,6 +23,8 @@ STREAMS, STREAM_BYTES = LIMITS["streams"] // 2, 4 << 20
 PATIENCE = 5.0
 #: An answer is without a question only where questions were seen for so many seconds: resolvers ask again after it.
 SURE = 5.0
+#: A question is unanswered where no answer has come within so many seconds.
+UNANSWERED = 5.0
 UNASKED, FOREIGN, TUNNEL = "UNASKED", "FOREIGN_RESOLVER", "TUNNEL"
 #: The order in which marks are told.
 MARKS = (dns.MALFORMED, dns.LOOP, dns.OVERSIZED, dns.TRUNCATED, UNASKED, FOREIGN, TUNNEL)
@@ -60,8 +64,16 @@ class Conversation:
         return self.pieces.waiting + self.messages.pending
 
 
+class Asked(NamedTuple):
+    """A question that waits for its answer: its moment (ns), the number of its packet, and what its row will say."""
+
+    ktime: int
+    number: int
+    row: Row
+
+
 class Names:
-    """Packets of DNS to rows. `since` (ns): from when on every packet was seen."""
+    """Packets of DNS to rows. `since` (ns): from when on every packet was seen. `kept`: packets of questions that wait."""
 
     def __init__(self, resolvers: Sequence[str]) -> None:
         self.resolvers = Resolvers(resolvers)
@@ -70,6 +82,8 @@ class Names:
         self.tunnels = Tunnels()
         self.since = 0
         self.touched: list[Conversation] = []
+        self.waiting: OrderedDict[tuple[int, str, int], Asked] = OrderedDict()
+        self.kept: list[int] = []
 
     def take(self, packet: Packet) -> Iterator[Row]:
         """The rows of one packet."""
@@ -104,6 +118,26 @@ class Names:
         for key, one in self.streams.late(now + 1 if all_of_them else now - int(PATIENCE * 1e9)):
             yield from self._given_up(one)
             yield from itertools.chain.from_iterable(map(self._given_up, self.streams.put(key, one)))
+        yield from self._unanswered(now - int(UNANSWERED * 1e9))
+
+    def _unanswered(self, before: int) -> Iterator[Row]:
+        """Questions of before a moment that nothing answered, where an answer would have been seen."""
+        while self.waiting and next(iter(self.waiting.values())).ktime < before:
+            _, asked = self.waiting.popitem(last=False)
+            if asked.ktime > self.since:
+                yield asked.row | {"event": "unanswered", "reason": f"no answer on this socket within {UNANSWERED:g} s"}
+
+    def _wait(self, key: tuple[int, str, int], packet: Packet, message: dns.Message, length: int) -> None:
+        """Look for the answer to a question; one that is asked again meanwhile goes on waiting since the first time."""
+        if key in self.waiting and self.waiting[key].row["name"] == message.name:
+            return
+        row: Row = {"packet": packet.number, "query_id": message.id, "name": message.name, "type": message.type}
+        self.waiting[key] = Asked(packet.ktime, packet.number, row | {"message_bytes": length})
+        self.waiting.move_to_end(key)
+        self.kept.append(packet.number)
+        while len(self.waiting) > QUESTIONS:
+            _, gone = self.waiting.popitem(last=False)
+            self.since = max(self.since, gone.ktime)
 
     def _given_up(self, one: Conversation) -> Iterator[Row]:
         packet, one.first = one.first, None
@@ -119,6 +153,9 @@ class Names:
             one.pieces = Pieces()
 
     def _broken(self, packet: Packet, reason: str) -> Row:
+        """What of a stream cannot be read; whether a question on it was answered is then not known."""
+        for key in [key for key in self.waiting if key[0] == packet.cookie]:
+            del self.waiting[key]
         event = "question" if (packet.direction == "out") == (packet.peer_port == _PORT) else "answer"
         return {"packet": packet.number, "event": event, "marks": dns.TRUNCATED, "reason": reason}
 
@@ -126,7 +163,7 @@ class Names:
         message = dns.read(wire, length=length, datagram=datagram)
         if not datagram and length > len(wire) and len(wire) >= dns.TEXT:
             message.mark(dns.OVERSIZED, f"a message of {length} bytes over TCP")
-        latency = self._conversation(packet, message)
+        latency = self._conversation(packet, message, length)
         self._remark(packet, message)
         row: Row = {"packet": packet.number, "query_id": message.id, "name": message.name, "type": message.type}
         row |= {"event": _event(packet, message), "message_bytes": length, "latency": latency}
@@ -141,15 +178,18 @@ class Names:
         row["reason"] = "; ".join(message.reasons)[:_REASON] or None
         return row
 
-    def _conversation(self, packet: Packet, message: dns.Message) -> int | None:
+    def _conversation(self, packet: Packet, message: dns.Message, length: int) -> int | None:
         """Remember a question, or find an answer's: the time between them in ns."""
         if message.id is None:
             return None
         if not message.response:
             gone = self.questions.put((packet.cookie, packet.direction, message.id), (packet.ktime, message.name))
             self.since = max(self.since, gone[0] if gone else 0)
+            if message.name is not None and dns.TRUNCATED not in message.marks:
+                self._wait((packet.cookie, packet.direction, message.id), packet, message, length)
             return None
         asker = "in" if packet.direction == "out" else "out"
+        self.waiting.pop((packet.cookie, asker, message.id), None)
         asked, name = self.questions.get((packet.cookie, asker, message.id), (None, None))
         if asked is None:
             if packet.ktime - self.since > SURE * 1e9:

@@ -91,10 +91,14 @@ class Requests:
         self._done.put(one.first.stream, None)
         packet, one.first = one.first, None
         data = bytes(one.data)
-        if len(data) >= hello.FIRST and hello.looks_like(data):
+        if hello.looks_like(data) and len(data) >= hello.FIRST:
             row = _of_hello(one.hello or hello.read(data), len(data))
         elif (request := http.read(data, keep_query=self._keep_query)) is not None:
             row = _of_request(request)
+        elif one.cut and data and not data.strip(http.BLANKS):
+            row = _of_request(
+                http.Request(None, length=len(data), notes=["blank lines, and nothing else that was copied"])
+            )
         else:
             return
         row |= {"packet": packet.number, "within_tls": packet.kind == PLAIN}
@@ -140,7 +144,9 @@ def _marks_of(found: hello.Hello) -> list[tuple[str, bool]]:
 def _of_request(found: http.Request) -> Row:
     marks = ["MALFORMED"] if found.reasons else []
     marks += [] if found.whole or found.reasons else ["TRUNCATED"]
-    reasons = [*found.reasons] if found.reasons or found.whole else [f"its end is not within {found.length} bytes"]
+    reasons = [*found.reasons, *found.notes]
+    if not found.reasons and not found.whole:
+        reasons.append(f"its end is not within {found.length} bytes")
     row: Row = {"event": "http", "protocol": found.protocol, "message_bytes": found.length, "method": found.method}
     row |= {"host": found.host, "url_path": found.path, "user_agent": found.agent, "marks": marks, "reason": reasons}
     return row

@@ -6,6 +6,7 @@ extended headers, no name that a bundle does not have, and no member that reache
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -34,6 +35,10 @@ DOCUMENT = 1 << 30
 MEMBERS = 1_000_000
 _BLOCK = tarfile.BLOCKSIZE
 _COPY = 1 << 20
+#: Bytes of holes in the file: of its end, where a copy made it sparse.
+_HOLES = 1 << 20
+#: Zeros at the end of a tar: two blocks, filled up to a record.
+_END = 2 * _BLOCK + tarfile.RECORDSIZE
 
 
 class Writer:
@@ -100,6 +105,7 @@ class Archive:
             if not stat.S_ISREG(found.st_mode):
                 raise HistoryError(f"{path}: this is no file; name the one that `firsthand evidence` wrote")
             self.size = found.st_size
+            self._without_holes()
             self.members = dict(self._walk())
         except BaseException:
             self.close()
@@ -134,6 +140,23 @@ class Archive:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _without_holes(self) -> None:
+        """A sparse file is longer than what it has: no bundle is one, but for the zeros at its end."""
+        at = holes = 0
+        for _ in range(MEMBERS):
+            try:
+                data = os.lseek(self._descriptor, at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    return  # a filesystem without holes
+                data = self.size
+            holes += data - at
+            if holes > _HOLES:
+                raise self._refused(at, f"more than {_HOLES:,} of its {self.size:,} bytes are holes")
+            if data >= self.size:
+                return
+            at = os.lseek(self._descriptor, data, os.SEEK_HOLE)
+
     def _walk(self) -> Iterator[tuple[str, Member]]:
         """Every member in the file's order, which must be that of the names."""
         at, last, count = 0, "", 0
@@ -146,7 +169,7 @@ class Archive:
             at, last = end + -info.size % _BLOCK, name
             if self._at(end, at - end).strip(b"\0"):
                 raise self._refused(end, f"something stands behind the end of {name!r}")
-        if any(self._at(place, _COPY).strip(b"\0") for place in range(at, self.size, _COPY)):
+        if self.size - at > _END or self._at(at, _END).strip(b"\0"):
             raise self._refused(at, "something stands behind the end of the tar")
 
     def _header(self, at: int) -> tarfile.TarInfo | None:

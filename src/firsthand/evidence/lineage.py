@@ -125,5 +125,5 @@ def _look(
 
 
 def _begins(rows: pa.Table, until: int) -> Any:
-    mask = pc.fill_null(pc.not_equal(rows["event"], "exit"), False)
+    mask = pc.fill_null(pc.invert(pc.is_in(rows["event"], pa.array(["exit", "left"]))), False)
     return pc.and_(mask, within(rows["time"], _BEGINNING, until))

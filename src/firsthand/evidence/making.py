@@ -27,7 +27,7 @@ from firsthand.evidence.documents import About, Origin
 from firsthand.evidence.question import Question
 from firsthand.evidence.selection import Selection
 from firsthand.evidence.sources import Source, Stored, Tail, of_view
-from firsthand.history import chain, manifest, schema_store, segment
+from firsthand.history import chain, manifest, place, schema_store, segment
 from firsthand.history.chain import Entry
 from firsthand.history.connection import History, explained
 from firsthand.history.verify import UNREADABLE, segments_of
@@ -128,7 +128,12 @@ class _Maker:
         """The sources that go in, each whole, and what of them alone is chosen."""
         while True:
             sources = of_view(self.view)
-            wanted = selection.select(sources, self.question).sources
+            try:
+                wanted = selection.select(sources, self.question).sources
+            except DamagedError:  # of one that is held against its hash only once it is chosen
+                if not self._damaged(sources):
+                    raise
+                continue
             used = [source for source in sources if source.name in wanted or (self.wish.days and self._of_days(source))]
             if not self._damaged(used):
                 return used, selection.select(used, self.question)
@@ -144,10 +149,10 @@ class _Maker:
 
     def _damaged(self, used: Iterable[Source]) -> bool:
         """Put damaged segments aside, and say so; whether there were any."""
-        root = segment.generation(self.directory, self.view.manifest.generation)
+        root = self.view.root
         held = [source.segment for source in used if isinstance(source, Stored) and source.segment is not None]
         found = {one.path: damage for one in held if (damage := segment.damage(root / one.path, one))}
-        if found and manifest.load(self.directory).generation != self.view.manifest.generation:
+        if found and self.view.outdated(found):
             raise HistoryError(f"{self.directory}: its segments were merged and removed meanwhile; try again")
         self.view.aside |= found.keys()
         self.view.damage += [f"a segment is left out: {damage}" for damage in found.values()]
@@ -179,7 +184,7 @@ class _Maker:
                 record.TABLES,
                 record.hooks(),
                 node=self.question.node,
-                names_matter=self.question.filters.by_name,
+                names_from=self.question.window.since if self.question.filters.by_name else None,
                 filters=self.question.filters,
                 damage=self.view.damage,
             )
@@ -245,7 +250,7 @@ class _Maker:
 
     def _published(self, entries: Sequence[Entry]) -> bytes:
         """The lines of the file of heads that name one of these entries."""
-        known = {entry.sequence for entry in entries}
+        known, own = {entry.sequence for entry in entries}, place.identity(self.directory)
         if self.heads is None:
             return b""
         try:
@@ -253,7 +258,9 @@ class _Maker:
         except OSError:
             return b""
         return "".join(
-            f"{line}\n" for line in lines if (head := chain.head_of(line)) and head.sequence in known
+            f"{line}\n"
+            for line in lines
+            if chain.of_history(line, own) and (head := chain.head_of(line)) and head.sequence in known
         ).encode()
 
 

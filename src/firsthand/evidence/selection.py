@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from firsthand.evidence import lineage, sessions
 from firsthand.evidence.question import FOLD, Question, among, within
 from firsthand.evidence.sources import Source
-from firsthand.history import arrow, names
+from firsthand.history import arrow, telling
 from firsthand.history.names import Names
 from firsthand.history.segment import LOG_POSITION
 from firsthand.schema.tables import KEPT
@@ -35,7 +35,11 @@ BEFORE, AFTER = 25 * _HOUR, 24 * _HOUR
 #: A sample of the clocks is taken each minute.
 CLOCK = 2 * _MINUTE
 _MOST_NAMES = 1 << 20
-_WHOSE = ("time", "node", "pod_uid", *("container", *names.COLUMNS))
+#: By which a name is put where its id does not say so.
+_PLACE = {"container": ("cgroup_path", "users")}
+#: Of the columns by which names are ordered: the first one, and a list, which has no order.
+_UNSORTED = ("time", "users")
+_WHOSE = ("time", "node", "pod_uid", *("container", *telling.NAMES))
 
 Rows = NDArray[np.int64]
 #: The columns that rows have behind their table's own in a bundle.
@@ -148,20 +152,20 @@ def _learn(sources: Sequence[Source], question: Question, known: Names) -> None:
     """The names that were told near the window, in one order whatever file they stand in."""
     since, until = question.since - BEFORE, question.until + AFTER
     for table in NAMED:
-        columns = ("event", "container", "pod_uid", "since", "time", *names.COLUMNS)
+        columns = ("event", "container", "pod_uid", "since", "time", *telling.NAMES, *_PLACE.get(table, ()))
         parts = [arrow.narrow(table, arrow.schema(table).empty_table(), columns)]
         for source in _near(sources, table, since, until):
             parts += [rows.filter(_telling(rows, since, until)) for _, rows in source.rows(table, columns)]
         told = pa.concat_tables(parts)
         known.learn(
             table,
-            told.sort_by([("time", "ascending"), *((n, "ascending") for n in told.column_names if n != "time")]),
+            told.sort_by([("time", "ascending"), *((n, "ascending") for n in told.column_names if n not in _UNSORTED)]),
             peers=False,
         )
 
 
 def _telling(rows: pa.Table, since: int, until: int) -> Any:
-    return pc.and_(within(rows["time"], since, until), among(rows, ("event",), names.TELLING))
+    return pc.and_(within(rows["time"], since, until), among(rows, ("event",), telling.TELLING))
 
 
 def _subject(

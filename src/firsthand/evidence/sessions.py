@@ -50,7 +50,7 @@ class _Session:
     def add(self, row: Row) -> None:
         self.rows.append(row)
         if row.event == "ready" and self.ready is None:
-            self.ready, self.begin = row, row.time
+            self.ready = row
 
     @property
     def beginning(self) -> list[Row]:

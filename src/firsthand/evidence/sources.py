@@ -146,7 +146,7 @@ def _shaped(table: str, rows: pa.Table, columns: Sequence[str] | None) -> pa.Tab
 
 def of_view(view: View) -> list[Source]:
     """Everything that a reader of the history sees, by name. A segment that stands there twice counts once."""
-    root = segment.generation(view.directory, view.manifest.generation)
+    root = view.root
     held = [one for one in view.manifest.segments if one.path not in view.aside]
     found: dict[str, Source] = {stored.name: stored for stored in (_stored(root, one) for one in held)}
     found |= {name: Tail(name, log, chunk) for log, chunk in view.chunks for name in [of_chunk(log, chunk)]}

@@ -11,8 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from firsthand import settings
 from firsthand.ask.selector import Requirement
 from firsthand.errors import UsageError
+from firsthand.schema import capability, flags
 from firsthand.schema.column import Column
 from firsthand.schema.tables import KEPT
 
@@ -84,11 +86,17 @@ def _any(masks: Sequence[Any], length: int) -> Any:
     return found
 
 
-def _flagged(rows: pa.Table, flags: Sequence[str]) -> pa.Table:
+def _flagged(rows: pa.Table, wanted: Sequence[str]) -> pa.Table:
+    """Rows with one of the flags, stored or derived (schema/flags.py)."""
     if "flag_names" not in rows.column_names:
         return rows.slice(0, 0)
     padded = pc.binary_join_element_wise("", rows["flag_names"], "", ",")
-    return rows.filter(_any([pc.match_substring(padded, f",{flag},") for flag in flags], rows.num_rows))
+    masks = [pc.match_substring(padded, f",{flag},") for flag in wanted if flag not in flags.DERIVED]
+    if set(wanted) & set(flags.DERIVED) and set(flags.COLUMNS) <= set(rows.column_names):
+        ordinary = capability.bits(settings.load().ordinary_capabilities)
+        told = rows.select(flags.COLUMNS).to_pylist()
+        masks.append(pa.array([bool(set(flags.of(row, ordinary)) & set(wanted)) for row in told], pa.bool_()))
+    return rows.filter(_any(masks, rows.num_rows))
 
 
 def _equals(table: str, rows: pa.Table, column: str, value: str) -> pa.Table:

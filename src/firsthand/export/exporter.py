@@ -7,7 +7,7 @@ did not. A file therefore has every row once; a receiver of posts at least once,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +23,14 @@ from firsthand.export.output import Output
 from firsthand.export.reader import FIRST, Reader
 from firsthand.export.unit import Unit
 from firsthand.history import log, place
+from firsthand.history.growth import Growth
 
-#: Seconds between two looks at the log while nothing comes.
+#: Seconds between two looks while rows are there that are to wait for names, or where the kernel does not tell that a log has grown.
 LOOK = 0.5
+#: Seconds until a log is looked at, at the latest.
+LONGEST = 60.0
+#: As `wait`, for some seconds or until one of the descriptors is readable.
+Idle = Callable[[float, Sequence[int]], bool]
 _SLICE = 2_000
 
 
@@ -61,6 +66,7 @@ class Exporter:
         self.watch = Watch(history, plan.node)
         output.open(cursor.state.output)
         self._readers = [self._reader(history, folder) for folder in (place.NAMES, place.LOG)]
+        self._growths = [Growth(history / folder) for folder in (place.NAMES, place.LOG)]
         self.naming = Naming(history)
         cursor.save()
         self._next_heartbeat = time.monotonic()
@@ -74,23 +80,42 @@ class Exporter:
         state.positions[folder] = start
         return Reader(history, folder, start, resumed=resumed, written=state.written, since=self.choice.since)
 
-    def run(self, wait: Callable[[float], bool]) -> None:
-        """Export until there is nothing more, or, following, until `wait` (of some seconds) says that it is time to end."""
+    def run(self, wait: Callable[[float], bool], idle: Idle | None = None) -> None:
+        """Export until there is nothing more, or, following, until `wait` (of some seconds) says that it is time to end; with `idle`
+        nothing is done until a log grows or something is due."""
         until = None if self.plan.follow else time.time_ns() // 1000
         if not self._settle():
             return
         while self._pass(until, wait) and self.plan.follow:
             self._beat()
-            if wait(LOOK) or not self._settle():
+            if self._rest(wait, idle) or not self._settle():
                 return
 
     def close(self) -> None:
         """Let go of everything."""
         for reader in self._readers:
             reader.close()
+        for growth in self._growths:
+            growth.close()
         self.naming.close()
         self.output.close()
         self.cursor.close()
+
+    def _rest(self, wait: Callable[[float], bool], idle: Idle | None) -> bool:
+        """Until something may have come; True where it is time to end."""
+        if idle is None or any(reader.young for reader in self._readers):
+            return wait(LOOK)
+        began = [growth.watch() for growth in self._growths]  # each of them
+        if any(began):
+            return wait(0)  # what came before is to be looked for
+        told = [growth.fileno() for growth in self._growths if growth.fileno() >= 0]
+        if len(told) < len(self._growths):
+            return wait(LOOK)
+        beat = self._next_heartbeat - time.monotonic() if self.plan.heartbeat else LONGEST
+        over = idle(min(max(beat, 0.0), LONGEST), told)
+        for growth in self._growths:
+            growth.seen()
+        return over
 
     def _pass(self, until: int | None, wait: Callable[[float], bool]) -> bool:
         """Everything that is old enough; False where it is time to end."""

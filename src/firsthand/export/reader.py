@@ -47,7 +47,7 @@ class _Strict(Cursor):
 
 class Reader:
     """A log (`folder` of place.py) from `start` on. `resumed`: rows before it went out, the newest written at `written` (microseconds):
-    then gaps count. Segments with nothing since `since` may be left out."""
+    then gaps count. Segments with nothing since `since` may be left out. `young`: the last look found rows that are to wait."""
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class Reader:
         self.resumed = resumed
         self.written = written
         self.since = since
+        self.young = False
         self._cursor = _Strict(directory, start, folder)
         self._behind: Iterator[Unit] | None = None
 
@@ -98,10 +99,11 @@ class Reader:
         self._cursor.close()
 
     def _live(self, before: int | None) -> Unit | None:
-        unit = Unit(self.folder, self.position)
+        unit, self.young = Unit(self.folder, self.position), False
         while unit.bytes < MAX_BYTES and (found := self._chunk(unit)) is not None:
             if before is not None and waits(found.header.written, before, time.time_ns() // 1000):
                 self._cursor.back(found.position)
+                self.young = True
                 break
             try:
                 _add(unit, found)

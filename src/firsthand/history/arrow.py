@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -11,10 +12,9 @@ import pyarrow.compute as pc
 
 from firsthand.errors import DamagedError
 from firsthand.history.chunk import Chunk
+from firsthand.history.tail import FIRST, LAST
 from firsthand.schema.tables import TABLES
 
-#: The first and the last moment that Python's datetime has, in microseconds since 1970.
-FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
 #: What Arrow raises for bytes that are none of its own.
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, NotImplementedError)
 _TYPES: dict[str, Any] = {
@@ -53,9 +53,20 @@ def tables(chunk: Chunk, wanted: Collection[str] = ()) -> list[tuple[str, pa.Tab
 
     DamagedError where they are none, though the chunk's checksum holds: then whoever wrote it wrote something else.
     """
+    return _tables(chunk, wanted, conform)
+
+
+def parts(chunk: Chunk) -> list[tuple[str, pa.Table]]:
+    """As `tables`, with the columns that the chunk holds: `together` adds the missing ones, once for many chunks."""
+    return _tables(chunk, (), _as_typed)
+
+
+def _tables(
+    chunk: Chunk, wanted: Collection[str], formed: Callable[[str, pa.Table], pa.Table]
+) -> list[tuple[str, pa.Table]]:
     try:
         return [
-            (name, _timely(conform(name, _counted(read(stream), rows))))
+            (name, _timely(name, formed(name, _counted(read(stream), rows))))
             for (name, rows, _), (_, stream) in zip(chunk.header.tables, chunk.streams(), strict=True)
             if not wanted or name in wanted
         ]
@@ -70,13 +81,12 @@ def _counted(rows: pa.Table, expected: int) -> pa.Table:
     return rows
 
 
-def _timely(rows: pa.Table) -> pa.Table:
+def _timely(table: str, rows: pa.Table) -> pa.Table:
     """The rows, if calendars know all their times: partitions are named by days."""
-    for column in rows.columns:
-        if pa.types.is_timestamp(column.type):
-            ends = pc.min_max(column.cast(pa.int64())).as_py()
-            if ends["min"] is not None and not FIRST <= ends["min"] <= ends["max"] <= LAST:
-                raise DamagedError(f"it holds a time beyond all calendars, {ends['min']} or {ends['max']} microseconds")
+    for place in _shape(table, rows.schema).times:
+        ends = pc.min_max(rows.column(place).cast(pa.int64())).as_py()
+        if ends["min"] is not None and not FIRST <= ends["min"] <= ends["max"] <= LAST:
+            raise DamagedError(f"it holds a time beyond all calendars, {ends['min']} or {ends['max']} microseconds")
     return rows
 
 
@@ -87,11 +97,54 @@ def conform(table: str, rows: pa.Table) -> pa.Table:
     """
     if table not in TABLES:
         return rows
-    wanted = schema(table)
+    wanted, known = schema(table), _known(table)
     columns = [_column(rows, field) for field in wanted]
-    extra = [name for name in rows.column_names if name not in wanted.names]
+    extra = [name for name in rows.column_names if name not in known]
     fields = [*wanted, *(rows.schema.field(name) for name in extra)]
     return pa.table([*columns, *(rows.column(name) for name in extra)], schema=pa.schema(fields))
+
+
+@cache
+def _known(table: str) -> frozenset[str]:
+    return frozenset(schema(table).names)
+
+
+def _as_typed(table: str, rows: pa.Table) -> pa.Table:
+    """Rows whose columns are of their table's types as they are, others conformed: what cannot be is this chunk's fault."""
+    return rows if _shape(table, rows.schema).typed else conform(table, rows)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A schema, whether its columns are of their table's types, and the places of its times."""
+
+    schema: pa.Schema
+    typed: bool
+    times: tuple[int, ...]
+
+
+#: The last one that was met of each table: chunks of a writer are mostly alike, and a hundred columns take long to look at.
+_SHAPES: dict[str, _Shape] = {}
+_MOST_SHAPES = 64
+
+
+def _shape(table: str, found: pa.Schema) -> _Shape:
+    known = _SHAPES.get(table)
+    if known is None or not known.schema.equals(found):
+        if len(_SHAPES) >= _MOST_SHAPES:
+            _SHAPES.clear()
+        times = tuple(place for place, field in enumerate(found) if pa.types.is_timestamp(field.type))
+        known = _SHAPES[table] = _Shape(found, _typed(table, found), times)
+    return known
+
+
+def _typed(table: str, found: pa.Schema) -> bool:
+    if table not in TABLES:
+        return True
+    wanted = schema(table)
+    return len(set(found.names)) == len(found.names) and all(
+        field.type == wanted.field(field.name).type for field in found if field.name in _known(table)
+    )
 
 
 def narrow(table: str, rows: pa.Table, names: Sequence[str]) -> pa.Table:
@@ -109,10 +162,10 @@ def _column(rows: pa.Table, field: pa.Field) -> Any:
 
 
 def together(table: str, parts: Sequence[pa.Table]) -> pa.Table:
-    """Several tables in the full schema as one; an empty one where there are none."""
+    """Several parts of a table as one, in the full schema; an empty one where there are none."""
     if not parts:
         return schema(table).empty_table()
-    return pa.concat_tables(parts, promote_options="default")
+    return conform(table, pa.concat_tables(parts, promote_options="default"))
 
 
 def row(table: str, values: Mapping[str, object]) -> pa.Table:

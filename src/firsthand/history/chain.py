@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from firsthand import machine
 from firsthand.errors import UsageError
+from firsthand.host import machine
 
 NOTHING = "0" * 64
 #: A checkpoint comes after so many entries, so that between one and two times as many are held (some 0.6 kB each).
@@ -93,14 +93,28 @@ class Head:
         return cls(int(number), found)
 
 
-def heads(path: Path) -> list[Head]:
-    """The heads in a file of them, oldest first; lines that are none are left out."""
-    return heads_in(path.read_text(encoding="utf-8", errors="replace"))
+def file_of(path: Path, history: str | None) -> Path:
+    """The file of one history's heads, where the setting names `path`: two histories on a machine share none."""
+    return path.with_name(f"{path.stem}-{history}{path.suffix}") if history else path
 
 
-def heads_in(text: str) -> list[Head]:
-    """The heads in the lines of a file of them."""
-    return [head for line in text.splitlines() if (head := head_of(line)) is not None]
+def heads(path: Path, history: str | None = None) -> list[Head]:
+    """The heads in a file of them, oldest first; lines that are none, or another history's, are left out."""
+    return heads_in(path.read_text(encoding="utf-8", errors="replace"), history)
+
+
+def heads_in(text: str, history: str | None = None) -> list[Head]:
+    """The heads in the lines of a file of them; of one history where that is named. A line of a version before names none."""
+    return [head for line in text.splitlines() if of_history(line, history) and (head := head_of(line)) is not None]
+
+
+def of_history(line: str, history: str | None) -> bool:
+    """Whether a line may be of a history: it names that one, or none."""
+    try:
+        found = json.loads(line).get("history")
+    except (ValueError, AttributeError, RecursionError):
+        return True
+    return history is None or found in (None, history)
 
 
 def head_of(line: str) -> Head | None:
@@ -117,6 +131,7 @@ class Publisher:
 
     file: Path | None
     node: str = field(default_factory=machine.node)
+    history: str | None = None
     _last: Head | None = None
     _due: float = 0.0
     _said: set[str] = field(default_factory=set)
@@ -126,7 +141,8 @@ class Publisher:
         if head is None or head == self._last or (time.monotonic() < self._due and not now):
             return
         self._last, self._due = head, time.monotonic() + EVERY
-        line = json.dumps({"time": time.time_ns() // 1000, "node": self.node, "head": str(head)})
+        told = {"time": time.time_ns() // 1000, "node": self.node, "history": self.history, "head": str(head)}
+        line = json.dumps({name: value for name, value in told.items() if value is not None})
         if os.path.exists(_JOURNAL):  # noqa: PTH110 - there may be none on this machine
             self._try("the journal", lambda: _to_journal(f"firsthand: head {head}"))
         if self.file is not None:

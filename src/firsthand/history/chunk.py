@@ -15,13 +15,15 @@ import json
 import os
 import re
 import struct
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from firsthand.errors import DamagedError
-from firsthand.history.ipc import Piece
+from firsthand.history._crc import crc32
+
+#: A piece of a chunk; a memoryview is one of bytes.
+Piece = bytes | memoryview
 
 MAGIC = b"FHCHUNK1"
 FIXED = struct.Struct("<8sQQQIIII")
@@ -30,7 +32,8 @@ _CHECKED = FIXED.size - 4
 LIMIT = 512 << 20
 _HEADER_LIMIT = 1 << 20
 _NAME = re.compile(r"[a-z_]{1,40}")
-_UNREADABLE = (ValueError, KeyError, TypeError, RecursionError)
+#: What a header's text raises that is none.
+UNREADABLE = (ValueError, KeyError, TypeError, RecursionError)
 
 
 class Span(NamedTuple):
@@ -111,11 +114,11 @@ def pack(header: Header, payload: Sequence[Piece], salt: int, offset: int) -> tu
     """The bytes before the payload, and the whole chunk's length."""
     text = _render(header)
     size = sum(map(len, payload))
-    checksum = zlib.crc32(text)
+    checksum = crc32(text)
     for piece in payload:
-        checksum = zlib.crc32(piece, checksum)
+        checksum = crc32(piece, checksum)
     fixed = FIXED.pack(MAGIC, salt, offset, size, len(text), 0, checksum, 0)[:_CHECKED]
-    return fixed + struct.pack("<I", zlib.crc32(fixed)) + text, FIXED.size + len(text) + size
+    return fixed + struct.pack("<I", crc32(fixed)) + text, FIXED.size + len(text) + size
 
 
 def _render(header: Header) -> bytes:
@@ -189,18 +192,27 @@ class File:
         rest = os.pread(self.descriptor, length + size, offset + FIXED.size)
         return None if len(rest) < length + size else self.whole(start, rest, offset)
 
+    def pieces(self, offset: int) -> tuple[bytes, memoryview]:
+        """The header's text and the payload of a chunk whose checksum may not hold. DamagedError where its lengths do not."""
+        start = os.pread(self.descriptor, FIXED.size, offset)
+        if len(start) < FIXED.size:
+            raise self.damaged(offset, "the file ends within its fixed header")
+        size, length, _ = self._fixed(start, offset)
+        rest = os.pread(self.descriptor, length + size, offset + FIXED.size)
+        return rest[:length], memoryview(rest)[length:]
+
     def whole(self, start: bytes, rest: bytes, offset: int) -> Chunk:
         """The chunk of a fixed header and all that stands behind it. DamagedError for a bad one."""
         size, length, checksum = self._fixed(start, offset)
         if len(rest) != length + size:
             raise self.damaged(offset, f"it has {len(rest)} bytes behind its fixed header, not {length + size}")
-        if zlib.crc32(rest) != checksum:
+        if crc32(rest) != checksum:
             raise self.damaged(offset, "its checksum does not hold")
         try:
             header = parse(rest[:length])
             if (held := sum(bytes_ for _, _, bytes_ in header.tables)) != size:
                 raise ValueError(f"its tables have {held} bytes, and it has {size}")
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise self.damaged(offset, f"its header is unreadable ({error})") from error
         here, after = Position(self.number, offset), Position(self.number, offset + FIXED.size + len(rest))
         return Chunk(header, here, after, memoryview(rest)[length:], checksum, start + rest[:length])
@@ -225,7 +237,7 @@ class File:
 
     def _fixed(self, start: bytes, offset: int) -> tuple[int, int, int]:
         magic, salt, at, size, length, _, checksum, own = FIXED.unpack(start)
-        if magic != MAGIC or zlib.crc32(start[:_CHECKED]) != own or at != offset:
+        if magic != MAGIC or crc32(start[:_CHECKED]) != own or at != offset:
             raise self.damaged(offset, "no chunk begins there")
         if size > LIMIT or length > _HEADER_LIMIT or self.salt not in (None, salt):
             raise self.damaged(offset, "its lengths or its salt are another file's")

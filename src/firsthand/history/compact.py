@@ -1,37 +1,189 @@
-"""Compaction: many small segments of a table, day and node become one, in a new generation of hard links.
+"""Compaction: the merges that levels.py plans, step by step within the generation in force.
 
-No file is edited. The next generation is built beside the one in force, committed in the manifest, and then `current`
-is pointed to it. A crash before the commit leaves a folder that the next run builds anew; one after it is put right by
-the keeper's start. Readers of the old generation have ten minutes.
+No file is edited. One segment of several is written beside them, committed in the manifest, and then shown to other engines. A crash
+before the commit leaves a file that nobody lists and the next start removes; one after it is put right by the keeper's start. The
+files of what was merged stay ten minutes for readers that have begun.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import re
 import shutil
-import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from firsthand.history import arrow, fault, place, segment
+from firsthand.history import aside, fault, generations, levels, merge, place, segment
 from firsthand.history.chunk import Position
+from firsthand.history.generations import KEEP
+from firsthand.history.levels import FAN, HEAVY, Group, Merge
 from firsthand.history.manifest import Manifest, Segment
 from firsthand.history.names import Names
+from firsthand.history.shown import Shown
+from firsthand.history.unnamed import Found, Unnamed
 
-#: A table's day is merged when it has this many segments below SMALL bytes.
-MANY = 60
-SMALL = 4 << 20
-#: Rows of one merged segment; it bounds the memory of a merge.
-MAX_ROWS = 300_000
-#: Seconds for which a generation that is no longer in force stays.
-KEEP = 600.0
-#: Neighbours are alike, which makes the file small, and questions about one pod read little of it.
-ORDER = ("namespace", "pod", "time")
+#: What a merge puts behind the first one's name: the number of the act that commits it.
+_ACT = re.compile(r"(-m\d+)?\.parquet$")
+
+
+class Compaction:
+    """The merges of one history. A merge that is under way goes on with the next step; `fan` is levels.FAN."""
+
+    def __init__(
+        self,
+        directory: Path,
+        manifest: Manifest,
+        shown: Shown,
+        *,
+        fan: int = FAN,
+        keep: float = KEEP,
+        names: Names | None = None,
+        unnamed: Unnamed | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.directory, self.manifest, self.shown = directory, manifest, shown
+        self.fan, self.keep, self.now = fan, keep, now
+        self.names = Names() if names is None else names
+        self.unnamed = Unnamed() if unnamed is None else unnamed
+        #: Rows that merges wrote.
+        self.written = 0
+        self._today = ""
+        self._closed: set[Group] = set()
+        self._nothing_due = False
+        self._under_way: tuple[Merge, Iterator[None]] | None = None
+        _remove_unfinished(directory, manifest)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no merge is under way, and none was due when it was last looked."""
+        return self._under_way is None and self._nothing_due
+
+    def run(self, late: Collection[str] = ()) -> None:
+        """Merge all that is due, names that came `late` as well."""
+        self.names_late(late)
+        while self.step():
+            pass
+        self.remove()
+
+    def step(self, *, urgent: bool = False) -> bool:
+        """Some more of a merge, or the first of one that is due (`urgent`: only what cannot wait); False: nothing was to be done."""
+        if self._under_way is None:
+            due = self._next()
+            self._nothing_due = due is None
+            if due is None or (urgent and not due.urgent):
+                return False
+            self._under_way = due, self._merged(due)
+        elif urgent and not self._under_way[0].urgent:
+            return False
+        try:
+            next(self._under_way[1])
+        except StopIteration:
+            self._under_way = None
+        except BaseException:
+            self.abandon()
+            raise
+        return True
+
+    def names_late(self, late: Collection[str]) -> None:
+        """Write segments again whose names came later, where no merge of them is near: those of few rows."""
+        listed = {one.path: one for one in self.manifest.snapshot().segments} if late else {}
+        for path in late:
+            one = listed.get(path)
+            if one is not None and one.rows < HEAVY and (whole := self._whole(Merge((one,), urgent=True))):
+                for _ in self._merged(whole):
+                    pass
+
+    def abandon(self) -> None:
+        """Let go of the merge that is under way: nothing of it stays."""
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            under_way[1].close()  # type: ignore[attr-defined]
+
+    def remove(self) -> None:
+        """Remove the files of what was merged when their readers' time is over, and generations out of use."""
+        now = self.now()
+        root = segment.generation(self.directory, self.manifest.generation())
+        gone = self.manifest.gone_before(now - self.keep)
+        for path in gone:
+            (root / path).unlink(missing_ok=True)
+        if gone:
+            self.manifest.forget(gone)
+        generations.remove_old(self.directory, self.manifest.generation(), self.keep, now)
+
+    def _next(self) -> Merge | None:
+        """The most urgent merge that is due, of what is not damaged."""
+        today = segment.date_of(levels.closes(self.now()))
+        if today != self._today:
+            self._today, self._closed = today, set()
+        for due in levels.due(self.manifest.snapshot().segments, today, self._closed, self.fan):
+            if whole := self._whole(due):
+                return whole
+            if due.closes:
+                self._closed.add(due.group)
+        return None
+
+    def _whole(self, due: Merge) -> Merge | None:
+        """The merge without what is damaged: merged, it would get a hash that holds. That is set aside."""
+        root = segment.generation(self.directory, self.manifest.generation())
+        damage = {one.path: segment.damage(root / one.path, one) for one in due.parts}
+        damaged = [(one, what) for one in due.parts if (what := damage[one.path])]
+        if damaged:
+            aside.put(self.directory, self.manifest, damaged, self.now())
+            self.shown.renew(self.manifest.snapshot())
+        parts = tuple(one for one in due.parts if not damage[one.path])
+        return Merge(parts, due.urgent, due.closes) if len(parts) >= min(2, len(due.parts)) else None
+
+    def _merged(self, due: Merge) -> Iterator[None]:
+        """Write one segment of several, and commit it: a run or some rows at each step."""
+        fault.reached("merge.before_link")
+        old = segment.generation(self.directory, self.manifest.generation())
+        first, last = due.parts[0], due.parts[-1]
+        path = _ACT.sub(f"-m{self.manifest.act()}.parquet", first.path)
+        span = (Position(first.from_file, first.from_offset), Position(last.to_file, last.to_offset))
+        with contextlib.ExitStack() as stack:
+            sources: list[merge.Run] = []
+            for one in merge.runs(old, due.parts, self.names, _scratch(self.directory)):
+                stack.callback(one.close)
+                sources.append(one)
+                yield
+            schema = merge.schema_of(sources)
+            writer = stack.enter_context(segment.Writer(old.parent, path, schema, first.node, span, first.log))
+            found = Found()
+            fault.reached("merge.before_merge")
+            for rows in merge.rows(sources):
+                writer.add(rows)
+                found.add(rows)
+                fault.reached("merge.after_rows")
+                yield
+            if self._listed(due):
+                self.unnamed.remember(found, [self._commit(due, writer)])
+
+    def _listed(self, due: Merge) -> bool:
+        """Whether all is still there that the merge was made of: retention may have let some go meanwhile."""
+        held = {(one.path, one.sha256) for one in self.manifest.snapshot().segments}
+        return all((one.path, one.sha256) in held for one in due.parts)
+
+    def _commit(self, due: Merge, writer: segment.Writer) -> Segment:
+        now = self.manifest.snapshot()
+        gone = {one.path for one in due.parts}
+        root = segment.generation(self.directory, now.generation)
+        if self.shown.usable:
+            made = writer.finish(root)
+            self.manifest.merge(now.generation, gone, [made])
+            folder = made.path.rpartition("/")[0]
+            self.shown.change(root, folder, self.manifest.snapshot().segments)
+        else:
+            new = generations.begin(self.directory, now.generation + 1)
+            generations.link(root, new, {one.path for one in now.segments} - gone)
+            made = writer.finish(new)
+            self.manifest.merge(now.generation + 1, gone, [made])
+            generations.done(self.directory, now.generation, self.now())
+        self.written += made.rows
+        if due.closes:
+            self._closed.add(due.group)
+        fault.reached("merge.before_mark")
+        return made
 
 
 def run(
@@ -39,128 +191,28 @@ def run(
     manifest: Manifest,
     generation: int,
     *,
-    many: int = MANY,
+    many: int = FAN,
     keep: float = KEEP,
     names: Names | None = None,
     late: Collection[str] = (),
     now: Callable[[], float] = time.time,
 ) -> int:
-    """Merge what is due, remove generations out of use, and return the number of the generation in force.
-
-    Rows get the `names` that are known by now; segments whose path is in `late` are written again for these alone.
-    """
-    segments = manifest.snapshot().segments
-    due = groups(segments, many)
-    taken = {one.path for group in due for one in group}
-    due += [[one] for one in segments if one.path in late and one.path not in taken]
-    due = [whole for group in due if (whole := _whole(segment.generation(directory, generation), group))]
-    if due:
-        generation = _next(directory, manifest, generation, due, names or Names(), now())
-    _remove_old(directory, generation, keep, now())
-    return generation
+    """Merge what is due in a history that has no keeper, and return the number of the generation in force."""
+    shown = Shown(directory, manifest.snapshot())
+    Compaction(directory, manifest, shown, fan=many, keep=keep, names=names, now=now).run(late)
+    return manifest.generation()
 
 
-def _whole(root: Path, group: list[Segment]) -> list[Segment]:
-    """The group without what is damaged: merged, it would get a hash that holds. It stays as it is, and is said."""
-    damage = {one.path: segment.damage(root / one.path, one) for one in group}
-    for found in filter(None, damage.values()):
-        print(f"keeper: not merged: {found}", file=sys.stderr, flush=True)
-    return [one for one in group if not damage[one.path]]
+def _scratch(directory: Path) -> Path:
+    """Where runs go that are not kept."""
+    return place.folder(directory / place.GENERATIONS / ".new")
 
 
-def groups(segments: Sequence[Segment], many: int) -> list[list[Segment]]:
-    """The segments to be merged, by table, day, node and log, in log order."""
-    found: dict[tuple[str, str, str, str], list[Segment]] = {}
-    for one in sorted(segments, key=lambda s: (s.from_file, s.from_offset)):
-        if one.bytes < SMALL:
-            found.setdefault((one.table, one.date, one.node, one.log), []).append(one)
-    return [taken for group in found.values() if len(group) >= many and len(taken := _bounded(group)) > 1]
-
-
-def _bounded(group: list[Segment]) -> list[Segment]:
-    taken, rows = [], 0
-    for one in group:
-        rows += one.rows
-        if rows > MAX_ROWS:
-            break
-        taken.append(one)
-    return taken
-
-
-def _next(
-    directory: Path, manifest: Manifest, generation: int, due: list[list[Segment]], names: Names, now: float
-) -> int:
-    old, new = segment.generation(directory, generation), begin(directory, generation + 1)
-    fault.reached("merge.before_link")
-    gone = [one.path for group in due for one in group]
-    link(old, new, {one.path for one in manifest.snapshot().segments} - set(gone))
-    fault.reached("merge.before_merge")
-    merged = [_merge(old, new, group, names) for group in due]
-    manifest.merge(generation + 1, gone, merged)
-    done(directory, generation, now)
-    return generation + 1
-
-
-def begin(directory: Path, number: int) -> Path:
-    """An empty folder for the next generation; one of a run that died before its commit goes."""
-    new = segment.generation(directory, number)
-    if new.exists():
-        shutil.rmtree(new)
-    return place.folder(new)
-
-
-def link(old: Path, new: Path, paths: set[str]) -> None:
-    """Take segments over into the next generation, durably."""
-    for path in sorted(paths):
-        place.folder((new / path).parent)
-        with contextlib.suppress(FileNotFoundError):  # a segment that was removed: readers and `verify` tell it
-            (new / path).hardlink_to(old / path)
-    for folder in {(new / path).parent for path in paths}:
-        place.sync(folder)
-
-
-def done(directory: Path, generation: int, now: float) -> None:
-    """After the commit of the next generation: point `current` to it, and begin the time of the one before."""
-    fault.reached("merge.before_swap")
-    place.point_current(directory, generation + 1)
-    fault.reached("merge.before_mark")
-    _retire(directory, generation, now)
-
-
-def _merge(old: Path, new: Path, group: list[Segment], names: Names) -> Segment:
-    """One segment of several, under the first one's name."""
-    first, last = group[0], group[-1]
-    parts = [pq.read_table(old / one.path, partitioning=None) for one in group]
-    rows = names.freeze(arrow.together(first.table, [arrow.conform(first.table, part) for part in parts]))
-    span = (Position(first.from_file, first.from_offset), Position(last.to_file, last.to_offset))
-    return segment.write_one(new, first.path, _sorted(rows), first.node, span, first.log)
-
-
-def _sorted(rows: pa.Table) -> pa.Table:
-    keys = [(name, "ascending") for name in ORDER if name in rows.column_names]
-    return rows.sort_by(keys) if keys else rows
-
-
-def _mark(directory: Path, generation: int) -> Path:
-    """The file whose age says for how long a generation has been out of use."""
-    return directory / place.GENERATIONS / f".retired-{generation}"
-
-
-def _retire(directory: Path, generation: int, now: float) -> None:
-    mark = _mark(directory, generation)
-    mark.touch()
-    os.utime(mark, (now, now))
-
-
-def _remove_old(directory: Path, generation: int, keep: float, now: float) -> None:
-    for path in segment.generation(directory, generation).parent.iterdir():
-        if not path.name.isdigit() or int(path.name) >= generation:
-            continue
-        mark = _mark(directory, int(path.name))
-        if not mark.exists() or mark.stat().st_mtime > now + KEEP:
-            _retire(
-                directory, int(path.name), now
-            )  # a crash came between the commit and the mark, or a clock was set back
-        if now - mark.stat().st_mtime >= keep:
-            shutil.rmtree(path)
-            mark.unlink()
+def _remove_unfinished(directory: Path, manifest: Manifest) -> None:
+    """What a process that died left: files that were not finished, and one that was and not committed."""
+    root = segment.generation(directory, manifest.generation())
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(root.parent / ".new")
+    act = manifest.act()
+    for path in root.glob(f"*/date=*/*-m{act}.parquet"):
+        path.unlink()

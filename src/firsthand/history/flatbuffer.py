@@ -1,4 +1,4 @@
-"""Whether the messages of an Arrow IPC stream point nowhere but into themselves.
+"""Whether the messages of an Arrow IPC stream point nowhere but into themselves, and what they say. Without NumPy: readers have none.
 
 nanoarrow follows what it finds in a message without a look at where it leads, and ends the process where that is nowhere. What is
 looked at are the parts of Schema.fbs and Message.fbs (Arrow 1.0) that our streams have and nanoarrow reads.
@@ -9,13 +9,10 @@ then fields; strings, vectors and tables stand at u32 offsets forward.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from firsthand.errors import DamagedError
 
@@ -49,8 +46,32 @@ _TYPES = {2: _Kind({0: 4, 1: 1}), 4: _Kind(), 5: _Kind(), 6: _Kind(), 10: _Kind(
 _SCHEMA_HEADER, _BATCH_HEADER = 1, 3
 
 
+#: Their words of schema/column.py; the others by bits (Int), by unit (Timestamp) and by their items (List).
+_INT, _TIMESTAMP, _LIST = 2, 10, 12
+_WORDS = {4: "bytes", 5: "text", 6: "bool"}
+_WIDTHS = {16: "int16", 32: "int32", 64: "int64"}
+_MICROSECOND = 2
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one message says: of a schema its columns' names and types (a key of column.TYPES, empty for none of these); of a record
+    batch its rows, and (place, bytes) of each buffer in the `body` bytes behind it."""
+
+    body: int
+    columns: tuple[tuple[str, str], ...] | None = None
+    rows: int = 0
+    buffers: tuple[tuple[int, int], ...] = ()
+
+
 def check(stream: Any) -> None:
     """Every message of a stream. DamagedError for one that points elsewhere, or has what no stream of ours has."""
+    for _ in messages(stream):
+        pass
+
+
+def messages(stream: Any) -> Iterator[tuple[int, int, Said]]:
+    """Each message: where it begins, where its body does, and what it says; DamagedError as in `check`."""
     data, at = memoryview(stream), 0
     while at < len(data):
         mark, size = _read(data, "<Ii", at)
@@ -58,18 +79,19 @@ def check(stream: Any) -> None:
             raise _odd(f"no message begins at byte {at}")
         if not size:
             return
-        body = _body(data[at + 8 : at + 8 + size])
-        at += 8 + size + body
+        said = _said(data[at + 8 : at + 8 + size])
+        yield at, at + 8 + size, said
+        at += 8 + size + said.body
     if at > len(data):
         raise _odd("its last body is cut")
 
 
-def _body(message: memoryview) -> int:
+def _said(message: memoryview) -> Said:
     return _known(bytes(message)) if len(message) <= _KEPT else _Message(message).check()
 
 
 @lru_cache(maxsize=32)
-def _known(message: bytes) -> int:
+def _known(message: bytes) -> Said:
     """Chunk after chunk begins with the same schema, and that is nearly all of the cost."""
     return _Message(memoryview(message)).check()
 
@@ -95,8 +117,8 @@ class _Message:
         self.data = data
         self._left = _MOST
 
-    def check(self) -> int:
-        """The bytes of the body behind it."""
+    def check(self) -> Said:
+        """What it says."""
         root = self._table(self._follow(0), _MESSAGE)
         kind = self._number("<B", root[1])
         body = self._number("<q", root[3]) if 3 in root else 0
@@ -104,30 +126,30 @@ class _Message:
             raise _odd(f"a body of {body} bytes")
         if kind == _SCHEMA_HEADER:
             schema = self._table(self._follow(root[2]), _SCHEMA)
-            self._fields(schema[1], _DEPTH)
-        elif kind == _BATCH_HEADER:
-            self._batch(self._table(self._follow(root[2]), _BATCH), body)
-        else:
+            return Said(body, tuple(self._fields(schema[1], _DEPTH)))
+        if kind != _BATCH_HEADER:
             raise _odd(f"a message of kind {kind}")
-        return body
+        return self._batch(self._table(self._follow(root[2]), _BATCH), body)
 
-    def _batch(self, found: dict[int, int], body: int) -> None:
+    def _batch(self, found: dict[int, int], body: int) -> Said:
         """Rows have a bit each at least, so none of the body's columns has more than it has bits; nanoarrow multiplies unlooked."""
         rows = self._number("<q", found[0]) if 0 in found else 0
-        lengths, nulls = self._pairs(found[1])
-        if not 0 <= rows <= 8 * body or not np.all((nulls >= 0) & (nulls <= lengths) & (lengths <= 8 * body)):
+        if not 0 <= rows <= 8 * body or not all(
+            0 <= nulls <= length <= 8 * body for length, nulls in self._pairs(found[1])
+        ):
             raise _odd(f"more rows than a body of {body} bytes can hold")
-        places, sizes = self._pairs(found[2])
-        if not np.all((places >= 0) & (sizes >= 0) & (places <= body) & (sizes <= body - places)):
+        buffers = self._pairs(found[2])
+        if not all(0 <= place <= body and 0 <= size <= body - place for place, size in buffers):
             raise _odd(f"a column outside of its body of {body} bytes")
+        return Said(body, None, rows, buffers)
 
-    def _pairs(self, vector: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _pairs(self, vector: int) -> tuple[tuple[int, int], ...]:
         """A vector of structs of two i64 (FieldNode, Buffer), whose bytes were looked at."""
         start = self._follow(vector)
-        pairs = np.frombuffer(self.data, dtype="<i8", count=2 * self._number("<I", start), offset=start + 4)
-        return pairs[::2], pairs[1::2]
+        numbers = struct.unpack_from(f"<{2 * self._number('<I', start)}q", self.data, start + 4)
+        return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
-    def _fields(self, vector: int, depth: int) -> None:
+    def _fields(self, vector: int, depth: int) -> Iterator[tuple[str, str]]:
         if not depth:
             raise _odd("columns nested too deep")
         start = self._follow(vector)
@@ -139,9 +161,27 @@ class _Message:
             kind = self._number("<B", found[2])
             if kind not in _TYPES:
                 raise _odd(f"a column of type {kind}, which none of ours has")
-            self._table(self._follow(found[3]), _TYPES[kind])
-            if 5 in found:
-                self._fields(found[5], depth - 1)
+            type_ = self._table(self._follow(found[3]), _TYPES[kind])
+            items = [word for _, word in self._fields(found[5], depth - 1)] if 5 in found else []
+            yield self._text(found[0]), self._word(kind, type_, items)
+
+    def _word(self, kind: int, type_: dict[int, int], items: list[str]) -> str:
+        if kind == _LIST:
+            return "list" if items == ["text"] else ""
+        if items:
+            return ""
+        if kind == _INT:
+            signed = 1 in type_ and self._number("<B", type_[1])
+            return _WIDTHS.get(self._number("<i", type_[0]) if 0 in type_ else 0, "") if signed else ""
+        if kind == _TIMESTAMP:
+            unit = self._number("<h", type_[0]) if 0 in type_ else 0
+            return "time" if unit == _MICROSECOND and 1 not in type_ else ""
+        return _WORDS[kind]
+
+    def _text(self, at: int) -> str:
+        """A string, whose bytes were looked at."""
+        start = self._follow(at)
+        return bytes(self.data[start + 4 : start + 4 + self._number("<I", start)]).decode("utf-8", "replace")
 
     def _table(self, at: int, kind: _Kind) -> dict[int, int]:
         """Where the fields of a table stand, each looked at."""

@@ -11,10 +11,9 @@ import pyarrow as pa
 from firsthand.errors import DamagedError
 from firsthand.history import arrow, place
 from firsthand.history.chunk import Chunk, Position
+from firsthand.history.growth import Growth
 from firsthand.history.log import Cursor
 
-#: Seconds between two looks at the log while nothing comes.
-LOOK = 0.05
 #: One poll returns at most about this much, so that a follower that lags stays small.
 MAX_BYTES = 8 << 20
 
@@ -38,6 +37,7 @@ class Follower:
         self.tables = frozenset(tables)
         self.damage: list[str] = []
         self._cursor = Cursor(directory, start, folder)
+        self._growth = Growth(directory / folder)
         if from_now and start is None:
             self._cursor.to_end()
 
@@ -58,7 +58,7 @@ class Follower:
             rest = until - time.monotonic()
             if rest <= 0:
                 break
-            time.sleep(min(LOOK, rest))
+            self._growth.wait(rest)
         return found
 
     def _take(self) -> list[tuple[str, pa.Table]]:
@@ -82,6 +82,7 @@ class Follower:
     def close(self) -> None:
         """Let go of the open file."""
         self._cursor.close()
+        self._growth.close()
 
     def __enter__(self) -> Follower:
         return self

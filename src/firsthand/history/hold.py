@@ -6,6 +6,7 @@ was made is kept by every act of retention that commits after it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -116,7 +117,8 @@ def locked(directory: Path, *, wait: bool = True) -> Iterator[bool]:
     HistoryError where the history may not be written.
     """
     try:
-        handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _adopt(directory, handle)
     except OSError as error:
         raise HistoryError(f"{directory / LOCK}: {error}; holds are made by whoever may write the history") from error
     try:
@@ -128,6 +130,18 @@ def locked(directory: Path, *, wait: bool = True) -> Iterator[bool]:
         yield alone
     finally:
         os.close(handle)
+
+
+def _adopt(directory: Path, handle: int) -> None:
+    """The lock is the keeper's too, whoever made it, and no reader's: what may be opened may be locked."""
+    with contextlib.suppress(PermissionError):
+        os.fchmod(handle, 0o600)
+    if os.fstat(handle).st_uid != directory.stat().st_uid:
+        try:
+            place.adopt(directory, handle)
+        except OSError:
+            os.close(handle)
+            raise
 
 
 def _next(directory: Path) -> int:
@@ -158,7 +172,7 @@ def _write(directory: Path, holds: Sequence[Hold], following: int) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o640)
-        place.give(temporary)
+        place.adopt(directory, temporary)
         temporary.replace(path)
         place.sync(directory)
     except OSError as error:

@@ -1,49 +1,42 @@
 """Who holds a history's locks now: the processes of ours that write it.
 
-A lock's file says in one JSON line who took it; whether that process still lives, the lock itself tells.
+The file beside each lock says who took it and when it last got on (alive.py); readers get at no lock.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
-import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from firsthand.history import place
+from firsthand.confine.roles import LOCKS
+from firsthand.history import alive, place
 from firsthand.history.chunk import Chunk, Position
 from firsthand.history.log import LogReader, files, path_of
-
-#: Lock files, and the role that each is for.
-FILES = {
-    "run.lock": "supervisor",
-    f"{place.LOG}/lock": "observer",
-    "keeper.lock": "keeper",
-    f"{place.NAMES}/lock": "follower",
-}
 
 
 @dataclass(frozen=True)
 class Holder:
-    """One process: `since` in microseconds since 1970."""
+    """One process: `since` in microseconds since 1970; whether it was stopped (SIGSTOP); seconds since its last sign of life."""
 
     pid: int
     role: str
     since: int
+    stopped: bool = False
+    silent: float = 0.0
 
 
 def holders(directory: Path) -> list[Holder]:
-    """Every process that holds a lock of this history now. A file that cannot be read tells nothing."""
-    found = [_holder(directory / name, role) for name, role in FILES.items()]
+    """Every process that writes this history now, and the dissector. A file that cannot be read tells nothing."""
+    found = [*(_holder(directory / name, role) for name, role in LOCKS.items()), dissector(directory)]
     return [holder for holder in found if holder is not None]
 
 
 def torn(directory: Path, log: str, end: Position) -> str | None:
     """What is to be said of a log's end, where the last whole chunk ends at `end` and nobody writes it now; None: nothing."""
     numbers = files(directory, log)
-    if not numbers or any(one.role == FILES[f"{log}/lock"] for one in holders(directory)):
+    if not numbers or any(one.role == LOCKS[f"{log}/lock"] for one in holders(directory)):
         return None  # the end may be on its way
     rest = path_of(directory, numbers[-1], log).stat().st_size - (end.offset if end.file == numbers[-1] else 0)
     if rest <= 0 or any(isinstance(one, Chunk) for one in LogReader(directory, log).walk(end)):
@@ -52,19 +45,37 @@ def torn(directory: Path, log: str, end: Position) -> str | None:
 
 
 def _holder(path: Path, role: str) -> Holder | None:
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            told = json.loads(os.read(descriptor, 4096))
-            return Holder(told["pid"], role, told["since"]) if _held(descriptor) else None
-        finally:
-            os.close(descriptor)
+    told = alive.read(path)
+    state = None if told is None else alive.living(told)
+    if told is None or state is None:
+        return None
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        return Holder(int(told["pid"]), role, int(told["since"]), state == "T", alive.age(told))
     return None
 
 
-def _held(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
+def observes(directory: Path) -> bool | None:
+    """Whether the observer works at this moment: it lives, is not stopped, and gave a sign of life a moment ago. None where a history has
+    no such sign: a copy, or one of an earlier version."""
+    told = alive.read(directory / place.LOG / "lock")
+    if told is None:
+        return None
+    return alive.living(told) not in (None, "T") and alive.age(told) <= alive.WORKS
+
+
+def rests(directory: Path) -> str | None:
+    """The role that has ended because it has nothing to do, and that the supervisor starts again."""
+    told = alive.read(directory / "run.lock") or {}
+    return str(told["rests"]) if "rests" in told and alive.living(told) is not None else None
+
+
+def dissector(directory: Path) -> Holder | None:
+    """The dissector has no way to the history: the supervisor tells its pid, and the observer when it last answered."""
+    told = alive.read(directory / "run.lock") or {}
+    answered = (alive.read(directory / place.LOG / "lock") or {}).get("dissected")
+    with contextlib.suppress(OSError, KeyError, TypeError, ValueError):
+        pid, started = told["dissector"]
+        if alive.living(told) not in (None, "?") and (now := alive.state(pid))[1] == started and now[0] not in "ZX":
+            silent = 0.0 if answered is None else max(0.0, time.time() - int(answered) / 1e6)
+            return Holder(pid, "dissector", int(told["since"]), now[0] == "T", silent)
+    return None

@@ -1,4 +1,4 @@
-"""What a history holds, piece by piece: its segments' footers, and how much of each a hold has. Both are read once."""
+"""What a history holds, piece by piece: whose rows its segments hold, and how much of each a hold has. Both are read once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from firsthand.errors import HistoryError
-from firsthand.history import hold, share
+from firsthand.history import hold, intact, manifest, share, summary
 from firsthand.history.budget import Piece
 from firsthand.history.hold import Hold
 from firsthand.history.manifest import Segment
@@ -20,14 +20,23 @@ _COLUMNS = ("time", "namespace", "container", "pod", "pod_uid", "flags")
 
 
 class Inventory:
-    """Pieces of segments, remembered by path and hash: as long as they are asked for, and no longer."""
+    """Pieces of segments, remembered by path and hash: as long as they are asked for, and no longer.
 
-    def __init__(self) -> None:
+    With `skips`, a damaged segment has no pieces and stands in `damaged`, with what is wrong with it. With a `directory`, the manifest is
+    asked first, and only a file that it does not know so, or that has another size, is opened.
+    """
+
+    def __init__(self, directory: Path | None = None, *, skips: bool = False) -> None:
+        self._directory = directory
+        self._parts: dict[str, dict[str, bytes]] = {}
+        self.damaged: list[tuple[Segment, str]] = []
+        self._skips = skips
         self._shares: dict[tuple[str, str], tuple[Share, ...]] = {}
         self._pieces: dict[tuple[str, str], tuple[tuple[Hold, ...], list[Piece]]] = {}
 
     def pieces(self, root: Path, segments: Sequence[Segment], holds: Sequence[Hold]) -> list[Piece]:
         """All pieces of these segments below a generation's folder. HistoryError where one cannot be read."""
+        self.damaged, self._parts = [], {}
         alive = {(one.path, one.sha256) for one in segments}
         self._shares = {key: value for key, value in self._shares.items() if key in alive}
         self._pieces = {key: value for key, value in self._pieces.items() if key in alive}
@@ -37,14 +46,26 @@ class Inventory:
         key = (one.path, one.sha256)
         try:
             if key not in self._shares:
-                self._shares[key] = share.of_file(root / one.path, one.table)
+                self._shares[key] = self._told(root, one) or share.of_file(root / one.path, one.table)
             shares = self._shares[key]
             met = tuple(hold for hold in holds if any(_meets(hold, part) for part in shares))
             if key not in self._pieces or self._pieces[key][0] != met:
                 self._pieces[key] = (met, _pieces(root, one, shares, met))
         except (OSError, ValueError) as error:
+            if self._skips and (what := intact.damage(root / one.path, one)):
+                self.damaged.append((one, what))
+                return []
             raise HistoryError(f"{root / one.path}: the segment cannot be read ({error})") from error
         return self._pieces[key][1]
+
+    def _told(self, root: Path, one: Segment) -> tuple[Share, ...] | None:
+        """What the manifest says of a segment whose file is there in its size."""
+        if self._directory is None:
+            return None
+        if one.table not in self._parts:
+            self._parts[one.table] = manifest.summaries(self._directory, one.table, share.PART)
+        found = share.of_part(summary.opened(self._parts[one.table].get(one.path), one.sha256, share.PART))
+        return found if found and intact.damage(root / one.path, one, by_size=True) is None else None
 
 
 def _meets(hold: Hold, part: Share) -> bool:

@@ -1,113 +1,62 @@
-"""The keeper: hands the durable log over to Parquet segments (`python -m firsthand.history.keeper --history DIR`).
+"""The keeper: hands the durable log over to Parquet segments (`python -m firsthand.roles.keeper --history DIR`).
 
 A process of its own without capabilities. Each pass writes segments, then commits the manifest, and only then deletes
-log files. A crash between any two of these is repaired by doing the pass again: names follow from the log position.
+log files. A crash between any two of these is repaired by doing the pass again: names follow from the log position. Between passes it
+merges segments (compact.py), for a bounded part of a processor's time.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import hashlib
+import ctypes
 import os
 import select
-import shutil
 import sys
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from firsthand import boottime, ending, settings
-from firsthand.errors import DamagedError, FirsthandError, HistoryError
-from firsthand.history import arrow, chain, compact, fault, names, place, segment
+from firsthand import settings
+from firsthand.errors import DamagedError, HistoryError
+from firsthand.history import arrow, aside, chain, generations, levels, names, place, segment
+from firsthand.history.alive import Sign
 from firsthand.history.chain import Publisher
-from firsthand.history.chunk import Chunk, Position
-from firsthand.history.log import Cursor, files, path_of, waits
+from firsthand.history.compact import Compaction
+from firsthand.history.group import MAX_ROWS, Group
 from firsthand.history.manifest import Manifest, Segment
 from firsthand.history.names import Names
-from firsthand.history.patience import Complaint, begun
+from firsthand.history.patience import Complaint
 from firsthand.history.retention import Retention
+from firsthand.history.scrub import Scrub
+from firsthand.history.shown import Shown
+from firsthand.history.source import Source
 from firsthand.history.steady import Steady
+from firsthand.history.unnamed import Found, Unnamed
+from firsthand.host import boottime
 
-EVERY = 5.0
-#: One group of segments holds about this much at most; it bounds the keeper's memory.
-MAX_ROWS = 200_000
-MAX_BYTES = 64 << 20
+#: Seconds between two looks at the log. A pass comes when so many bytes wait, or after so many looks: a segment costs as much as a
+#: thousand rows, and readers have what waits from the log.
+EVERY, ENOUGH, LOOKS = 5.0, 4 << 20, 6
+#: Passes, one after another, that came though not so much waited, after which a keeper that may rest ends: its libraries take 60 MB, and
+#: whoever started it starts it again when there is something to do.
+FEW = 4
 #: Seconds for which a log file stays after its hand-over, so that a follower that lags can open it.
 LINGER = 20.0
 #: Seconds for which rows wait in the log for the names of their containers; readers have them meanwhile.
 GRACE = 4.0
-#: Segments with rows of unnamed containers whose names may still come.
-MOST_UNNAMED = 10_000
-
-
-@dataclass
-class Group:
-    """Chunks of one node that become one segment per table and day."""
-
-    start: Position
-    end: Position
-    node: str = ""
-    rows: int = 0
-    bytes: int = 0
-    written: int = 0
-    tables: dict[str, list[pa.Table]] = field(default_factory=dict)
-    damage: list[tuple[Position, str]] = field(default_factory=list)
-    digest: Any = field(default_factory=hashlib.sha256)
-
-    def takes(self, chunk: Chunk, max_rows: int) -> bool:
-        """Whether the chunk still belongs in here."""
-        if not self.rows:
-            return True
-        return (
-            chunk.header.node == self.node
-            and self.rows + chunk.rows <= max_rows
-            and self.bytes + chunk.payload.nbytes <= MAX_BYTES
-        )
-
-    def add(self, chunk: Chunk) -> None:
-        """Take a chunk's rows in. DamagedError where they are unreadable: then nothing of it is."""
-        tables = arrow.tables(chunk)
-        self.node = chunk.header.node
-        self.rows += chunk.rows
-        self.bytes += chunk.payload.nbytes
-        self.digest.update(f"{chunk.position.file}:{chunk.position.offset}:{chunk.checksum}\n".encode())
-        self.written = chunk.header.written
-        self.end = chunk.next
-        for name, rows in tables:
-            self.tables.setdefault(name, []).append(segment.located(rows, chunk.position))
-
-    def add_damage(self, at: Position, error: DamagedError, until: int) -> None:
-        """Take note of a chunk that is lost: a row of `loss`, of unknown extent, found at `until` (microseconds)."""
-        self.damage.append((at, str(error)))
-        since = self.written or None
-        values = {"time": until, "node": self.node, "cause": "log_damaged", "since": since, "until": until}
-        row = arrow.row("loss", values | {"detail": str(error)})
-        self.tables.setdefault("loss", []).append(segment.located(row, at))
-        self.rows += 1
-
-
-class Source:
-    """One log on its way into segments: the observer's, or the follower's with the names."""
-
-    def __init__(self, directory: Path, log: str, handed_over: Position | None) -> None:
-        self.log = log
-        self.handed_over = handed_over
-        self.cursor = Cursor(directory, handed_over, log)
+#: The part of a processor that merges may take: what cannot wait, for readers would open ever more files, and what can, as closed days.
+URGENT, LEISURE = 0.4, 0.08
 
 
 class Keeper:
     """The one keeper of a history. HistoryError where another runs. `linger` and `grace` in seconds, see LINGER and GRACE.
 
-    `many` is compact.MANY. Without `limits` nothing is ever let go. `now` gives the time in seconds since 1970, `elapsed` one that
-    nobody can set; by default it goes as a `now` of the caller's own does. `kept` is chain.KEPT.
+    `many` is levels.FAN. Without `limits` nothing is ever deleted. `now` gives the time in seconds since 1970, `elapsed` one that
+    nobody can set; by default it goes as a `now` of the caller's own does. `kept` is chain.KEPT. In `scrub_days` all is read again;
+    None: never.
     """
 
     def __init__(
@@ -117,14 +66,16 @@ class Keeper:
         linger: float = LINGER,
         max_rows: int = MAX_ROWS,
         grace: float = 0.0,
-        many: int = compact.MANY,
+        many: int = levels.FAN,
         limits: settings.Limits | None = None,
         now: Callable[[], float] = time.time,
         elapsed: Callable[[], float] | None = None,
         heads: Path | None = None,
         kept: int = chain.KEPT,
+        scrub_days: float | None = None,
     ) -> None:
         self.directory = directory
+        self._scrub_days = scrub_days
         self._kept = kept
         self.linger = linger
         self.max_rows = max_rows
@@ -133,15 +84,21 @@ class Keeper:
         self.elapsed = elapsed or (_since_boot if now is time.time else now)
         self.many = many
         self.limits = limits
-        self._publisher = Publisher(heads)
+        self._heads = heads
         self.names = Names()
-        self._unnamed: OrderedDict[str, set[str]] = OrderedDict()
-        self._late: set[str] = set()
+        self._unnamed = Unnamed()
+        self._hold()
+
+    def _hold(self) -> None:
+        """Take the lock: one history has one keeper. HistoryError where another one has it."""
+        directory = self.directory
         place.create(directory)
         try:
             self._lock = place.lock(directory / "keeper.lock", "keeper")
         except OSError as error:
             raise place.unwritable(directory, error) from error
+        self._sign = Sign(directory / "keeper.lock", "keeper")
+        self._sign.give()
         try:
             self._open()
         except OSError as error:
@@ -152,15 +109,24 @@ class Keeper:
             raise
 
     def _open(self) -> None:
+        self._publisher = Publisher(self._heads, history=place.identity(self.directory, make=True))
+        self._unknown = aside.unlisted(self.directory)
         self.manifest = Manifest(self.directory, self.now, self._kept)
-        began = self.manifest.snapshot()
-        self._unknown = "" if began.handed_over or began.names_handed_over or began.segments else _aside(self.directory)
         steady = Steady(self.now, self.elapsed, self.manifest)
         self._retention = Retention(self.directory, self.manifest, self.limits, steady) if self.limits else None
+        days = self._scrub_days
+        self._scrub = Scrub(self.directory, self.manifest, days, self.now, self.elapsed) if days else None
         now = self.manifest.snapshot()
         self.generation = now.generation
         place.folder(segment.generation(self.directory, self.generation))
-        place.point_current(self.directory, self.generation)
+        self.shown = Shown(self.directory, now)
+        self._compaction = Compaction(
+            *(self.directory, self.manifest, self.shown),
+            fan=self.many,
+            names=self.names,
+            unnamed=self._unnamed,
+            now=self.now,
+        )
         self._sources = [Source(self.directory, log, now.of(log)) for log in (place.NAMES, place.LOG)]
         self._recall(now.segments)
 
@@ -183,42 +149,109 @@ class Keeper:
 
         Nothing is lost or doubled if it is killed. Names come first, so that rows find them.
         """
+        self._sign.give()
         total = 0
         before = None if last or not self.grace else int((self.now() - self.grace) * 1_000_000)
         for source in self._sources:
             while (rows := self._group(source, before if source.log == place.LOG else None)) is not None:
                 total += rows
-            self._delete_logs(source)
+                self._sign.give()
+            source.delete(self.linger, self.now())
         self._publisher.publish(self.manifest.head(), now=last)
         return total
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is due that only it knows of: names that segments wait for, a merge that is under way."""
+        return self._unnamed.settled and self._compaction.idle
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of the logs that are not yet in segments, as far as files tell."""
+        return sum(source.waiting for source in self._sources)
+
+    @property
+    def written_again(self) -> int:
+        """Rows that merges have written."""
+        return self._compaction.written
+
     def tidy(self) -> None:
-        """Merge small segments where there are many, remove generations out of use, let go what is over the limits."""
+        """Run all merges that are due, remove unused files, and apply the retention limits."""
+        with self._changing():
+            self._compaction.run(self._unnamed.late())
+            self._retire()
+
+    def look_after(self) -> None:
+        """The same without the merges, which `merge` does step by step."""
+        with self._changing():
+            self._compaction.names_late(self._unnamed.late())
+            self._compaction.remove()
+            self._retire()
+
+    def merge(self, seconds: float) -> None:
+        """Steps of merges, one at least: for URGENT of so many seconds of a processor where it cannot wait, for LEISURE of them else."""
+        with self._changing():
+            began, spent = time.process_time(), 0.0
+            while self._compaction.step(urgent=spent > 0 and spent >= seconds * LEISURE):
+                self._sign.give()
+                spent = time.process_time() - began
+                if spent >= seconds * URGENT:
+                    break
+
+    def scrub(self) -> None:
+        """Read some of the history again, as much as is due."""
+        if self._scrub is None:
+            return
+        self._sign.give()
+        before = self.manifest.head()
         try:
-            self._tidy()
+            self._scrub.step()
+        finally:
+            if self.manifest.head() != before:
+                self.shown.renew(self.manifest.snapshot())
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise HistoryError(f"{self.directory}: the next generation cannot be made ({error}); free space") from error
+            raise HistoryError(f"{self.directory}: segments cannot be changed ({error}); free space") from error
         finally:  # an act may have been committed before another failed
             self.generation = self.manifest.generation()
 
-    def _tidy(self) -> None:
-        late, self._late = self._late, set()
-        generation = compact.run(
-            self.directory, self.manifest, self.generation, many=self.many, names=self.names, late=late, now=self.now
-        )
-        if self._retention is not None:
-            self._retention.run(generation)
+    def _retire(self) -> None:
+        before = self.manifest.head()
+        try:
+            if self._retention is not None:
+                self._retention.run(self.manifest.generation())
+        finally:
+            if self.manifest.head() != before:
+                self.shown.renew(self.manifest.snapshot())
 
-    def close(self) -> None:
-        """Let go of the history."""
+    def close(self, *, rests: bool = False) -> None:
+        """Let go of the history. What is in force is left in a generation with nothing else in it, as a version before has it; one that
+        `rests` leaves all for the next keeper."""
         for source in self._sources:
             source.cursor.close()
+        self._compaction.abandon()
+        if self._scrub is not None:
+            self._scrub.close()
+        if not rests:
+            with contextlib.suppress(OSError, HistoryError):  # the next start puts it right
+                self._leave()
         self.manifest.close()
+        self._sign.end()
         os.close(self._lock)
+
+    def _leave(self) -> None:
+        now = self.manifest.snapshot()
+        if self.manifest.gone_before(self.now()):
+            generations.renew(self.directory, self.manifest, now, self.now())
+        self.shown.end(self.manifest.generation())
 
     def _group(self, source: Source, before: int | None) -> int | None:
         """One group from a log to a commit; its rows, or None where the log holds nothing new that was written `before`."""
-        group = self._gather(source, before)
+        group = self._gathered(source, before)
         if group.end == group.start and not group.rows:
             return None
         try:
@@ -227,8 +260,17 @@ class Keeper:
         except BaseException:
             source.cursor.back(group.start)
             raise
-        source.handed_over = group.end
+        self.shown.add(segment.generation(self.directory, self.generation), made)
+        source.handed_over, source.written = group.end, group.written
         return group.rows
+
+    def _gathered(self, source: Source, before: int | None) -> Group:
+        start = source.cursor.position
+        group = Group(start, start, written=source.written)
+        if self._unknown and source.log == place.LOG:
+            group.add_damage(start, DamagedError(self._unknown), int(self.now() * 1_000_000))
+            self._unknown = ""
+        return source.gather(group, before, self.max_rows, self.now)
 
     def _write(self, source: Source, group: Group) -> list[Segment]:
         root = segment.generation(self.directory, self.generation)
@@ -236,139 +278,50 @@ class Keeper:
         tables = {name: arrow.together(name, parts) for name, parts in sorted(group.tables.items())}
         for name in names.TABLES:
             if name in tables:
-                self._learn(name, tables[name])
+                self._unnamed.learned(self.names.learn(name, tables[name]))
         for name, found in tables.items():
             rows = found if source.log == place.NAMES else self.names.freeze(found)
             made = segment.write(root, name, rows, group.node, (group.start, group.end), source.log)
-            self._remember_unnamed(rows, made)
+            self._unnamed.remember(Found.of(rows), made)
             written += made
         return written
-
-    def _learn(self, table: str, rows: pa.Table) -> None:
-        """Take names in; segments that were written without them are due to be written again."""
-        for identity in self.names.learn(table, rows):
-            self._late |= self._unnamed.pop(identity, set())
-
-    def _remember_unnamed(self, rows: pa.Table, made: list[Segment]) -> None:
-        mask = names.unknown(rows)
-        if mask is None or not any(one.unnamed for one in made):
-            return
-        for identity in pc.unique(rows["container"].filter(mask)).to_pylist():
-            self._unnamed.setdefault(identity, set()).update(one.path for one in made if one.unnamed)
-        while len(self._unnamed) > MOST_UNNAMED:
-            self._unnamed.popitem(last=False)
-
-    def _gather(self, source: Source, before: int | None) -> Group:
-        cursor = source.cursor
-        start = cursor.position
-        group = Group(start, start)
-        if self._unknown and source.log == place.LOG:
-            group.add_damage(start, DamagedError(self._unknown), int(self.now() * 1_000_000))
-            self._unknown = ""
-        while group.rows < self.max_rows:
-            at = cursor.position
-            try:
-                chunk = cursor.next()
-                if chunk is None:
-                    break
-                young = before is not None and waits(chunk.header.written, before, int(self.now() * 1_000_000))
-                if young or not group.takes(chunk, self.max_rows):
-                    cursor.back(chunk.position)
-                    break
-                group.add(chunk)
-            except DamagedError as error:
-                at = max(at, Position(cursor.position.file, 0))  # the look may have begun before the first file
-                self._set_aside(at.file, source.log)
-                group.add_damage(at, error, int(self.now() * 1_000_000))
-                group.end = cursor.position
-        return group
-
-    def _set_aside(self, number: int, log: str) -> None:
-        """Keep a damaged log file under damaged/, by a hard link."""
-        folder = place.folder(self.directory / place.DAMAGED)
-        name = f"{number:016d}.log" if log == place.LOG else f"{log}-{number:016d}.log"
-        with contextlib.suppress(FileExistsError, FileNotFoundError):
-            try:
-                (folder / name).hardlink_to(path_of(self.directory, number, log))
-            except PermissionError:  # another user's file (fs.protected_hardlinks)
-                shutil.copyfile(path_of(self.directory, number, log), folder / name)
-
-    def _delete_logs(self, source: Source) -> None:
-        """Delete log files that are wholly handed over, have a newer one behind them and have lingered."""
-        if source.handed_over is None:
-            return
-        numbers = files(self.directory, source.log)
-        while numbers and not path_of(self.directory, numbers[-1], source.log).stat().st_size:
-            numbers.pop()  # a writer has begun it and may die before its first chunk: what it goes on from stands before
-        for number in numbers[:-1]:
-            path = path_of(self.directory, number, source.log)
-            lingers = (
-                0 <= self.now() - path.stat().st_mtime < self.linger
-            )  # one of the future is of before a clock was set back
-            if number < source.handed_over.file and not lingers:
-                fault.reached("log.before_delete")
-                path.unlink()
 
 
 def _since_boot() -> float:
     return boottime.now_ns() / 1e9
 
 
-def _aside(directory: Path) -> str:
-    """Keep segments that no manifest lists any more, since it was emptied or lost: under damaged/, and what is to be said."""
-    segments = directory / place.GENERATIONS
-    if not any(segments.rglob("*.parquet")):
-        return ""
-    folder = place.folder(directory / place.DAMAGED)
-    number = sum(1 for _ in folder.glob(f"{place.GENERATIONS}-*")) + 1
-    segments.rename(folder / f"{place.GENERATIONS}-{number}")
-    said = f"the manifest was empty: the segments that it had listed are kept in {place.DAMAGED}/{place.GENERATIONS}-{number}"
-    print(f"keeper: {said}", file=sys.stderr, flush=True)
-    return said
+def run(keeper: Keeper, every: float, stop: Sequence[int], *, rests: bool = False) -> bool:
+    """Pass after pass until one of the descriptors is readable; then the last pass. `every` seconds it is seen whether one is due.
 
-
-def run(keeper: Keeper, every: float, stop: Sequence[int]) -> None:
-    """Pass after pass, `every` seconds, until one of the descriptors is readable; then the last pass.
-
-    A pass that fails (a full disk) is told on standard error, once, and tried again: the log holds its rows meanwhile.
+    A pass that fails (a full disk) prints one message and is tried again: the log holds its rows meanwhile. Returns True where the keeper
+    `rests`: it ended by itself because there was little to do.
     """
-    complaint = Complaint("keeper")
+    complaint, looks, few = Complaint("keeper"), 0, 0
     while not select.select(stop, [], [], every)[0]:
+        looks += 1
+        much = looks < LOOKS and keeper.waiting >= ENOUGH
+        due = looks >= LOOKS or much
         try:
-            keeper.pass_once()
-            keeper.tidy()
+            if due:
+                looks, few = 0, 0 if much else few + 1
+                keeper.pass_once()
+                keeper.look_after()
+                keeper.scrub()
+            keeper.merge(every)
             complaint.well()
         except HistoryError as error:
+            few = 0
             complaint.say(error)
+        if due:
+            _give_back()
+            if rests and few >= FEW and keeper.settled:
+                return True
     keeper.pass_once(last=True)
+    return False
 
 
-def main(arguments: list[str]) -> int:
-    """The keeper process: 0 after its last pass, 1 with a message where it cannot keep."""
-    parser = argparse.ArgumentParser(prog="python -m firsthand.history.keeper", description=__doc__.splitlines()[0])
-    parser.add_argument("--history", type=Path, default=None, help="the history's directory")
-    parser.add_argument("--every", type=float, default=EVERY, help="seconds between passes, at most 10")
-    parser.add_argument(
-        "--linger", type=float, default=LINGER, help="seconds that a log file stays after its hand-over"
-    )
-    parser.add_argument("--grace", type=float, default=GRACE, help="seconds that rows wait in the log for their names")
-    parser.add_argument("--heads", type=Path, help="a file outside the history to which the chain's head is appended")
-    parser.add_argument("--limits", help="settings.Limits as JSON; the settings file's by default")
-    options = parser.parse_args(arguments)
-    stops = ending.stops()
-    try:
-        limits = settings.Limits.parse(options.limits) if options.limits else settings.load().retention
-        history = options.history or place.default_directory()
-        times = {"linger": options.linger, "grace": options.grace}
-        keeper = begun(lambda: Keeper(history, **times, limits=limits, heads=options.heads), "keeper", stops)
-        if keeper is not None:
-            run(keeper, min(options.every, 10.0), stops)
-            keeper.close()
-    except FirsthandError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _give_back() -> None:
+    """Return to the machine what a pass took: it comes some seconds later again, and costs a fault for each page then."""
+    pa.default_memory_pool().release_unused()
+    ctypes.CDLL(None).malloc_trim(0)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from firsthand.confine.roles import OWNERS
 from firsthand.errors import DamagedError, HistoryError
 from firsthand.history import chunk as _chunk
-from firsthand.history import fault, ipc, place
-from firsthand.history.chunk import Chunk, File, Header, Position, Span
-from firsthand.history.ipc import Piece
-from firsthand.wire.batch import Batch
+from firsthand.history import fault, place
+from firsthand.history.alive import Sign
+from firsthand.history.chunk import Chunk, File, Header, Piece, Position, Span
+
+if TYPE_CHECKING:
+    from firsthand.wire.batch import Batch
 
 __all__ = ["Chunk", "Cursor", "Cut", "LogReader", "LogWriter", "Position", "Span", "files", "path_of"]
 
@@ -26,10 +28,12 @@ ROTATE_SECONDS = 60.0
 #: The log may grow to this while nothing takes it over; then appends fail instead of filling the disk.
 LIMIT = 8 << 30
 #: Who writes each log.
-_WRITERS = {place.LOG: "observer", place.NAMES: "follower"}
+_WRITERS = {log: OWNERS[log] for log in (place.LOG, place.NAMES)}
 _NAME = re.compile(r"(\d{16})\.log")
 #: Bytes gathered for one write.
 STAGING = 1 << 20
+#: Pieces that the kernel takes at once as they are.
+_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ class LogWriter:
             self._lock = place.lock(place.folder(directory / folder) / "lock", _WRITERS[folder])
         except OSError as error:
             raise self._failed(error) from error
+        self.sign = Sign(directory / folder / "lock", _WRITERS[folder])
+        self.sign.give()
         try:
             self._open()
         except OSError as error:
@@ -122,6 +128,8 @@ class LogWriter:
     def _tell(self, cut: Cut) -> None:
         print(f"{_WRITERS[self.folder]}: {cut}", file=sys.stderr, flush=True)
         if cut.damaged:
+            from firsthand.wire.batch import Batch
+
             now = time.time_ns() // 1000
             row = {"time": now, "node": self.node, "boot": self.boot, "cause": "log_damaged", "detail": str(cut)}
             row |= {"until": now} | ({"since": cut.since} if cut.since else {})
@@ -135,6 +143,8 @@ class LogWriter:
         `state` is kept in every chunk from now on: whoever opens the log next finds it in `state`. Plain JSON.
         HistoryError where that cannot be done: then nothing of it is in the log, and the append may be tried again.
         """
+        from firsthand.history import ipc  # NumPy and nanoarrow, which readers of the log do without
+
         pieces: list[Piece] = []
         tables: list[tuple[str, int, int]] = []
         for batch in batches:
@@ -154,6 +164,8 @@ class LogWriter:
 
     def close(self) -> None:
         """Let go of the log; everything appended is durable already."""
+        if self._lock >= 0:
+            self.sign.end()
         for descriptor in (self._file, self._lock):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -207,7 +219,7 @@ class LogWriter:
         if self._file >= 0:
             os.close(self._file)
         self._file, self._number, self._end = descriptor, number, 0
-        self._salt = secrets.randbits(64)
+        self._salt = int.from_bytes(os.urandom(8))
         self._begun = self._clock()
 
     def _rotate(self, size: int) -> None:
@@ -219,14 +231,14 @@ class LogWriter:
     @property
     def held(self) -> int:
         """Bytes of all files of this log now."""
-        return sum(_size(path_of(self.directory, n, self.folder)) for n in files(self.directory, self.folder))
+        return sum(size_of(path_of(self.directory, n, self.folder)) for n in files(self.directory, self.folder))
 
     def _check_limit(self) -> None:
         held = self.held
         if held > self.limit:
             raise HistoryError(
                 f"{self.directory / self.folder} holds {held} bytes, over the limit of {self.limit}: nothing takes the "
-                "log over; start the keeper (python -m firsthand.history.keeper --history DIR)"
+                "log over; start the keeper (python -m firsthand.roles.keeper --history DIR)"
             )
 
     def _write(self, header: Header, payload: list[Piece]) -> None:
@@ -236,6 +248,8 @@ class LogWriter:
                 f"one append of {size} bytes is over the limit of {_chunk.LIMIT}: append fewer rows at once"
             )
         self._rotate(size)
+        if len(payload) >= _FEW and size <= STAGING:
+            payload = [b"".join(payload)]  # some hundred pieces, each of which would be looked at twice more
         before, length = _chunk.pack(header, payload, self._salt, self._end)
         try:
             fault.reached("append.before_write")
@@ -276,7 +290,10 @@ class _Staging:
         self._buffer = memoryview(bytearray(size))
 
     def write(self, descriptor: int, pieces: Sequence[Piece]) -> None:
-        """Every byte of the pieces, in as few writes as the buffer's size allows."""
+        """Every byte of the pieces, in as few writes as the buffer's size allows; a few pieces as they are."""
+        if len(pieces) <= _FEW:
+            _written(descriptor, pieces)
+            return
         used = 0
         for piece in pieces:
             rest = memoryview(piece)
@@ -290,13 +307,22 @@ class _Staging:
         _flush(descriptor, self._buffer[:used])
 
 
+def _written(descriptor: int, pieces: Sequence[Piece]) -> None:
+    done = os.writev(descriptor, pieces)
+    for piece in pieces:
+        if done < len(piece):
+            _flush(descriptor, memoryview(piece)[done:])
+        done = max(done - len(piece), 0)
+
+
 def _flush(descriptor: int, data: memoryview) -> int:
     while data.nbytes:
         data = data[os.write(descriptor, data) :]
     return 0
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Bytes of a file that may go at any time: then 0."""
     try:
         return path.stat().st_size
     except FileNotFoundError:

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from firsthand.history.chain import Entry, Head
 from firsthand.history.chunk import Position
 
 _Found = TypeVar("_Found")
+Parts = Mapping[str, bytes]
 _BUSY = 20.0  # seconds
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS segments (
@@ -40,7 +41,9 @@ CREATE TABLE IF NOT EXISTS chain (
     hash TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS whole ON chain (sequence) WHERE kind IN ('genesis', 'checkpoint');
 CREATE TABLE IF NOT EXISTS doubt (one INTEGER PRIMARY KEY CHECK (one = 1), since INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS gone (path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, at INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS damage (file INTEGER, position INTEGER, message TEXT, PRIMARY KEY (file, position));
+CREATE TABLE IF NOT EXISTS summaries (name TEXT, path TEXT, data BLOB, PRIMARY KEY (name, path)) WITHOUT ROWID;
 """
 
 
@@ -48,7 +51,10 @@ CREATE TABLE IF NOT EXISTS damage (file INTEGER, position INTEGER, message TEXT,
 class Segment:
     """One Parquet file. `path` is below its generation; times in microseconds; positions in `log` from (included) and to.
 
-    `unnamed` counts rows of containers whose name was not known; None: written before names were counted.
+    `unnamed` counts rows of containers whose name was not known; None: written before names were counted. `runs`, `rounds`: of
+    `observer`, its rows as observing.py and rounds.py keep them; None: of another table, or written before there were such. `written`:
+    when its file was, as the file system has it (ns since 1970); None: not known. `summary`: what summary.py made of it, as it is
+    written; readers ask `summaries` for it.
     """
 
     path: str
@@ -66,6 +72,10 @@ class Segment:
     sha256: str
     log: str = place.LOG
     unnamed: int | None = None
+    runs: str | None = None
+    rounds: str | None = None
+    written: int | None = None
+    summary: Parts = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -84,10 +94,17 @@ class Snapshot:
 
 
 #: The columns of `segments` by Segment's fields, in order.
-_NAMES = ", ".join({"table": "table_name"}.get(field.name, field.name) for field in fields(Segment))
+_FIELDS = tuple(one.name for one in fields(Segment) if one.name != "summary")
+_NAMES = ", ".join({"table": "table_name"}.get(name, name) for name in _FIELDS)
 #: Columns that came later, as SQL adds them, and what stands for them where they are not there yet.
-_ADDED = {"log": "log TEXT NOT NULL DEFAULT 'log'", "unnamed": "unnamed INTEGER"}
-_ABSENT = {"log": "'log'", "unnamed": "NULL"}
+_ADDED = {
+    "log": "log TEXT NOT NULL DEFAULT 'log'",
+    "unnamed": "unnamed INTEGER",
+    "runs": "runs TEXT",
+    "rounds": "rounds TEXT",
+    "written": "written INTEGER",
+}
+_ABSENT = {"log": "'log'", "unnamed": "NULL", "runs": "NULL", "rounds": "NULL", "written": "NULL"}
 
 #: A segment's path: TABLE/date=DAY/FILE, and nothing that leads out of its generation.
 _PATH = re.compile(r"[a-z_]+/date=\d{4}-\d\d-\d\d/[A-Za-z0-9._-]+\.parquet")
@@ -157,12 +174,17 @@ class Manifest:
             self._db.executemany("INSERT OR REPLACE INTO damage VALUES (?, ?, ?)", rows)
 
     def merge(self, generation: int, gone: Iterable[str], merged: Iterable[Segment]) -> None:
-        """Commit a compaction: another generation, where the `gone` are replaced by the merged ones."""
+        """Commit a compaction: the `gone` are replaced by the merged ones, in the generation in force or another.
+
+        Those that leave the generation in force stay as files: `gone_before` names them when their readers' time is over.
+        """
         gone, merged = list(gone), list(merged)
         with _explained(self.path), self._change("merge"):
             body = {"generation": generation, "gone": self._told(gone), "segments": chain.rows_of(merged)}
             self._append("merge", body)
-            self._db.executemany("DELETE FROM segments WHERE path = ?", [(path,) for path in gone])
+            if generation == self._db.execute("SELECT generation FROM state").fetchone()[0]:
+                self._leave(gone)
+            self._remove(gone)
             self._put(merged)
             self._db.execute("UPDATE state SET generation = ?", (generation,))
 
@@ -171,8 +193,69 @@ class Manifest:
         gone = list(gone)
         with _explained(self.path), self._change("retire"):
             self._append("retire", {"generation": generation, "gone": self._told(gone), "reason": reason}, now)
-            self._db.executemany("DELETE FROM segments WHERE path = ?", [(path,) for path in gone])
+            self._remove(gone)
             self._db.execute("UPDATE state SET generation = ?", (generation,))
+
+    def set_aside(self, gone: Iterable[str], told: Iterable[Segment], damage: Iterable[str]) -> None:
+        """Commit: the `gone` are damaged and no longer held, as the segments `told` say."""
+        gone, told = list(gone), list(told)
+        with _explained(self.path), self._change("set_aside"):
+            body = {"gone": self._told(gone), "segments": chain.rows_of(told), "damage": list(damage)}
+            self._append("damage", body)
+            self._remove(gone)
+            self._put(told)
+
+    def amend(self, one: Segment) -> None:
+        """Keep of a segment that is held what the chain does not have: `runs`, `rounds` and `written`."""
+        with _explained(self.path), self._transaction():
+            sql = "UPDATE segments SET runs = ?, rounds = ?, written = ? WHERE path = ? AND sha256 = ?"
+            self._db.execute(sql, (one.runs, one.rounds, one.written, one.path, one.sha256))
+
+    def bytes(self) -> int:
+        """Of all segments."""
+        with _explained(self.path):
+            return int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM segments").fetchone()[0])
+
+    def held(self, path: str) -> Segment | None:
+        """A segment, if it is held."""
+        return self._first("path = ?", path)
+
+    def following(self, path: str) -> Segment | None:
+        """The first segment behind a path, in the order of paths."""
+        return self._first("path > ? ORDER BY path LIMIT 1", path)
+
+    def _first(self, where: str, path: str) -> Segment | None:
+        with _explained(self.path):
+            row = self._db.execute(f"SELECT {_NAMES} FROM segments WHERE {where}", (path,)).fetchone()  # noqa: S608
+            return _segment(row) if row else None
+
+    def renew(self, generation: int) -> None:
+        """Commit another generation that holds the same; what was gone stays behind in the one before."""
+        with _explained(self.path), self._transaction():
+            self._db.execute("UPDATE state SET generation = ?", (generation,))
+            self._db.execute("DELETE FROM gone")
+
+    def act(self) -> int:
+        """A number for the names of what the next commit brings, which no file has had: it rises with each."""
+        with _explained(self.path):
+            last = self._last()
+        return self.generation() + (last.sequence if last else 0) + 1
+
+    def gone_before(self, moment: float) -> list[str]:
+        """Segments that were merged before a moment (seconds since 1970), or after now: a clock was set back."""
+        sql = "SELECT path FROM gone WHERE (at <= ? OR at > ?) AND path NOT IN (SELECT path FROM segments)"
+        with _explained(self.path):
+            return [row[0] for row in self._db.execute(sql, (int(moment * 1e6), int(self._now() * 1e6)))]
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """Those are removed."""
+        with _explained(self.path), self._transaction():
+            self._db.executemany("DELETE FROM gone WHERE path = ?", [(path,) for path in paths])
+
+    def _leave(self, paths: Sequence[str]) -> None:
+        now = int(self._now() * 1_000_000)
+        sql = "INSERT OR REPLACE INTO gone SELECT path, bytes, ? FROM segments WHERE path = ?"
+        self._db.executemany(sql, [(now, path) for path in paths])
 
     def head(self) -> Head | None:
         """The newest entry of the chain."""
@@ -243,9 +326,24 @@ class Manifest:
         self._db.close()
 
     def _put(self, segments: Iterable[Segment]) -> None:
-        marks = ", ".join("?" * len(fields(Segment)))
+        segments = list(segments)
+        marks = ", ".join("?" * len(_FIELDS))
         sql = f"INSERT OR REPLACE INTO segments ({_NAMES}) VALUES ({marks})"  # noqa: S608 - names of Segment
-        self._db.executemany(sql, [astuple(segment) for segment in segments])
+        self._db.executemany(sql, [[getattr(one, name) for name in _FIELDS] for one in segments])
+        self._forget([one.path for one in segments if one.summary])
+        said = [(name, one.path, data) for one in segments for name, data in one.summary.items()]
+        self._db.executemany("INSERT INTO summaries VALUES (?, ?, ?)", said)
+
+    def _remove(self, paths: Iterable[str]) -> None:
+        """Segments that are no longer held."""
+        paths = list(paths)
+        self._db.executemany("DELETE FROM segments WHERE path = ?", [(path,) for path in paths])
+        self._forget(paths)
+
+    def _forget(self, paths: Sequence[str]) -> None:
+        names = [name for (name,) in self._db.execute("SELECT DISTINCT name FROM summaries")] if paths else []
+        keys = [(name, path) for path in paths for name in names]
+        self._db.executemany("DELETE FROM summaries WHERE name = ? AND path = ?", keys)
 
     @contextmanager
     def _change(self, what: str) -> Iterator[None]:
@@ -273,6 +371,46 @@ def load(directory: Path) -> Snapshot:
     """The manifest for a reader: read only, in one transaction; EMPTY where the keeper has not begun."""
     path = directory / place.MANIFEST
     return _reading(path, _known) if path.exists() else EMPTY
+
+
+def summaries(directory: Path, table: str, name: str) -> dict[str, bytes]:
+    """What is kept of a table's segments by the name of a column (summary.py), by path. Nothing where it cannot be read: it saves time
+    alone."""
+    path = directory / place.MANIFEST
+    try:
+        return _reading(path, lambda db: _summaries(db, table, name)) if path.exists() else {}
+    except HistoryError:
+        return {}
+
+
+def _summaries(db: sqlite3.Connection, table: str, name: str) -> dict[str, bytes]:
+    if not _has(db, "summaries"):
+        return {}
+    sql = "SELECT path, data FROM summaries WHERE name = ? AND path >= ? AND path < ?"
+    return dict(db.execute(sql, (name, f"{table}/", f"{table}0")))
+
+
+def summary_of(directory: Path, one: Segment) -> dict[str, bytes]:
+    """All that is kept of one segment, by column."""
+
+    def read(db: sqlite3.Connection) -> dict[str, bytes]:
+        return (
+            dict(db.execute("SELECT name, data FROM summaries WHERE path = ?", (one.path,)))
+            if _has(db, "summaries")
+            else {}
+        )
+
+    return _reading(directory / place.MANIFEST, read)
+
+
+def gone(directory: Path) -> dict[str, int]:
+    """Segments of the generation in force that were merged, whose files stay a while: path and bytes."""
+    path = directory / place.MANIFEST
+    return _reading(path, _gone) if path.exists() else {}
+
+
+def _gone(db: sqlite3.Connection) -> dict[str, int]:
+    return dict(db.execute("SELECT path, bytes FROM gone")) if _has(db, "gone") else {}
 
 
 def chained(directory: Path) -> tuple[list[Entry], Snapshot]:
@@ -407,10 +545,12 @@ def _segment(row: tuple[Any, ...]) -> Segment:
     found = Segment(*row)
     texts = (found.path, found.table, found.date, found.node, found.sha256, found.log)
     numbers = (found.rows, found.bytes, found.from_file, found.from_offset, found.to_file, found.to_offset)
-    times = (found.time_min, found.time_max, found.unnamed)
+    times = (found.time_min, found.time_max, found.unnamed, found.written)
     if not all(type(text) is str for text in texts) or not all(type(number) is int for number in numbers):
         raise sqlite3.DataError(f"a segment's line holds {row!r}")
     if not all(time is None or type(time) is int for time in times) or not _PATH.fullmatch(found.path):
+        raise sqlite3.DataError(f"a segment's line holds {row!r}")
+    if not all(text is None or type(text) is str for text in (found.runs, found.rounds)):
         raise sqlite3.DataError(f"a segment's line holds {row!r}")
     return found
 

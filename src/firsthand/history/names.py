@@ -14,14 +14,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from firsthand.history import peers
-from firsthand.history.peers import TELLING as TELLING
 from firsthand.history.peers import Peers
+from firsthand.history.telling import CONFIRMED, CONTRADICTED
+from firsthand.history.telling import NAMES as COLUMNS
+from firsthand.history.telling import TABLES as TABLES
+from firsthand.history.telling import TELLING as TELLING
+from firsthand.identity import claims, container
 
-#: What a name is made of, and the columns that are frozen.
-COLUMNS = ("pod", "namespace", "workload", "workload_source", "image", "container_name")
-#: Tables whose rows tell names, or who held an address.
-TABLES = peers.TABLES
 MOST = 65_536
 _EPOCH = datetime(1970, 1, 1)
 
@@ -45,6 +44,11 @@ class Names:
         self.peers = Peers(most)
         self._containers: OrderedDict[str, tuple[Name, ...]] = OrderedDict()
         self._pods: OrderedDict[str, Words] = OrderedDict()
+        self._places: OrderedDict[str, str] = OrderedDict()
+        self._where: OrderedDict[str, set[str]] = OrderedDict()
+        self._pod_folders: OrderedDict[str, set[str]] = OrderedDict()
+        self._against: OrderedDict[str, str] = OrderedDict()
+        self._users: OrderedDict[str, dict[str, str]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._containers)
@@ -62,12 +66,49 @@ class Names:
         if table == "pod":
             return self._learn_pods(told)
         found: set[str] = set()
-        for row in told.select(["container", "since", "time", *COLUMNS]).to_pylist():
+        for row in told.select(["container", "since", "time", "cgroup_path", "users", *COLUMNS]).to_pylist():
             if row["container"]:
                 self._add(row["container"], _name(row))
+                self._placed(row["container"], row["cgroup_path"])
+                self._confirmed(row["container"], row["cgroup_path"])
+                if row["users"]:
+                    self._users[row["container"]] = dict(one.split("=", 1) for one in row["users"])
+                    self._users.move_to_end(row["container"])
                 found.add(row["container"])
-        self._bound(self._containers)
+        found |= self._learn_verdicts(rows)
+        for one in (self._containers, self._places, self._where, self._pod_folders, self._against, self._users):
+            self._bound(one)
         return found
+
+    def _learn_verdicts(self, rows: pa.Table) -> set[str]:
+        """Which cgroups are the containers that their paths name, and which are not; the newest word stands."""
+        found = set()
+        verdicts = rows.filter(pc.is_in(rows["event"], pa.array([CONFIRMED, CONTRADICTED])))
+        for row in verdicts.select(["container", "event", "cgroup_path"]).to_pylist():
+            if row["event"] == CONFIRMED:
+                self._confirmed(row["container"], row["cgroup_path"])
+                self._against.pop(row["cgroup_path"], None)
+            else:
+                self._against[row["cgroup_path"]] = row["container"]
+            found.add(row["container"])
+        return found
+
+    def _confirmed(self, identity: str, path: str | None) -> None:
+        """Where a runtime has a container, and with it the folder of its pod."""
+        if not path:
+            return
+        self._where.setdefault(identity, set()).add(path.rstrip("/"))
+        self._where.move_to_end(identity)
+        folder, uid = claims.pod_folder(path.rstrip("/")), container.parse(path).pod_uid
+        if folder and uid:
+            self._pod_folders.setdefault(uid, set()).add(folder)
+            self._pod_folders.move_to_end(uid)
+
+    def _placed(self, identity: str, path: str | None) -> None:
+        """Where a container is whose id its cgroup's path does not have."""
+        if path and container.parse(path).container is None:
+            self._places[path] = identity
+            self._places.move_to_end(path)
 
     def _learn_pods(self, rows: pa.Table) -> set[str]:
         for row in rows.select(["pod_uid", *COLUMNS[:4]]).to_pylist():
@@ -105,6 +146,10 @@ class Names:
             return names[-1].words
         return next((name.words for name in reversed(names) if name.since <= time), names[0].words)
 
+    def user(self, identity: str, number: int) -> str | None:
+        """What a container says of a user, by its number on the machine."""
+        return self._users.get(identity, {}).get(str(number))
+
     def of_pod(self, uid: str) -> Words | None:
         """The words of a pod by its uid."""
         return self._pods.get(uid)
@@ -113,7 +158,58 @@ class Names:
         """The rows with what is known now put where nothing stands. A table without `container` stays as it is."""
         if not {"container", "pod", "time"} <= set(rows.column_names) or not rows.num_rows:
             return rows
-        return self.peers.freeze(self._named(rows))
+        return self.peers.freeze(self._judged(self._named(self._located(rows))))
+
+    def _judged(self, rows: pa.Table) -> pa.Table:
+        """The rows with `claimed` false where a runtime has their container, or one of their pod, in their cgroup."""
+        if "claimed" not in rows.column_names or "cgroup_path" not in rows.column_names:
+            return rows
+        paths = rows["cgroup_path"].combine_chunks().dictionary_encode()
+        here = pa.array([self.confirms(path) for path in paths.dictionary.to_pylist()], pa.bool_())
+        if not pc.any(here).as_py():
+            return rows
+        confirmed = pc.fill_null(pa.chunked_array([here.take(paths.indices)]), False)
+        told = pc.if_else(confirmed, False, rows["claimed"])
+        return rows.set_column(rows.schema.get_field_index("claimed"), "claimed", told)
+
+    def confirms(self, path: str | None) -> bool:
+        """Whether a runtime has the container or pod that a cgroup's path names in this cgroup, or in one above it."""
+        path = (path or "").rstrip("/")
+        if not path or self.contradicts(path):
+            return False
+        named = container.parse(path)
+        if named.container is not None:
+            return any(claims.within(path, place) for place in self._where.get(named.container, ()))
+        if named.pod_uid is not None:
+            return any(claims.within(path, folder) for folder in self._pod_folders.get(named.pod_uid, ()))
+        return self.at(path) is not None
+
+    def contradicts(self, path: str | None) -> bool:
+        """Whether a runtime has the container that a cgroup's path names elsewhere."""
+        if not self._against:
+            return False
+        path = (path or "").rstrip("/")
+        while path and path not in self._against:
+            path = path.rpartition("/")[0]
+        return bool(path)
+
+    def _located(self, rows: pa.Table) -> pa.Table:
+        """The rows with the container of which a runtime told that it is in their cgroup, or in one above it."""
+        if not self._places or "cgroup_path" not in rows.column_names:
+            return rows
+        paths = rows["cgroup_path"].combine_chunks().dictionary_encode()
+        found = pa.array([self.at(path) for path in paths.dictionary.to_pylist()], pa.string())
+        if found.null_count == len(found):
+            return rows
+        told = pc.coalesce(rows["container"], pa.chunked_array([found.take(paths.indices)]))
+        return rows.set_column(rows.schema.get_field_index("container"), "container", told)
+
+    def at(self, path: str | None) -> str | None:
+        """The container whose runtime told that it is in this cgroup, or in one above it."""
+        path = (path or "").rstrip("/")
+        while path and path not in self._places:
+            path = path.rpartition("/")[0]
+        return self._places.get(path) if path else None
 
     def _named(self, rows: pa.Table) -> pa.Table:
         words = self._words(rows)
@@ -136,7 +232,7 @@ class Names:
         if not odd:
             return (words, ids.indices) if any(words) else None
         indices = ids.indices.to_pylist()
-        seen: dict[Words, int] = {}
+        seen: dict[Words | None, int] = {}
         for row, found in odd:
             if found not in seen:
                 seen[found] = len(words)
@@ -144,9 +240,10 @@ class Names:
             indices[row] = seen[found]
         return words, pa.array(indices, pa.int32())
 
-    def _odd(self, rows: pa.Table, ids: Any) -> list[tuple[int, Words]]:
-        """The few rows where the container's id alone does not decide: by time, or by the pod's uid (a pod's own cgroup)."""
-        found: list[tuple[int, Words]] = []
+    def _odd(self, rows: pa.Table, ids: Any) -> list[tuple[int, Words | None]]:
+        """The few rows where the container's id alone does not decide: by time, by the pod's uid (a pod's own cgroup), or where its
+        runtime has that container elsewhere: then none."""
+        found: list[tuple[int, Words | None]] = []
         twice = [key for key in ids.dictionary.to_pylist() if len(self._containers.get(key, ())) > 1]
         for row in _where(pc.is_in(rows["container"], pa.array(twice, pa.string()))) if twice else ():
             words = self.of(rows["container"][row].as_py(), rows["time"].cast(pa.int64())[row].as_py())
@@ -155,7 +252,14 @@ class Names:
             for row in _where(pc.and_(rows["container"].is_null(), rows["pod_uid"].is_valid())):
                 words = self.of_pod(rows["pod_uid"][row].as_py())
                 found += [(row, words)] if words else []
-        return found
+        return found + [(row, None) for row in self._contradicted(rows)]
+
+    def _contradicted(self, rows: pa.Table) -> list[int]:
+        if not self._against or "cgroup_path" not in rows.column_names:
+            return []
+        paths = rows["cgroup_path"].combine_chunks().dictionary_encode()
+        against = pa.array([self.contradicts(path) for path in paths.dictionary.to_pylist()], pa.bool_())
+        return _where(pc.fill_null(against.take(paths.indices), False))
 
 
 def _where(mask: Any) -> list[int]:
@@ -183,6 +287,10 @@ def unknown(rows: pa.Table) -> Any:
 
 
 def unnamed(rows: pa.Table) -> int:
-    """How many rows are of containers whose name is not in them."""
+    """How many rows are of containers whose name is not in them, or that no runtime confirmed: later words may change these."""
     found = unknown(rows)
-    return 0 if found is None else int(pc.sum(found).as_py() or 0)
+    if found is None:
+        return 0
+    if "claimed" in rows.column_names:
+        found = pc.or_(found, pc.fill_null(rows["claimed"], False))
+    return int(pc.sum(found).as_py() or 0)

@@ -26,21 +26,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from firsthand.history.telling import BELIEVED as BELIEVED
+from firsthand.history.telling import FOREVER as FOREVER
+from firsthand.history.telling import HELD as HELD
+from firsthand.history.telling import KUBERNETES as KUBERNETES
+from firsthand.history.telling import MACHINE as MACHINE
+from firsthand.history.telling import PEERS as COLUMNS
+from firsthand.history.telling import TABLES as TABLES
+from firsthand.history.telling import TELLING as TELLING
 from firsthand.identity import address
 
-#: The columns that are filled, and what a holder has for them.
-COLUMNS = ("peer_kind", "peer_pod", "peer_namespace", "peer_workload", "peer_name")
-#: Tables that tell holders.
-TABLES = ("pod", "container", "address")
-#: Rows of `container` and `pod` that tell a name. `gone` tells it as well: for what lived shorter than a look.
-TELLING = ("named", "gone")
-#: Kinds that say who held it, and are not asked for again.
-HELD = ("pod", "container", "service", "node")
-#: Networks of their own names; the others are sockets of runtimes.
-KUBERNETES, MACHINE = "kubernetes", "machine"
-#: Microseconds for which a span without an end is believed after its last row: a day, and what the follower may be late.
-BELIEVED = 25 * 3_600_000_000
-FOREVER = 1 << 62
 #: Holders that are remembered, and ends of one container (it may be started again).
 MOST, MOST_RUNS = 65_536, 16
 _EPOCH = datetime(1970, 1, 1)

@@ -1,8 +1,8 @@
-"""The rule of `peers.py` as DuckDB views: for rows that are still in the log, and for holders that were told later."""
+"""The rule of `peers.py` as SQL: for rows that are still in the log, and for holders that were told later."""
 
 from __future__ import annotations
 
-from firsthand.history.peers import BELIEVED, COLUMNS, FOREVER, HELD, KUBERNETES, MACHINE, TELLING
+from firsthand.history.telling import BELIEVED, FOREVER, HELD, KUBERNETES, MACHINE, PEERS, TELLING
 from firsthand.identity import address
 
 _TELLING = ", ".join(f"'{word}'" for word in TELLING)
@@ -34,23 +34,24 @@ _NODE = ("'node'", "NULL", "NULL", "NULL", "node", "node")
 _WORDS = ("kind", "pod", "namespace", "workload", "name", "identity")
 _AS_NODE = ", ".join(f"CASE WHEN host THEN {a} ELSE {b} END AS {b}" for a, b in zip(_NODE, _WORDS, strict=True))
 
-VIEWS = (
+#: Who held which address when; spans do not overlap. To be given the rows of `pod`, `container` and `address` as they were told.
+HOLDERS = (
     # Everybody of whom was told, one row for each address.
-    f"""CREATE VIEW _held AS SELECT node, boot, id, unnest(addresses) AS address, {_AS_NODE}, {_SPAN},
+    f"""WITH _held AS (SELECT node, boot, id, unnest(addresses) AS address, {_AS_NODE}, {_SPAN},
     CASE WHEN host OR kind = 'node' THEN '{MACHINE}' WHEN kind = 'pod' AND namespace IS NOT NULL THEN '{KUBERNETES}'
     ELSE coalesce(socket, '') END AS network
-    FROM ({_OF_PODS} UNION ALL BY NAME {_OF_CONTAINERS} UNION ALL BY NAME {_OF_ADDRESSES})""",  # noqa: S608
+    FROM ({_OF_PODS} UNION ALL BY NAME {_OF_CONTAINERS} UNION ALL BY NAME {_OF_ADDRESSES})), """  # noqa: S608
     # Containers whose own cgroup the kernel saw going.
-    """CREATE VIEW _removed AS SELECT node, boot, container AS id, epoch_us(time) AS moment FROM {_container}
+    """_removed AS (SELECT node, boot, container AS id, epoch_us(time) AS moment FROM {_container}
     WHERE event = 'remove' AND container IS NOT NULL
-    AND contains(regexp_extract(rtrim(cgroup_path, '/'), '[^/]*$'), container)""",
+    AND contains(regexp_extract(rtrim(cgroup_path, '/'), '[^/]*$'), container)), """
     # Each one ends where the next one of its network surely begins.
-    """CREATE VIEW _taken_over AS SELECT * REPLACE (least(ends, min(CASE WHEN sure THEN begins END) OVER
+    """_taken_over AS (SELECT * REPLACE (least(ends, min(CASE WHEN sure THEN begins END) OVER
     (PARTITION BY node, boot, address, network ORDER BY begins RANGE BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)) AS ends)
     FROM (SELECT h.* REPLACE (least(h.ends, r.moment) AS ends) FROM _held h ASOF LEFT JOIN _removed r
-        ON h.node = r.node AND h.boot = r.boot AND h.id = r.id AND h.begins <= r.moment)""",
+        ON h.node = r.node AND h.boot = r.boot AND h.id = r.id AND h.begins <= r.moment)), """
     # Spans that do not overlap, with the one who is meant.
-    """CREATE VIEW _holders AS WITH edges AS
+    """edges AS
         (SELECT DISTINCT node, boot, address, unnest([begins, ends]) AS edge FROM _taken_over WHERE begins < ends),
     spans AS (SELECT *, lead(edge) OVER (PARTITION BY node, boot, address ORDER BY edge) AS next FROM edges),
     there AS (SELECT s.node, s.boot, s.address, s.edge, s.next, h.kind, h.identity, h.pod, h.namespace, h.workload, h.name,
@@ -60,22 +61,40 @@ VIEWS = (
     SELECT node, boot, address, edge AS begins, next AS ends, any_value(kind) AS kind, any_value(pod) AS pod,
         any_value(namespace) AS namespace, any_value(workload) AS workload, any_value(name) AS name
     FROM there WHERE kind = 'node' OR NOT a_node
-    GROUP BY node, boot, address, edge, next HAVING count(DISTINCT kind || ' ' || identity) = 1""",
+    GROUP BY node, boot, address, edge, next HAVING count(DISTINCT kind || ' ' || identity) = 1"""
 )
+#: The addresses that anybody was ever told to hold. To be given the same rows.
+ADDRESSES = """SELECT DISTINCT address FROM (SELECT unnest(addresses) AS address FROM {_pod} UNION ALL
+    SELECT unnest(addresses) FROM {_container} UNION ALL SELECT address FROM {_address}) WHERE address IS NOT NULL"""
+
+
+def late(what: str, rows: str) -> str:
+    """Of rows of `connection`, those whose peer is nobody's by what was known when they were written, and whose address stands in the table
+    `_addresses`. `what`: the columns; `rows`: a table."""
+    nobody = f"(peer_kind IS NULL OR peer_kind NOT IN ({_HELD}))"
+    return " UNION ".join(
+        f"SELECT {what} FROM {rows} SEMI JOIN _addresses ON {name} = address WHERE {nobody}"  # noqa: S608
+        for name in ("peer_address", "nat_address")
+    )
+
+
 _ADDRESS = "coalesce(c.nat_address, c.peer_address)"
-_FOUND = dict(zip(COLUMNS, ("kind", "pod", "namespace", "workload", "name"), strict=True))
+_FOUND = dict(zip(PEERS, ("kind", "pod", "namespace", "workload", "name"), strict=True))
 
 
-def joined(source: str) -> str:
-    """Rows of `connection` with their peers as they are known now. `source` is a query."""
+def joined(source: str, holders: str | None) -> str:
+    """Rows of `connection` with their peers as they are known now. `source` is a query, `holders` a table of HOLDERS; None: there are
+    none."""
+    by_itself = f"coalesce(c.peer_kind, {address.kind_sql(_ADDRESS)})"  # segments have it already
+    if holders is None:
+        return f"SELECT c.* REPLACE ({by_itself} AS peer_kind) FROM ({source}) c"  # noqa: S608
     values = {
         name: f"CASE WHEN c.peer_kind IN ({_HELD}) THEN c.{name} ELSE h.{found} END" for name, found in _FOUND.items()
     }
-    by_itself = address.kind_sql(_ADDRESS)
     values["peer_kind"] = f"CASE WHEN c.peer_kind IN ({_HELD}) THEN c.peer_kind ELSE coalesce(h.kind, {by_itself}) END"
     filled = ", ".join(f"{value} AS {name}" for name, value in values.items())
-    return f"""SELECT c.* REPLACE ({filled}) FROM ({source}) c LEFT JOIN _holders h
-    ON c.node = h.node AND c.boot = h.boot AND h.address = {_ADDRESS} AND {_MOMENT} >= h.begins AND {_MOMENT} < h.ends"""  # noqa: S608
+    return f"""SELECT c.* REPLACE ({filled}) FROM ({source}) c LEFT JOIN {holders} h
+    ON h.address = {_ADDRESS} AND c.node = h.node AND c.boot = h.boot AND {_MOMENT} >= h.begins AND {_MOMENT} < h.ends"""  # noqa: S608
 
 
 _MOMENT = "epoch_us(c.time) - CASE WHEN c.event = 'close' THEN coalesce(c.duration, 0) // 1000 ELSE 0 END"

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from firsthand.errors import HistoryError
-from firsthand.history import arrow, budget, compact, hold, place, segment, share
+from firsthand.history import arrow, aside, budget, generations, hold, manifest, place, segment, share
 from firsthand.history.budget import PART, Cut
 from firsthand.history.chunk import Position
 from firsthand.history.hold import Hold
@@ -30,8 +30,8 @@ from firsthand.settings import Limits
 
 #: Seconds between two looks.
 EVERY = 60.0
-#: Segments that one act writes again at most, so that the log never waits long; the next look goes on.
-MOST = 64
+#: Segments that one act writes again at most, and rows of them, so that the log never waits long; the next look goes on.
+MOST, MOST_ROWS = 64, 2_000_000
 #: Acts of one look: sizes are estimates, and files have a foot.
 ACTS = 4
 _BATCH = 65_536
@@ -67,7 +67,7 @@ class Retention:
         self.limits = limits
         self.steady = steady
         self.now = steady.now
-        self._inventory = Inventory()
+        self._inventory = Inventory(skips=True)
         self._next = 0.0
 
     def run(self, generation: int) -> int:
@@ -85,6 +85,9 @@ class Retention:
                 holds = hold.load(self.directory)
                 snapshot = self.manifest.snapshot()
                 cuts = self._plan(snapshot, holds, limits)
+                if damaged := self._damaged(snapshot, cuts):
+                    aside.put(self.directory, self.manifest, damaged, self.now())
+                    continue
                 if not cuts:
                     self._next = self.steady.elapsed() + EVERY
                     break
@@ -100,20 +103,27 @@ class Retention:
         pieces = self._inventory.pieces(root, snapshot.segments, holds)
         return budget.plan(pieces, limits, _micro(self.now()), goal(self.directory, snapshot, limits))
 
+    def _damaged(self, snapshot: Snapshot, cuts: list[Cut]) -> list[tuple[Segment, str]]:
+        """What cannot be read, and what is damaged of what is to be written again: that would get a hash that holds."""
+        root = segment.generation(self.directory, snapshot.generation)
+        again = [one for one, mine in _chosen(snapshot, cuts) if not _whole(one, mine)]
+        told = [(one, what) for one in again if (what := segment.damage(root / one.path, one))]
+        return self._inventory.damaged + told
+
     def _act(self, snapshot: Snapshot, cuts: list[Cut], holds: tuple[Hold, ...]) -> int:
         """One generation further, without what was cut of at most MOST segments that stay in part."""
         generation = snapshot.generation
         old = segment.generation(self.directory, generation)
-        new = compact.begin(self.directory, generation + 1)
+        new = generations.begin(self.directory, generation + 1)
         taken = _chosen(snapshot, cuts)
-        compact.link(old, new, {one.path for one in snapshot.segments} - {one.path for one, _ in taken})
+        generations.link(old, new, {one.path for one in snapshot.segments} - {one.path for one, _ in taken})
         gone = Gone()
         written = [made for one, mine in taken if (made := self._cut(old, new, one, mine, holds, gone)) is not None]
         written += self._told(new, generation + 1, gone)
         with self.manifest.together():
             self.manifest.retire(generation + 1, [one.path for one, _ in taken], share.CAUSE, _micro(self.now()))
             self.manifest.merge(generation + 1, (), written)
-        compact.done(self.directory, generation, self.now())
+        generations.done(self.directory, generation, self.now())
         return generation + 1
 
     def _cut(
@@ -125,12 +135,13 @@ class Retention:
                 part = cut.piece.share
                 gone.add(one, part.namespace, cut.reason, part.rows, part.first, part.last)
             return None
-        kept = list(_kept(old / one.path, one, cuts, holds, gone))
-        if not any(part.num_rows for part in kept):
-            return None
         span = (Position(one.from_file, one.from_offset), Position(one.to_file, one.to_offset))
-        path = re.sub(r"(-cut\d+)?\.parquet$", f"-cut{new.name}.parquet", one.path)
-        return segment.write_one(new, path, pa.concat_tables(kept), one.node, span, one.log)
+        path = re.sub(r"(-cut\d+)?\.parquet$", f"-cut{self.manifest.act()}.parquet", one.path)
+        schema = _schema(old / one.path, one)
+        with segment.Writer(new.parent, path, schema, one.node, span, one.log) as writer:
+            for part in _kept(old / one.path, one, cuts, holds, gone):
+                writer.add(part)
+            return writer.finish(new) if writer.rows else None
 
     def _told(self, new: Path, generation: int, gone: Gone) -> list[Segment]:
         by_node: dict[str, list[pa.Table]] = {}
@@ -161,7 +172,11 @@ def _chosen(snapshot: Snapshot, cuts: list[Cut]) -> list[tuple[Segment, list[Cut
     found = [(one, by_path[one.path]) for one in snapshot.segments if one.path in by_path]
     found.sort(key=lambda pair: (pair[0].date, pair[0].path))
     rewritten = [pair for pair in found if not _whole(*pair)]
-    late = {one.path for one, _ in rewritten[MOST:]}
+    late, rows = set(), 0
+    for number, (one, _) in enumerate(rewritten):
+        rows += one.rows
+        if number >= MOST or (number and rows > MOST_ROWS):
+            late.add(one.path)
     return [pair for pair in found if pair[0].path not in late]
 
 
@@ -175,6 +190,14 @@ def _kept(path: Path, one: Segment, cuts: list[Cut], holds: tuple[Hold, ...], go
                 for cut in cuts:
                     kept = _without(kept, one, cut, holds, gone)
                 yield kept
+    except (OSError, pa.ArrowException) as error:
+        raise HistoryError(f"{path}: the segment cannot be read ({error})") from error
+
+
+def _schema(path: Path, one: Segment) -> pa.Schema:
+    """The columns of a segment as `_kept` has them."""
+    try:
+        return arrow.conform(one.table, pq.read_schema(path).empty_table()).schema
     except (OSError, pa.ArrowException) as error:
         raise HistoryError(f"{path}: the segment cannot be read ({error})") from error
 
@@ -214,7 +237,8 @@ def leaving(directory: Path, generation: int) -> int:
     left = {
         inode: size for number in numbers if number < generation for inode, size in _sizes(root / str(number)).items()
     }
-    return sum(size for inode, size in left.items() if inode not in in_force)
+    merged = sum(manifest.gone(directory).values())
+    return merged + sum(size for inode, size in left.items() if inode not in in_force)
 
 
 def _sizes(root: Path) -> dict[int, int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from firsthand.errors import HistoryError
-from firsthand.history import fault, names, place, share
+from firsthand.history import arrow, fault, names, observing, place, rounds, share, summary
 from firsthand.history.chunk import Position
+from firsthand.history.intact import damage as damage
 from firsthand.history.manifest import Segment
+from firsthand.history.place import generation as generation
+from firsthand.history.share import Share
 from firsthand.schema.column import Column
+from firsthand.schema.tables import KEPT
 
 #: The one column that segments have beyond their table's: an exporter that stopped within a segment's span goes on by it,
 #: also where a compaction has sorted the rows anew. Repeats for all rows of a chunk, and so costs next to nothing.
@@ -28,14 +34,12 @@ RISING = ("time", "ktime", "seq")
 #: The same number in the few rows of one process, near each other, and hardly elsewhere: zstd finds it, a dictionary is as long as
 #: the column (docs/performance.md).
 OWN = ("exec_tgid", "exec_start", "parent_tgid", "parent_start", "pid", "tid", "namespace_pid", "duration")
-ROW_GROUP = 131_072
+#: Neighbours are alike, which makes the file small, and questions about one pod read little of it.
+ORDER = ("namespace", "pod", "time")
+#: Rows of a row group: what a reader of one pod decodes, and a merge has of each of its inputs.
+ROW_GROUP = 32_768
 _DAY = 86_400_000_000
 _STRANGE = re.compile(r"[^A-Za-z0-9.-]")
-
-
-def generation(directory: Path, number: int) -> Path:
-    """The folder of a generation."""
-    return directory / place.GENERATIONS / str(number)
 
 
 def name_of(node: str, at: Position, log: str = place.LOG) -> str:
@@ -58,77 +62,224 @@ def located(rows: pa.Table, at: Position) -> pa.Table:
 def write(
     root: Path, table: str, rows: pa.Table, node: str, span: tuple[Position, Position], log: str = place.LOG
 ) -> list[Segment]:
-    """The rows as one segment per day below a generation's folder; durable, folders included, when this returns."""
+    """The rows as one sorted segment per day below a generation's folder; durable, folders included, when this returns."""
     name = name_of(node, span[0], log)
-    return [write_one(root, f"{table}/date={date}/{name}", part, node, span, log) for date, part in days(rows)]
+    return [write_one(root, f"{table}/date={date}/{name}", ordered(part), node, span, log) for date, part in days(rows)]
+
+
+def ordered(rows: pa.Table) -> pa.Table:
+    """The rows by ORDER, as every segment has them: a merge then reads each once, from its begin to its end."""
+    keys = [(name, "ascending") for name in ORDER if name in rows.column_names]
+    if not keys or rows.num_rows < 2:
+        return rows
+    places = pc.sort_indices(rows, sort_keys=keys)
+    return pa.table([_taken(column, places) for column in rows.columns], schema=rows.schema)
+
+
+def _taken(column: pa.ChunkedArray, places: pa.Array) -> pa.ChunkedArray:
+    """A column's values at all its places, in another order; many are null in each row."""
+    if column.null_count == len(column):
+        return column
+    return pc.take(column.combine_chunks(), places, boundscheck=False)
 
 
 def write_one(
     root: Path, path: str, rows: pa.Table, node: str, span: tuple[Position, Position], log: str = place.LOG
 ) -> Segment:
-    """One segment: a temporary file beside the generations, fsync, rename, fsync of the folder."""
-    table, day, _ = path.split("/")
-    final = root / path
-    try:
-        place.folder(final.parent)
-        temporary = place.folder(root.parent / ".new") / final.name
-        size, digest = _write_file(temporary, share.noted(table, rows))
-        fault.reached("segment.before_rename")
-        temporary.replace(final)
-        place.sync(final.parent)
-        fault.reached("segment.after_rename")
-    except OSError as error:
-        raise HistoryError(f"{final}: the segment cannot be written ({error}); free space there") from error
-    low, high = _range(rows.column("time")) if "time" in rows.column_names else (None, None)
-    positions = (*span[0], *span[1])
-    unnamed = names.unnamed(rows)
-    day = day.removeprefix("date=")
-    return Segment(path, table, day, node, rows.num_rows, size, low, high, *positions, digest, log, unnamed)
+    """One segment of rows that are all there."""
+    with Writer(root.parent, path, rows.schema, node, span, log) as writer:
+        writer.add(rows)
+        return writer.finish(root, rows)
 
 
-def _write_file(path: Path, rows: pa.Table) -> tuple[int, str]:
-    rising = [name for name in RISING if name in rows.column_names]
-    pq.write_table(
-        rows,
-        path,
-        compression="zstd",
-        use_dictionary=[leaf for field in rows.schema for leaf in _leaves(field) if leaf not in (*rising, *OWN)],
-        column_encoding=dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
-        row_group_size=ROW_GROUP,
-        coerce_timestamps="us",
-        store_schema=False,
-    )
+class Writer:
+    """One segment, written piece by piece: the only place where segments are made.
+
+    A temporary file beside the generations; `finish` does fsync, rename, fsync of the folder. Where it comes to no `finish`, nothing stays.
+    HistoryError where it cannot be written.
+    """
+
+    def __init__(
+        self,
+        generations: Path,
+        path: str,
+        schema: pa.Schema,
+        node: str,
+        span: tuple[Position, Position],
+        log: str = place.LOG,
+    ) -> None:
+        self.path, self.node, self.span, self.log = path, node, span, log
+        self.table, self.day, name = path.split("/")
+        self.rows = 0
+        self._unnamed = 0
+        self._shares: dict[tuple[str, str], Share] = {}
+        self._times: list[int] = []
+        self._told: list[pa.Table] = []
+        self._waiting: list[pa.Table] = []
+        with self._explained():
+            self._temporary = place.folder(generations / ".new") / name
+            self._file = pq.ParquetWriter(self._temporary, schema.remove_metadata(), **_layout(schema))
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abandon()
+
+    def add(self, rows: pa.Table) -> None:
+        """Append rows, and update the numbers that the manifest keeps of the segment."""
+        if not rows.num_rows:
+            return
+        self.rows += rows.num_rows
+        self._unnamed += names.unnamed(rows)
+        share.add(self._shares, share.measure(self.table, rows))
+        if "time" in rows.column_names:
+            self._times += [end for end in _range(rows.column("time")) if end is not None]
+        if self.table == observing.TABLE:
+            wanted = {*observing.COLUMNS, *rounds.COLUMNS}
+            self._told.append(rows.select([name for name in rows.column_names if name in wanted]))
+        self._waiting.append(rows)
+        if sum(one.num_rows for one in self._waiting) >= ROW_GROUP:
+            self._write()
+
+    def _write(self) -> None:
+        with self._explained():
+            waiting, self._waiting = self._waiting, []
+            if waiting:
+                self._file.write_table(pa.concat_tables(waiting), row_group_size=ROW_GROUP)
+
+    def finish(self, root: Path, rows: pa.Table | None = None) -> Segment:
+        """Put it below a generation's folder under its own name; durable, folders included, when this returns.
+
+        `rows`: all that it holds, where they are in memory; else what its summary says is read from the file.
+        """
+        final = root / self.path
+        self._write()
+        with self._explained():
+            shares = share.told(self._shares.values())
+            self._file.add_key_value_metadata(shares)
+            self._file.close()
+            place.folder(final.parent)
+            size, digest = _settled(self._temporary)
+            said = (
+                summarised(self._temporary, self.table, digest)
+                if rows is None
+                else _summary(self.table, rows, digest, shares)
+            )
+            fault.reached("segment.before_rename")
+            self._temporary.replace(final)
+            place.sync(final.parent)
+            fault.reached("segment.after_rename")
+        low, high = (min(self._times), max(self._times)) if self._times else (None, None)
+        day, positions = self.day.removeprefix("date="), (*self.span[0], *self.span[1])
+        told = pa.concat_tables(self._told) if self._told else None
+        found = (runs(self.table, told), proofs(self.table, told)) if told is not None else (None, None)
+        return Segment(
+            *(self.path, self.table, day, self.node, self.rows, size, low, high, *positions),
+            *(digest, self.log, self._unnamed, *found, final.stat().st_mtime_ns),
+            summary=said,
+        )
+
+    def abandon(self) -> None:
+        """Nothing of it stays; after `finish` it does nothing."""
+        with contextlib.suppress(OSError, ValueError):
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise HistoryError(
+                f"{self.path}: the segment cannot be written ({error}); free space in the history"
+            ) from error
+
+
+def summarised(path: Path, table: str, digest: str) -> dict[str, bytes]:
+    """What readers choose a segment by, of its file: a column at a time."""
+    if table not in KEPT:
+        return {}
+    with pq.ParquetFile(path) as file:
+        parts = summary.make(table, _Columns(file), digest, whole=_whole(table, file.schema_arrow))
+        return parts | _shared(file.metadata.metadata, digest)
+
+
+def _summary(table: str, rows: pa.Table, digest: str, metadata: Mapping[bytes, bytes]) -> dict[str, bytes]:
+    """The same of the rows that were written, in their order, and of what the footer has."""
+    if table not in KEPT:
+        return {}
+    return summary.make(table, rows, digest, whole=_whole(table, rows.schema)) | _shared(metadata, digest)
+
+
+def _shared(metadata: Mapping[bytes, bytes] | None, digest: str) -> dict[str, bytes]:
+    """Whose rows the footer counts."""
+    shares = share.of_footer(metadata)
+    return {} if shares is None else {share.PART: summary.sealed(shares, digest, share.PART)}
+
+
+class _Columns:
+    """The columns of a file as a table has them, each read when it is asked for."""
+
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self._file = file
+        self.column_names = file.schema_arrow.names
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """All values of one."""
+        return self._file.read([name], use_threads=False).column(name)
+
+
+def _whole(table: str, found: pa.Schema) -> bool:
+    """Whether rows have this version's columns, with their types; lists are of the same whatever their items are named."""
+    wanted = arrow.schema(table)
+    return all(field.name in found.names and found.field(field.name).type.equals(field.type) for field in wanted)
+
+
+def runs(table: str, rows: pa.Table) -> str | None:
+    """When was observed by rows of `observer`, for the manifest."""
+    if table != observing.TABLE:
+        return None
+    return observing.encode(observing.of_rows(_tuples(rows, observing.COLUMNS)))
+
+
+def proofs(table: str, rows: pa.Table) -> str | None:
+    """When canaries proved the hooks by rows of `observer`, for the manifest."""
+    if table != observing.TABLE:
+        return None
+    return rounds.encode(rounds.of_rows(_tuples(rows, rounds.COLUMNS)))
+
+
+def _tuples(rows: pa.Table, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """These columns of each row; null where the table lacks them, times in microseconds."""
+    columns = []
+    for name in names:
+        known = name in rows.column_names
+        column = rows.column(name) if known else pa.nulls(rows.num_rows)
+        columns.append((column.cast(pa.int64()) if known and name == "time" else column).to_pylist())
+    return zip(*columns, strict=True)
+
+
+def _layout(schema: pa.Schema) -> dict[str, Any]:
+    """How the columns of a file are written."""
+    rising = [name for name in RISING if name in schema.names]
+    return {
+        "compression": "zstd",
+        "use_dictionary": [leaf for field in schema for leaf in _leaves(field) if leaf not in (*rising, *OWN)],
+        "column_encoding": dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
+        "coerce_timestamps": "us",
+        "store_schema": False,
+    }
+
+
+def _settled(path: Path) -> tuple[int, str]:
+    """Size and SHA-256 of a file that is readable for those who may, and durable."""
     path.chmod(0o640)
     place.give(path)
     with path.open("rb") as file:
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return path.stat().st_size, digest
-
-
-def damage(path: Path, one: Segment, *, by_size: bool = False) -> str | None:
-    """What is wrong with a segment's file: missing, of another size or hash, unreadable, of other rows; None: nothing.
-
-    `by_size` looks at no more than that. A segment whose hash is not known is only opened.
-    """
-    try:
-        size = path.stat().st_size
-        if size != one.bytes:
-            return f"{path}: has {size} bytes, {one.bytes} when it was written: it was cut or changed"
-        return None if by_size else _changed(path, one)
-    except FileNotFoundError:
-        return f"{path}: is missing"
-    except (OSError, pa.ArrowException) as error:
-        return f"{path}: cannot be read ({error})"
-
-
-def _changed(path: Path, one: Segment) -> str | None:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if one.sha256 and digest != one.sha256:
-        return f"{path}: its SHA-256 is {digest}, {one.sha256} when it was written: it was changed"
-    rows = pq.read_metadata(path).num_rows
-    return None if rows == one.rows or not one.sha256 else f"{path}: holds {rows} rows, {one.rows} when it was written"
 
 
 def _leaves(field: pa.Field) -> list[str]:

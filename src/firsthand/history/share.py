@@ -1,12 +1,12 @@
 """Whose rows a segment holds: its rows by namespace and kind, counted when it is written and kept in its Parquet footer.
 
-Retention and `firsthand usage` read footers alone. A segment from before there were such counts is counted from its columns.
+Retention reads footers alone, `firsthand usage` the manifest. A segment from before there were such counts is counted from its columns.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-#: Not names that Kubernetes allows (RFC 1123 labels): the host's own rows, and those of containers in no known namespace.
-HOST, NONE = "(host)", "(none)"
+from firsthand.history.owner import CAUSE as CAUSE
+from firsthand.history.owner import HOST as HOST
+from firsthand.history.owner import NONE as NONE
+
 BULK, PROTECTED, NAMES, RECORD = KINDS = ("bulk", "protected", "names", "record")
 #: Tables that say who and whether, without which other rows cannot be judged, and those that are findings.
 _NAMES = ("container", "pod", "address")
@@ -25,9 +27,9 @@ _PROTECTED = ("finding", "privilege")
 #: Processes that gained rights or hid their binary, by process_flag of kernel/include/events.h.
 FLAGS = {"SETUID": 0, "SETGID": 1, "FILECAPS": 2, "MEMFD": 4, "DELETED": 5, "ENTERED": 7, "DETACHED": 9}
 _MASK = sum(1 << bit for bit in FLAGS.values())
-#: `cause` of rows of `loss` that say what retention let go; their `namespace` is a share's, `since` and `until` its ends.
-CAUSE = "retention"
 _KEY = b"firsthand.shares"
+#: The name by which the manifest has a segment's shares, beside what else summary.py keeps of it.
+PART = "shares"
 #: What the counts are made of.
 _COLUMNS = ("time", "namespace", "container", "pod_uid", "flags")
 
@@ -98,16 +100,37 @@ def measure(table: str, rows: pa.Table) -> tuple[Share, ...]:
     )
 
 
-def noted(table: str, rows: pa.Table) -> pa.Table:
-    """The rows with their shares in the schema's metadata, to be written."""
-    text = json.dumps([astuple(share) for share in measure(table, rows)])
-    return rows.replace_schema_metadata({**(rows.schema.metadata or {}), _KEY: text.encode()})
+def add(shares: dict[tuple[str, str], Share], more: Iterable[Share]) -> None:
+    """Count more rows of a segment in, by (namespace, kind)."""
+    for one in more:
+        key = (one.namespace, one.kind)
+        had = shares.get(key, one)
+        rows = one.rows + (had.rows if key in shares else 0)
+        shares[key] = Share(*key, rows, min(had.first, one.first), max(had.last, one.last))
+
+
+def told(shares: Iterable[Share]) -> dict[bytes, bytes]:
+    """The shares as a Parquet footer has them."""
+    return {_KEY: json.dumps(sorted(astuple(share) for share in shares)).encode()}
+
+
+def of_part(data: bytes | None) -> tuple[Share, ...] | None:
+    """The shares as the manifest has them; None where it has none."""
+    try:
+        return None if data is None else tuple(Share(*values) for values in json.loads(data))
+    except (ValueError, TypeError):
+        return None
+
+
+def of_footer(metadata: Mapping[bytes, bytes] | None) -> bytes | None:
+    """The shares as a footer has them, and as the manifest keeps them."""
+    return (metadata or {}).get(_KEY)
 
 
 def of_file(path: Path, table: str) -> tuple[Share, ...]:
     """The shares of a segment, from its footer where they are there."""
     with pq.ParquetFile(path) as file:
-        found = (file.metadata.metadata or {}).get(_KEY)
+        found = of_footer(file.metadata.metadata)
         if found is not None:
             return tuple(Share(*values) for values in json.loads(found))
         known = set(file.schema_arrow.names)

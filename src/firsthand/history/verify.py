@@ -6,12 +6,28 @@ import hashlib
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from firsthand.errors import DamagedError, HistoryError
-from firsthand.history import chain, holders, manifest, place, schema_store, segment
+from firsthand.history import (
+    arrow,
+    chain,
+    holders,
+    manifest,
+    observing,
+    place,
+    rounds,
+    schema_store,
+    segment,
+    shown,
+    summary,
+)
 from firsthand.history.chain import Entry, Head
-from firsthand.history.chunk import Position
+from firsthand.history.chunk import Chunk, Position
 from firsthand.history.log import LogReader, files
 from firsthand.history.manifest import Segment
 
@@ -177,15 +193,26 @@ def _manifest(snapshot: manifest.Snapshot, held: Held, found: Verdict) -> None:
 def _segments(directory: Path, snapshot: manifest.Snapshot, found: Verdict) -> None:
     root = segment.generation(directory, snapshot.generation)
     for one in snapshot.segments:
-        _segment(root / one.path, one, found)
-    listed = {one.path for one in snapshot.segments}
-    for path in sorted(root.rglob("*")) if root.is_dir() else []:
-        name = str(path.relative_to(root))
-        if path.is_file() and name not in listed:
-            found.damage.append(f"{name}: a file that the manifest does not know")
+        _segment(directory, root / one.path, one, found)
+    listed = {one.path: one for one in snapshot.segments}
+    known = {*listed, *manifest.gone(directory)}
+    under_way = f"-m{snapshot.generation + (found.head.sequence if found.head else 0) + 1}.parquet"
+    for below in (root, shown.shown(directory)):
+        for path in sorted(below.rglob("*")) if below.is_dir() else []:
+            name = str(path.relative_to(below))
+            if path.is_file() and name not in known and not name.endswith(under_way):
+                found.damage.append(f"{name}: a file that the manifest does not know")
+            elif below != root and name in listed and not path.samefile(root / name):
+                _shown(path, listed[name], found)
 
 
-def _segment(path: Path, one: Segment, found: Verdict) -> None:
+def _shown(path: Path, one: Segment, found: Verdict) -> None:
+    """What other engines read in place of a segment."""
+    if (what := segment.damage(path, one)) is not None:
+        found.damage.append(f"{one.path}: other engines read another file: {what}")
+
+
+def _segment(directory: Path, path: Path, one: Segment, found: Verdict) -> None:
     try:
         with path.open("rb") as file:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
@@ -194,8 +221,67 @@ def _segment(path: Path, one: Segment, found: Verdict) -> None:
         return
     if actual != one.sha256:
         found.damage.append(f"{one.path}: it was changed: its SHA-256 is not the recorded one")
+    elif not _says_when(path, one):
+        found.damage.append(f"{one.path}: the manifest says otherwise than its rows when was observed: it was changed")
+    elif not _says_what(directory, path, one):
+        found.damage.append(f"{one.path}: the manifest says otherwise than its rows what it holds: it was changed")
+    elif one.table == "loss":
+        found.damage += _lost(path)
     found.segments += 1
     found.rows += one.rows
+
+
+#: Causes of rows that are lost by damage: an answer about their time is not complete, and no more is a history that lacks them.
+_DAMAGED = ("log_damaged", "segment_damaged")
+
+
+def _lost(path: Path) -> list[str]:
+    """What was found damaged before, and is no longer held, by rows of `loss`."""
+    return _told(pq.ParquetFile(path).read())
+
+
+def _lost_of(chunk: Chunk) -> list[str]:
+    """The same of a chunk that is in no segment yet."""
+    try:
+        return [text for _, rows in arrow.tables(chunk, ("loss",)) for text in _told(rows)]
+    except DamagedError as error:
+        return [str(error)]
+
+
+def _told(rows: pa.Table) -> list[str]:
+    known = arrow.conform("loss", rows).select(["cause", "table_name", "events", "since", "until", "detail"])
+    return [_worded(**row) for row in known.to_pylist() if row["cause"] in _DAMAGED]
+
+
+def _worded(
+    cause: str, table_name: str | None, events: int | None, since: datetime | None, until: datetime | None, detail: str
+) -> str:
+    number = "an unknown number of rows" if events is None else f"{events:,} {'row' if events == 1 else 'rows'}"
+    between = " ".join(
+        f"{word} {moment:%Y-%m-%dT%H:%M:%S}Z" for word, moment in (("from", since), ("to", until)) if moment
+    )
+    return f"lost before: {number} of {table_name or 'any table'} {between} ({cause}: {detail})"
+
+
+def _says_what(directory: Path, path: Path, one: Segment) -> bool:
+    """Whether the summary of a segment, by which questions leave it out, is that of its rows. What fails its checksum says nothing."""
+    kept = manifest.summary_of(directory, one)
+    made = segment.summarised(path, one.table, one.sha256) if kept else {}
+    return all(data == made.get(name) or summary.opened(data, one.sha256, name) is None for name, data in kept.items())
+
+
+def _says_when(path: Path, one: Segment) -> bool:
+    """Whether the manifest's `runs` and `rounds` of a segment, by which answers are complete, are those of its rows: the chain has the
+    rows alone."""
+    if one.runs is None and one.rounds is None:
+        return True
+    rows = pq.ParquetFile(path).read()
+    runs, proofs = segment.runs(one.table, rows), segment.proofs(one.table, rows)
+    try:
+        same = one.runs is None or observing.decode(one.runs) == observing.decode(runs or "")
+        return same and (one.rounds is None or rounds.decode(one.rounds) == rounds.decode(proofs or ""))
+    except (ValueError, TypeError, LookupError):
+        return False
 
 
 def _schemas(directory: Path, found: Verdict) -> None:
@@ -219,5 +305,6 @@ def _log(directory: Path, log: str, start: Position | None, found: Verdict) -> N
         else:
             found.chunks += 1
             end = one.next
+            found.damage += _lost_of(one)
     if rest := holders.torn(directory, log, end):
         found.damage.append(rest)

@@ -43,10 +43,12 @@ def kind(address: str) -> str | None:
 
 
 def kind_sql(column: str) -> str:
-    """The same of a column, as SQL."""
+    """The same of a column, as SQL. Most addresses are of no class, which one look tells."""
     nobody = ", ".join(f"'{word}'" for word in NOBODY)
+    any_class = "|".join(CLASSES.values())
     cases = " ".join(f"WHEN regexp_matches({column}, '{found}') THEN '{name}'" for name, found in CLASSES.items())
-    return f"CASE WHEN {column} IS NULL OR {column} IN ({nobody}) THEN NULL {cases} ELSE '{EXTERNAL}' END"
+    return f"""CASE WHEN {column} IS NULL OR {column} IN ({nobody}) THEN NULL
+    WHEN NOT regexp_matches({column}, '{any_class}') THEN '{EXTERNAL}' {cases} END"""
 
 
 def parse(text: str) -> str | None:
@@ -55,14 +57,23 @@ def parse(text: str) -> str | None:
         found = ipaddress.ip_address(text.strip().strip("[]"))
     except ValueError:
         return None
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return str(mapped or found)
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(
+            found.ipv4_mapped or ipaddress.IPv6Address(int(found))
+        )  # without a zone (RFC 4007), which rows do not have
+    return str(found)
 
 
 def network(text: str, where: str) -> Network:
     """A range as CIDR, or one address. UsageError where it is none."""
     try:
-        return ipaddress.ip_network(text, strict=False)
+        found = ipaddress.ip_network(text, strict=False)
+        mapped = found.network_address.ipv4_mapped if isinstance(found, ipaddress.IPv6Network) else None
+        return (
+            found
+            if mapped is None or found.prefixlen < 96
+            else ipaddress.ip_network(f"{mapped}/{found.prefixlen - 96}")
+        )
     except ValueError as error:
         raise UsageError(
             f"{where}: expected a range such as 10.0.0.0/8 or fd00::/8, found {text!r} ({error})"

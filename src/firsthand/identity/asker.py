@@ -67,6 +67,7 @@ class Asker(threading.Thread):
         self.questions: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
         self._later: list[tuple[float, int, str]] = []
         self._reached = False
+        self._closed = ""
         self._turn, self._deaf = 0, -1
         self._heard: float | None = None
         self._next_full = 0.0
@@ -111,7 +112,7 @@ class Asker(threading.Thread):
         return runtime is None or known in (None, "cri", runtime)
 
     def _connect(self) -> None:
-        if not self.path.exists():
+        if not self._there():
             return
         if self._runtime is None:  # its library is loaded only where its socket is
             self._runtime = runtimes.of(self.socket)
@@ -128,6 +129,23 @@ class Asker(threading.Thread):
         self.out.put(Reached(self.socket, self._runtime.name, version, self._heard))
         self.out.put(Told(self.socket, self._runtime.name, listed=listed))
         self._heard = time.time()
+
+    def _there(self) -> bool:
+        """Whether there is a socket. A folder that is closed to the follower is told once, and looked into again."""
+        try:
+            there = self.path.exists()
+        except OSError as error:
+            if self._closed != str(error):
+                self._closed = str(error)
+                self.out.put(
+                    Gone(
+                        self.socket,
+                        f"{self.socket}: {error.strerror}; its folder must be open to the user of the follower",
+                    )
+                )
+            return False
+        self._closed = ""
+        return there
 
     def _hear(self, runtime: Runtime, turn: int) -> None:
         """Events; what they name is asked for at once, before its cgroup exists. A stream that breaks means a new connection:

@@ -11,6 +11,7 @@ from typing import Any
 
 from firsthand.identity import workload
 from firsthand.identity.runtimes.facts import ContainerFacts, Found, Happened, PodFacts, pairs
+from firsthand.identity.users import Rooted, Users
 from firsthand.identity.workload import Workload
 
 #: Images whose digest is remembered, for containers that are told before their runtime names it.
@@ -20,7 +21,7 @@ _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _SAME = (
     *("attempt", "sandbox", "kind", "kind_source", "state", "started", "finished", "exit_code", "reason"),
     *("image", "image_digest", "image_id", "privileged", "cap_declared", "no_new_privileges", "seccomp"),
-    *("host_pid", "host_network", "host_ipc", "mounts", "addresses"),
+    *("host_pid", "host_network", "host_ipc", "mounts", "addresses", "cgroup_path", "users"),
 )
 
 Row = tuple[str, dict[str, object]]
@@ -45,6 +46,7 @@ class Book:
         self._wanted = tuple(annotations)
         self._entries: dict[str, Entry] = {}
         self._inside: dict[str, set[str]] = {}
+        self._at: dict[str, str] = {}
         self._began: OrderedDict[str, int] = OrderedDict()
         self._digests: dict[str, tuple[str | None, str | None]] = {}
 
@@ -54,6 +56,17 @@ class Book:
     def knows(self, identity: str) -> bool:
         """Whether something was told of this id."""
         return identity in self._entries
+
+    def at(self, path: str) -> str | None:
+        """The container whose cgroup its runtime says is this one, or the nearest above it; None where it is no such."""
+        while path and path not in self._at:
+            path = path.rpartition("/")[0]
+        return self._at.get(path)
+
+    def place_of(self, identity: str) -> str | None:
+        """The cgroup of a container, as its runtime told it."""
+        entry = self._entries.get(identity)
+        return entry.container.cgroup_path if entry else None
 
     def age(self, identity: str) -> float:
         """Seconds since something was first told of an id."""
@@ -88,12 +101,29 @@ class Book:
             known.whole = entry.whole
             return []
         self._entries[identity] = entry
+        if entry.container.cgroup_path:
+            self._at[entry.container.cgroup_path] = identity
         if entry.container.sandbox:
             self._inside.setdefault(entry.container.sandbox, set()).add(identity)
         changed = {identity} | self._kinds(entry)
         if told.pod is not None and (known is None or known.pod != entry.pod):
             changed |= self._inside.get(identity, set())
         return [row for key in sorted(changed) for row in self._rows(self._entries[key])]
+
+    def rooted(self, identity: str) -> Rooted | None:
+        """Where the users of a container can be read, where they are not known yet."""
+        entry = self._entries.get(identity)
+        if entry is None or entry.container.root is None or entry.container.users is not None:
+            return None
+        return Rooted(identity, entry.socket, entry.container.root, entry.container.ranges)
+
+    def named_users(self, told: Users) -> list[Row]:
+        """What a container's own file says of its users; the row."""
+        entry = self._entries.get(told.container)
+        if entry is None or entry.container.users == told.names:
+            return []
+        entry.container.users = told.names
+        return list(self._rows(entry))
 
     def happened(self, told: Happened) -> list[Row]:
         """An event of a container that is known: its state, and the row."""
@@ -123,6 +153,8 @@ class Book:
         entry = self._entries.pop(identity, None)
         if entry is None:
             return []
+        if self._at.get(entry.container.cgroup_path or "") == identity:
+            del self._at[entry.container.cgroup_path or ""]
         sandbox = entry.container.sandbox
         rows = [
             (table, {**row, "event": "gone", "until": row.get("until") or moment}) for table, row in self._rows(entry)

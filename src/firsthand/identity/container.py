@@ -3,7 +3,8 @@
 Sources: kubelet pkg/kubelet/cm/cgroup_manager_linux.go (kubepods, pod<uid>, `-` to `_` in systemd slices), containerd
 pkg/cri/server/helpers.go (`cri-containerd-<id>.scope`, `slice:cri-containerd:<id>`), CRI-O internal/config/cgmgr
 (`crio-<id>.scope`, `crio-conmon-<id>.scope`), Docker daemon/oci_linux.go (`docker-<id>.scope`, `/docker/<id>`), Podman
-libpod/container_internal_linux.go (`libpod-<id>.scope`, `libpod-conmon-<id>.scope`, `/container` below it), nerdctl.
+libpod/container_internal_linux.go (`libpod-<id>.scope`, `libpod-conmon-<id>.scope`, `/container` below it; `libpod-payload-<id>` in the
+unit's own cgroup with --cgroups=split, as Quadlet has it), nerdctl. Runtimes whose ids are words are in no path: they tell theirs (book.py).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from functools import lru_cache
 LONGEST = 4096
 _ID = r"[0-9a-f]{64}"
 #: A path's component that is a container, by the prefix that its runtime gives it.
-_NAMED = re.compile(rf"(?:^|:)(cri-containerd|crio|docker|libpod|nerdctl)[-:]({_ID})(?:\.scope)?$")
+_NAMED = re.compile(rf"(?:^|:)(cri-containerd|crio|docker|libpod|libpod-payload|nerdctl)[-:]({_ID})(?:\.scope)?$")
 _BARE = re.compile(rf"^{_ID}$")
 _POD = re.compile(
     r"(?:^|-)pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{32})"
@@ -26,6 +27,7 @@ _RUNTIMES = {
     "crio": "cri-o",
     "docker": "docker",
     "libpod": "podman",
+    "libpod-payload": "podman",
     "nerdctl": "containerd",
 }
 #: Parents that tell the runtime of a bare id below them.
@@ -48,6 +50,11 @@ class ContainerPath:
     container: str | None = None
     pod_uid: str | None = None
     qos: str | None = None
+
+
+def named_by_path(identity: str) -> bool:
+    """Whether an id is of the form by which a cgroup's path names its container; a word that a user chose is not."""
+    return _BARE.match(identity) is not None
 
 
 @lru_cache(maxsize=4096)

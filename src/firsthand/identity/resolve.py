@@ -11,27 +11,34 @@ from numpy.typing import NDArray
 
 from firsthand.identity._images import ImageTable
 from firsthand.identity.container import ContainerPath, parse
-from firsthand.wire.batch import Batch, Fixed, Text, distinct, spread
+from firsthand.wire.batch import Batch, Fixed, Text, distinct, spread, worded
 
 CGROUPS = 65536
+#: Removed cgroups that are still known.
+LATE = 1024
 IMAGES = 262144
 _FIELDS = ("container", "cgroup_path", "runtime", "pod_uid")
 #: Columns of a process and of who forked it, by what ImageTable.follow calls them.
 _IDS = {f"{of}{part}": f"{of or 'exec_'}{part}" for of in ("", "parent_") for part in ("tgid", "start", "number")}
 #: enum record_kind of kernel/include/events.h to the codes of ImageTable.follow.
-_EVENTS = {b"fork": 0, b"exec": 1, b"exit": 2, b"seen": 3, b"folded": 4}
+_EVENTS = {b"fork": 0, b"exec": 1, b"exit": 2, b"seen": 3, b"folded": 4, b"left": 2}
 
 
 class Cgroups:
-    """Paths of cgroups by kernfs id, least recently named first to go. `forgotten` counts those that went."""
+    """Paths of cgroups by kernfs id, least recently named first to go. `forgotten` counts those that went while they were there.
 
-    def __init__(self, most: int = CGROUPS) -> None:
+    Of those that were removed the last `late` are still known: rows of what ran in them may come later, by another ring.
+    """
+
+    def __init__(self, most: int = CGROUPS, late: int = LATE) -> None:
         self._known: OrderedDict[int, tuple[bytes, ContainerPath]] = OrderedDict()
+        self._removed: OrderedDict[int, None] = OrderedDict()
         self._most = most
+        self._late = late
         self.forgotten = 0
 
     def learn(self, batch: Batch) -> None:
-        """Take the paths of a container batch: create, seen and move rows name them."""
+        """Take the paths of a container batch: create, seen, move and remove rows name them."""
         ids = cast("Fixed", batch.columns["cgroup_id"]).values
         paths = cast("Text", batch.columns["cgroup_path"])
         named_ids, first = np.unique(ids, return_index=True)
@@ -42,6 +49,12 @@ class Cgroups:
         while len(self._known) > self._most:
             self._known.popitem(last=False)
             self.forgotten += 1
+        self._remove(ids[_removals(cast("Text", batch.columns["event"]))].tolist())
+
+    def _remove(self, keys: Sequence[int]) -> None:
+        self._removed |= dict.fromkeys(keys)
+        while len(self._removed) > self._late:
+            self._known.pop(self._removed.popitem(last=False)[0], None)
 
     def seed(self, paths: Mapping[int, bytes]) -> None:
         """Take the paths of cgroups that are there already."""
@@ -72,12 +85,14 @@ class Resolver:
         self.images = ImageTable(images, late)
 
     def containers(self, batch: Batch) -> None:
-        """container, cgroup_path, runtime and pod_uid of each row, from its cgroup_id."""
+        """container, cgroup_path, runtime, pod_uid and claimed of each row, from its cgroup_id: nobody has confirmed a path yet."""
         ids = cast("Fixed", batch.columns["cgroup_id"]).values
         codes, found = distinct(ids)
         rows = [self.cgroups.words(key) for key in found]
         for place, name in enumerate(_FIELDS):
             batch.columns[name] = named(codes, [row[place] for row in rows])
+        if batch.table != "container":
+            batch.columns["claimed"] = _claims(codes, rows)
 
     def binaries(self, batches: Sequence[Batch]) -> None:
         """exe of forks (their parent's) and exits (their own), which the records do not carry.
@@ -105,6 +120,12 @@ class Resolver:
         batch.columns["exe"] = named(codes, self.images.paths)
 
 
+def _claims(codes: NDArray[Any], rows: Sequence[Sequence[bytes]]) -> Fixed:
+    """True where a cgroup's path names a container or a pod, else null."""
+    inside = np.array([bool(row[0] or row[3]) for row in rows] or [False])[codes]
+    return Fixed(inside.astype(np.uint8), None if inside.all() else inside)
+
+
 def _in_time(times: Sequence[NDArray[Any]]) -> NDArray[np.intp]:
     """Places of all rows, each batch in its own order, merged by time: what is told late stays behind what it came behind."""
     if len(times) == 1:
@@ -126,8 +147,15 @@ def _joined_texts(texts: Sequence[Text]) -> Text:
     return Text(offsets, np.concatenate([one.data[one.offsets[0] : one.offsets[-1]] for one in texts]))
 
 
+def _removals(event: Text) -> NDArray[np.bool_]:
+    """Whether each row of `container` is a removal: create, seen, move and remove differ by their first two letters."""
+    first, second = (event.data[event.offsets[:-1] + place] for place in (0, 1))
+    found: NDArray[np.bool_] = (first == ord("r")) & (second == ord("e"))
+    return found
+
+
 def _event_codes(event: Text) -> NDArray[np.uint8]:
-    """fork, exec, exit, seen and folded by their second and third letters: or, xe, xi, ee, ol."""
+    """fork, exec, exit, seen, folded and left by their second and third letters: or, xe, xi, ee, ol, ef. Who left ends as who exits does."""
     second = event.data[event.offsets[:-1] + 1].astype(np.int32)
     third = event.data[event.offsets[:-1] + 2].astype(np.int32)
     codes = np.full(len(event), 255, dtype=np.uint8)
@@ -139,10 +167,9 @@ def _event_codes(event: Text) -> NDArray[np.uint8]:
 def named(codes: NDArray[Any], words: list[bytes]) -> Text:
     """words[code] of each row, null where the word is empty or the code negative."""
     places, used = distinct(codes)
-    chosen = [words[code] if code >= 0 else b"" for code in used] or [b""]
-    array = np.array(chosen)
-    lengths = np.array([len(word) for word in chosen], dtype=np.int32)
+    array, lengths = worded([words[code] if code >= 0 else b"" for code in used] or [b""])
     found = spread(places, array, lengths)
-    valid = lengths[places] > 0
-    found.valid = None if valid.all() else valid
+    if not lengths.all():
+        valid = lengths[places] > 0
+        found.valid = None if valid.all() else valid
     return found

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from firsthand import machine
 from firsthand.errors import NotSupportedError, UsageError
+from firsthand.host import machine
 
 #: v1 controllers in order of preference; the place + 1 is enum controller in kernel/include/maps.h.
 CONTROLLERS = ("memory", "pids", "cpu", "cpuacct", "cpuset", "blkio", "devices", "freezer")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from ctypes import c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "bpf_object__next_map": (c_void_p, [c_void_p, c_void_p]),
     "bpf_object__find_program_by_name": (c_void_p, [c_void_p, c_char_p]),
     "bpf_program__name": (c_char_p, [c_void_p]),
+    "bpf_program__section_name": (c_char_p, [c_void_p]),
     "bpf_program__set_autoload": (c_int, [c_void_p, c_bool]),
     "bpf_program__fd": (c_int, [c_void_p]),
     "bpf_program__attach": (c_void_p, [c_void_p]),
@@ -66,28 +68,27 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
 }
 
 
-class Messages:
-    """libbpf's warnings, kept for error messages and not printed. A refused program's verifier log is among them."""
+class Messages(threading.local):
+    """libbpf's warnings, kept for error messages and not printed: of each thread its own, for objects are loaded side by side. A
+    refused program's verifier log is among them."""
 
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.callback = _PRINT(self._take)
+    lines: list[str] = []  # noqa: RUF012 - a new list takes its place, in the thread that it belongs to
 
-    def _take(self, level: int, pattern: bytes | None, arguments: int | None) -> int:
+    def take(self, level: int, pattern: bytes | None, arguments: int | None) -> int:
+        """One message; libbpf calls this in the thread that called it."""
         if level == 0 and pattern:
             self.lines = [*self.lines, *_formatted(pattern, arguments).splitlines()][-_KEPT:]
         return 0
 
-    def verdict(self) -> str:
-        """Why the verifier refused a program: the last line of its log that is not a count; empty where it said nothing."""
-        ends = [number for number, line in enumerate(self.lines) if line.startswith("-- END PROG LOAD LOG")]
-        log = self.lines[: ends[-1]] if ends else []
-        said = [
-            line
-            for line in log
-            if line.strip() and not line.startswith(("processed ", "verification time", "stack depth"))
-        ]
-        return said[-1].strip() if said else ""
+
+def verdict(lines: Sequence[str]) -> str:
+    """Why the verifier refused a program: the last line of its log that is not a count; empty where it said nothing."""
+    ends = [number for number, line in enumerate(lines) if line.startswith("-- END PROG LOAD LOG")]
+    log = lines[: ends[-1]] if ends else []
+    said = [
+        line for line in log if line.strip() and not line.startswith(("processed ", "verification time", "stack depth"))
+    ]
+    return said[-1].strip() if said else ""
 
 
 def _formatted(pattern: bytes, arguments: int | None) -> str:
@@ -98,6 +99,7 @@ def _formatted(pattern: bytes, arguments: int | None) -> str:
 
 
 messages = Messages()
+_taking = _PRINT(messages.take)
 
 
 @cache
@@ -112,7 +114,7 @@ def library() -> ctypes.CDLL:
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(found, name)
         function.restype, function.argtypes = result, arguments
-    found.libbpf_set_print(messages.callback)
+    found.libbpf_set_print(_taking)
     return found
 
 

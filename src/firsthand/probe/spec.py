@@ -40,6 +40,9 @@ class Hook:
         return self.elsewhere.get(program, self.object)
 
 
+_ASKED = (
+    "to which {} address a datagram was sent, where the socket is connected to another or the address was translated"
+)
 HOOKS: tuple[Hook, ...] = (
     Hook("cgroup_create", "cgroup", ("cgroup_create",), "container", "creation of cgroups"),
     Hook("cgroup_remove", "cgroup", ("cgroup_remove",), "container", "removal of cgroups"),
@@ -70,6 +73,13 @@ HOOKS: tuple[Hook, ...] = (
         "which process accepted, where it closes or writes nothing",
     ),
     Hook(
+        "connection_read",
+        "socket",
+        ("connection_read",),
+        "connection",
+        "which process reads a connection that it has from another, until it writes to it or closes it",
+    ),
+    Hook(
         "packet_out",
         "packet",
         ("packet_out",),
@@ -87,7 +97,7 @@ HOOKS: tuple[Hook, ...] = (
     ),
     Hook(
         "socket_open",
-        "packet",
+        "datagram",
         ("socket_open",),
         "connection",
         "raw sockets, and who made a UDP socket",
@@ -95,18 +105,28 @@ HOOKS: tuple[Hook, ...] = (
     ),
     Hook(
         "socket_release",
-        "packet",
+        "datagram",
         ("socket_release",),
         "connection",
         "the end of raw sockets, and of UDP flows until they have been idle for flow_idle_seconds",
         {"socket_release": KNOWN},
     ),
+    Hook("datagram_to4", "datagram", ("datagram_to4",), "connection", _ASKED.format("IPv4"), {"datagram_to4": KNOWN}),
+    Hook("datagram_to6", "datagram", ("datagram_to6",), "connection", _ASKED.format("IPv6"), {"datagram_to6": KNOWN}),
     Hook(
         "sniff_open",
         "sniff",
         ("sniff_open", "sniff_allowed"),
         "connection",
-        "packet sockets (AF_PACKET) that are made, as sniffers do",
+        "packet sockets (AF_PACKET, AF_XDP) that are made, as sniffers do",
+        needed=False,
+    ),
+    Hook(
+        "tunnel_open",
+        "sniff",
+        ("tunnel_open", "tunnel_allowed"),
+        "connection",
+        "TUN and TAP devices that are made, by which a program makes and takes packets itself",
         needed=False,
     ),
     Hook("sniff_close", "sniff", ("sniff_close",), "connection", "when packet sockets are closed", needed=False),
@@ -121,6 +141,16 @@ HOOKS: tuple[Hook, ...] = (
     ),
 )
 
+#: What no hook meets, on any kernel: sentences of docs/network.md, Sockets of every kind.
+STANDING = (
+    "datagrams over unix sockets, socketpairs, and what passes any unix socket",
+    "netlink sockets",
+    "sockets of other families, where the kernel refuses fentry",
+    "what raw, packet and AF_XDP sockets, TUN and TAP devices and sockets of other families carry",
+    "a TUN device that was made to persist, attached to once more",
+    "MPTCP's further subflows, and the peers of SCTP, DCCP and L2TP sockets",
+    "names and requests in QUIC, in DTLS, and in what IPsec of the machine itself encrypts",
+)
 #: Without these an answer is complete and a machine healthy.
 UNNEEDED = frozenset(hook.name for hook in HOOKS if not hook.needed)
 #: Hooks that nothing but the root of cgroup v2 can carry.
@@ -179,6 +209,7 @@ SHARED = (
     "folds",
     "withheld_connections",
     "connection_folds",
+    "closed_sockets",
 )
 
 #: Uprobes on libssl, attached in each library that a user names.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from firsthand.probe import libbpf, pins
-from firsthand.probe.load import Loaded
+from firsthand.probe.loaded import Loaded
 
 #: BPF_MAP_TYPE_HASH, enum bpf_map_type; bytes of keys and values that are read at once.
 _HASH, _BATCH_BYTES = 1, 1 << 19
@@ -38,7 +39,7 @@ def produced(loaded: Loaded, ring: int = 0) -> list[int]:
     return per_cpu(loaded.maps["produced"], ring)
 
 
-def failures(loaded: Loaded, names: dict[str, int]) -> dict[str, int]:
+def failures(loaded: Loaded, names: Mapping[str, int]) -> dict[str, int]:
     """Counts by cause (enum failure, without its prefix, in small letters)."""
     fd = loaded.maps["failures"]
     return {name.lower(): sum(per_cpu(fd, number)) for name, number in names.items() if name != "COUNT"}
@@ -72,11 +73,20 @@ def programs(loaded: Loaded) -> list[ProgramStats]:
 
 
 def _program(name: str, fd: int) -> ProgramStats:
+    return ProgramStats(name, *struct.unpack_from("<QQQ", _info(fd), 192))
+
+
+def verified(fd: int) -> int:
+    """Instructions that the kernel's verifier looked at before it took a program (Linux 5.16 and later)."""
+    return int(struct.unpack_from("<I", _info(fd), 216)[0])
+
+
+def _info(fd: int) -> bytes:
+    """struct bpf_prog_info of include/uapi/linux/bpf.h."""
     info = ctypes.create_string_buffer(224)
     size = ctypes.c_uint32(len(info))
     libbpf.call("bpf_obj_get_info_by_fd", fd, info, ctypes.byref(size))
-    run_time, runs, misses = struct.unpack_from("<QQQ", info.raw, 192)
-    return ProgramStats(name, run_time, runs, misses)
+    return info.raw
 
 
 def enable() -> int:

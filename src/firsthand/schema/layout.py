@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 
 from firsthand.errors import SchemaError
 from firsthand.schema import btf as _btf
@@ -43,18 +44,21 @@ class Record:
 
 @dataclass
 class Layout:
-    """All records of the loaded objects. `hash` is a SHA-256 over names, offsets, types, roles and enumerations."""
+    """All records of the loaded objects. `hash` is a SHA-256 over names, offsets, types, roles and enumerations.
+
+    `text` and `hash` are made once: whoever asks for them has added every record.
+    """
 
     records: dict[int, Record] = field(default_factory=dict)
     enums: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The canonical text that is hashed and saved under history/schema."""
         records = [asdict(record) for _, record in sorted(self.records.items())]
         return json.dumps({"records": records, "enums": self.enums}, sort_keys=True, indent=1)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """64 hexadecimal digits."""
         return hashlib.sha256(self.text.encode()).hexdigest()
@@ -102,6 +106,13 @@ def read(paths: Sequence[Path]) -> Layout:
             if kind.kind == _btf.STRUCT and any(t.startswith("table:") for t in btf.tags.get((kind.number, -1), ())):
                 _add(layout, btf, kind, str(path))
     return layout
+
+
+@cache
+def enumerators(name: str) -> Mapping[str, int]:
+    """An enum of the kernel side (kernel/include/maps.h), without its name's prefix; read once, for it is asked for each second."""
+    found = _btf.read_object(objects()[0]).enumerators(name)
+    return MappingProxyType({key.removeprefix(f"{name.upper()}_"): value for key, value in found.items()})
 
 
 def _add(layout: Layout, btf: Btf, kind: Type, where: str) -> None:

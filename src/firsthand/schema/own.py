@@ -16,7 +16,10 @@ CAUSES = (
     "dissector",
     "malformed",
     "canary_silent",
+    "control_changed",
+    "scope_remade",
     "log_damaged",
+    "segment_damaged",
     "runtime_gone",
     "retention",
 )
@@ -37,7 +40,11 @@ COMMON: tuple[Column, ...] = (
     Column("parent_start", "int64", "the parent's start_boottime at the fork", "ns"),
     Column("parent_number", "int64", "the parent's self_exec_id at the fork"),
     Column("pid", "int32", "process id in the host's pid namespace, as ps shows it"),
-    Column("container", "text", "container id from the cgroup path; null on the host"),
+    Column(
+        "container",
+        "text",
+        "container id, from the cgroup path or from what a runtime tells of that cgroup; null on the host",
+    ),
     Column("pod", "text", "pod name; null while unknown"),
     Column("namespace", "text", "Kubernetes namespace; null while unknown"),
     Column("workload", "text", "namespace/kind/name of the top owner; null while unknown"),
@@ -74,10 +81,16 @@ _NAMED = (
     Column("container_name", "text", "name of the container in its pod, or its runtime's name for it; null: unknown"),
     Column("workload_source", "text", "what told the workload: the label or annotation; null: no workload is known"),
 )
+_CLAIMED = Column(
+    "claimed",
+    "bool",
+    "its container or pod is what the cgroup's path says and no runtime confirmed; false: a runtime has it in that cgroup; null: in none",
+)
 #: Of the packet that a row was read from: the same words as the kernel's for a connection.
 _PACKET = (
     *_CGROUP,
     *_NAMED,
+    _CLAIMED,
     Column("cgroup_id", "int64", "kernfs id of the cgroup's directory"),
     Column("cgroup_hierarchy", "int64", "the hierarchy of cgroup_id: 0 is cgroup v2"),
     Column("ns_net", "int64", "network namespace of the socket, inode number as in /proc/PID/ns"),
@@ -101,7 +114,8 @@ OWN: dict[str, tuple[Column, ...]] = {
         Column(
             "event",
             "text",
-            "fork, exec, exit; seen: it ran already when observing began; folded: equal short processes in one row",
+            "fork, exec, exit; seen: it ran already when observing began; folded: equal short processes in one row; left: it was moved out of "
+            "the scope, and what it did then was not recorded",
         ),
         *_CGROUP,
         Column("redacted", "bool", "something in the arguments was replaced before it reached the disk"),
@@ -115,13 +129,15 @@ OWN: dict[str, tuple[Column, ...]] = {
             "workload_source", "text", "what told the workload: the label or annotation; null: no workload is known"
         ),
         Column("folded_until", "time", "when the last one of a folded row was executed; `time` is the first one's"),
+        _CLAIMED,
     ),
     "container": (
         Column(
             "event",
             "text",
             "of a cgroup: create, remove, move (a process came into it), seen (first met, or there before); of a container, as "
-            "its runtime tells: named (the whole row again at each change), gone",
+            "its runtime tells: named (the whole row again at each change), gone; of a cgroup whose path names a container: confirmed (where "
+            "that is not the place that its `named` row has), contradicted (`reason` is where its runtime has it)",
         ),
         *_CGROUP,
         Column("container_name", "text", "name of the container in its pod, or its runtime's name for it"),
@@ -154,6 +170,11 @@ OWN: dict[str, tuple[Column, ...]] = {
             "mounts from the host, SOURCE:TARGET:ro|rw, with :shared behind where mounts go back to it",
         ),
         *_WORDS,
+        Column(
+            "users",
+            "list",
+            "UID=NAME by the container's own /etc/passwd, uid as the machine has it: what the container says; null: not read",
+        ),
     ),
     "pod": (
         Column("event", "text", "named (the whole row again at each change), gone"),
@@ -177,6 +198,7 @@ OWN: dict[str, tuple[Column, ...]] = {
         ),
         *_CGROUP,
         *_NAMED,
+        _CLAIMED,
         Column("folded_until", "time", "when the last one of a folded row was made; `time` is the first one's"),
         Column("names", "list", "names that this pod had asked for and that gave peer_address, newest first"),
         Column("names_cut", "bool", "there were more names than fit into `names`"),
@@ -207,7 +229,11 @@ OWN: dict[str, tuple[Column, ...]] = {
         Column("until", "time", "it was held until this moment; null: it still was"),
     ),
     "name": (
-        Column("event", "text", "question, answer"),
+        Column(
+            "event",
+            "text",
+            "question, answer; unanswered: a question to which no answer came within 5 s, at its own time",
+        ),
         *_PACKET,
         Column("query_id", "int32", "the message's id"),
         Column("name", "text", "the name asked for, lower case, without the last dot"),

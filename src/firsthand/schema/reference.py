@@ -17,7 +17,7 @@ adds (src/firsthand/schema/own.py). Do not edit. Every table begins with the com
 
 An `exec_id` is one program image: `BOOT:TGID:START:NUMBER`, with the boot id's first 8 digits; it is made of the columns
 `boot`, `exec_tgid`, `exec_start` and `exec_number`. The views add `exec_id`, `parent_exec_id` and, for `process`,
-`previous_exec_id` as text.
+`previous_exec_id` as text and `marks`: `flag_names` with the derived flags ([flags](flags.md)).
 """
 
 

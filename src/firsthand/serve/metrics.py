@@ -15,8 +15,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from firsthand import __version__
-from firsthand.ask import status
 from firsthand.errors import FirsthandError
+from firsthand.health import status
 from firsthand.history.connection import History
 
 #: Every metric: its help text, kind and labels.
@@ -42,6 +42,13 @@ METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "firsthand_disk_free_bytes": ("What its filesystem has left", "gauge", ()),
     "firsthand_chain_entries": ("Entries of the manifest's hash chain", "gauge", ()),
     "firsthand_chain_entries_limit": ("The most that are held", "gauge", ()),
+    "firsthand_scrub_read_bytes": (
+        "Of the history, read again in this round and held against its checksums",
+        "gauge",
+        (),
+    ),
+    "firsthand_scrub_bytes": ("Bytes that a round reads", "gauge", ()),
+    "firsthand_scrub_damaged": ("Segments that this round set aside as damaged", "gauge", ()),
     "firsthand_containers": ("Containers seen in the last day, with a name or without", "gauge", ("named",)),
 }
 #: Measures of the observer that are metrics of their own; pairs NAME and NAME_limit are bounds.
@@ -125,5 +132,9 @@ def _rest(found: dict[str, Any]) -> Iterator[Sample]:
     yield "firsthand_disk_free_bytes", (), found["disk"]["free"]
     yield "firsthand_chain_entries", (), found["chain"]["entries"]
     yield "firsthand_chain_entries_limit", (), found["chain"]["limit"]
+    if (scrub := found["scrub"]) is not None:
+        yield "firsthand_scrub_read_bytes", (), scrub["done_bytes"]
+        yield "firsthand_scrub_bytes", (), scrub["bytes"]
+        yield "firsthand_scrub_damaged", (), scrub["damaged"]
     yield "firsthand_containers", ("yes",), found["containers"]["named"]
     yield "firsthand_containers", ("no",), found["containers"]["unnamed"]

@@ -7,7 +7,7 @@ mapped twice, so no record wraps.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memchr, memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 import numpy as np
 
@@ -424,3 +424,79 @@ def spread(const int32_t[::1] codes, const uint8_t[:, ::1] words, const int32_t[
                 if to[i + 1] > to[i]:
                     memcpy(&out[to[i]], &words[codes[i], 0], to[i + 1] - to[i])
     return offsets, data
+
+
+cdef enum:
+    PROBES = 32  # places that are looked at for a row, since programs choose their arguments, and so where rows meet
+
+
+cdef inline uint64_t _mixed(uint64_t hash, uint64_t word) noexcept nogil:
+    hash = (hash ^ word) * <uint64_t>0x9E3779B97F4A7C15
+    return hash ^ (hash >> 29)
+
+
+cdef uint64_t _row_hash(const uint8_t *at, Py_ssize_t size, const int32_t *items, Py_ssize_t count) noexcept nogil:
+    """Of a row's bytes, and of where its items end in them."""
+    cdef uint64_t hash = <uint64_t>size, word
+    cdef Py_ssize_t i
+    for i in range(count):
+        hash = _mixed(hash, <uint64_t>(items[i + 1] - items[0]))
+    i = 0
+    while i + 8 <= size:
+        memcpy(&word, at + i, 8)
+        hash = _mixed(hash, word)
+        i += 8
+    word = 0
+    if i < size:
+        memcpy(&word, at + i, size - i)
+    return _mixed(hash, word)
+
+
+cdef bint _same_row(const uint8_t *data, const int32_t *mine, const int32_t *other, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(1, count + 1):
+        if mine[i] - mine[0] != other[i] - other[0]:
+            return False
+    return memcmp(data + mine[0], data + other[0], mine[count] - mine[0]) == 0
+
+
+def repeats(const int32_t[::1] offsets, const int32_t[::1] items, const uint8_t[::1] data):
+    """For each row of a list of strings the number of the first one that is equal to it (int32): its own where there is none before, or
+    where PROBES other rows stand in its way.
+
+    Row i has the items offsets[i] to offsets[i + 1], item k the bytes items[k] to items[k + 1].
+    """
+    cdef Py_ssize_t n = offsets.shape[0] - 1, size = 64, i, count
+    cdef uint64_t mask, slot
+    cdef const uint8_t *at = &data[0] if data.shape[0] else NULL
+    cdef const int32_t *mine
+    cdef int32_t empty = -1, known, probes
+    while size < 2 * n:
+        size *= 2
+    mask = size - 1
+    first = np.empty(n, dtype=np.int32)
+    table = np.full(size, -1, dtype=np.int32)
+    cdef int32_t[::1] to = first
+    cdef int32_t[::1] slots = table
+    with nogil:
+        for i in range(n):
+            count = offsets[i + 1] - offsets[i]
+            if count == 0:
+                if empty < 0:
+                    empty = <int32_t>i
+                to[i] = empty
+                continue
+            mine = &items[offsets[i]]
+            slot = _row_hash(at + mine[0], mine[count] - mine[0], mine, count) & mask
+            known = <int32_t>i
+            for probes in range(PROBES):
+                known = slots[slot]
+                if known < 0:
+                    slots[slot] = known = <int32_t>i
+                    break
+                if offsets[known + 1] - offsets[known] == count and _same_row(at, mine, &items[offsets[known]], count):
+                    break
+                slot = (slot + 1) & mask
+                known = <int32_t>i
+            to[i] = known
+    return first

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -144,6 +145,20 @@ def spread(codes: NDArray[Any], words: NDArray[Any], lengths: NDArray[np.int32])
     """
     matrix = words.view(np.uint8).reshape(len(words), words.dtype.itemsize)
     return Text(*_drain.spread(codes.astype(np.int32, copy=False), np.ascontiguousarray(matrix), lengths))
+
+
+def worded(words: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    """Words and their lengths as `spread` takes them; a few that come again and again are made once."""
+    return _few_worded(tuple(words)) if len(words) <= _FEW else _worded(words)
+
+
+def _worded(words: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    return np.array(words), np.array([len(word) for word in words], dtype=np.int32)
+
+
+#: Words of one call that are kept, of 128 calls: 4 KiB each at most.
+_FEW = 16
+_few_worded = lru_cache(maxsize=128)(_worded)
 
 
 def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], list[int]]:

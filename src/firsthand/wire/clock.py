@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firsthand import boottime
+from firsthand.host import boottime
 
 PERIOD = 60_000_000_000
 TOLERANCE = 1_000_000
@@ -24,7 +24,7 @@ SET = 1_000_000_000
 
 @dataclass(frozen=True)
 class Sample:
-    """Both clocks at one moment, in nanoseconds; `boottime` as boottime.py gives it."""
+    """Both clocks at one moment, in nanoseconds; `boottime` as host/boottime.py gives it."""
 
     realtime: int
     boottime: int

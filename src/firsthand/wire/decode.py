@@ -20,11 +20,13 @@ from firsthand.schema.layout import Field, Layout, Record
 from firsthand.schema.lock import columns_of
 from firsthand.schema.tables import TABLES
 from firsthand.wire import _drain
-from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector, distinct, spread, text
+from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector, distinct, spread, text, worded
 
 Bytes = NDArray[np.uint8]
 _ListParts = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_], int]
 _ABSENT = -1
+#: Roles whose numbers become words.
+_WORDED = frozenset(("flags", "set", "enum", "device"))
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,13 @@ class Rows:
     data: Bytes
     offsets: NDArray[np.uint32]
     kinds: NDArray[np.uint8]
-    _carrying: dict[bytes, NDArray[np.bool_]] = field(default_factory=dict)
+    _carrying: dict[bytes, NDArray[np.bool_] | None] = field(default_factory=dict)
 
-    def carrying(self, place: Place) -> NDArray[np.bool_]:
-        """Which records are of a kind that has a field; asked once for all fields of the same kinds."""
+    def carrying(self, place: Place) -> NDArray[np.bool_] | None:
+        """Which records are of a kind that has a field, None where all are; asked once for all fields of the same kinds."""
         if place.kinds not in self._carrying:
-            self._carrying[place.kinds] = np.frombuffer(place.kinds, dtype=bool)[self.kinds]
+            found = np.frombuffer(place.kinds, dtype=bool)[self.kinds]
+            self._carrying[place.kinds] = None if found.all() else found
         return self._carrying[place.kinds]
 
     def __len__(self) -> int:
@@ -60,24 +63,33 @@ class Place:
         """A byte for each kind: 1 where it has the field."""
         return (self.fields >= 0).tobytes()
 
-    @property
+    @cached_property
     def everywhere(self) -> bool:
         return self.same != _ABSENT
 
-    @property
+    @cached_property
     def role(self) -> str:
         return self.field.role.partition(":")[0]
 
-    @property
+    @cached_property
+    def name(self) -> str:
+        return self.field.name
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether its numbers stand for themselves, and none of them for null."""
+        return self.everywhere and self.field.null is None and self.role not in _WORDED
+
+    @cached_property
     def role_argument(self) -> str:
         return self.field.role.partition(":")[2]
 
-    @property
+    @cached_property
     def dtype(self) -> str:
         """Of the column's values; codes that become words are int64 meanwhile."""
         return TYPES[self.column.type][0] or "int64"
 
-    @property
+    @cached_property
     def code(self) -> int:
         """How _drain.numbers is to read and widen it."""
         field = self.field
@@ -96,11 +108,23 @@ class Plan:
         self.number_fields = _stacked(self.numbers)
         self.number_same = np.array([p.same for p in self.numbers], dtype=np.int32)
         self.number_codes = np.array([p.code for p in self.numbers], dtype=np.int32)
+        self._dtypes = [np.dtype(p.dtype) for p in self.numbers]
+        self._widths_before = np.cumsum([0, *(kind.itemsize for kind in self._dtypes)])
         self.text_fields = _stacked(self.texts)
         self.text_sizes = np.array([0 if p.field.kind == "text" else p.field.size for p in self.texts], dtype=np.int32)
         strange = sorted({p.field.name for p in self.numbers if p.code not in _drain.CODES})
         if strange:
             raise WireError(f"the drain cannot read {', '.join(strange)}: add their sizes to wire/_drain.pyx")
+
+    def columns(self, rows: int) -> tuple[list[NDArray[Any]], NDArray[np.uint64]]:
+        """Room for each number's column in one piece of memory, and where each begins."""
+        begins = self._widths_before * -(-rows // 8) * 8
+        whole = np.empty(int(begins[-1]), dtype=np.uint8)
+        arrays = [
+            whole[begin : begin + rows * kind.itemsize].view(kind)
+            for begin, kind in zip(begins.tolist(), self._dtypes, strict=False)
+        ]
+        return arrays, (begins[:-1] + whole.ctypes.data).astype(np.uint64)
 
 
 def _stacked(places: list[Place]) -> NDArray[np.int32]:
@@ -117,13 +141,15 @@ class Decoder:
     _tables: dict[str, Plan] = field(default_factory=dict)
     _kinds: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     _words: NDArray[Any] = field(init=False)
+    _lengths: NDArray[np.int32] = field(init=False)
 
     def __post_init__(self) -> None:
         by_table: dict[str, list[Record]] = {}
         for record in self.layout.records.values():
             by_table.setdefault(record.table, []).append(record)
         self._tables = {table: Plan(_places(records)) for table, records in by_table.items()}
-        self._words = np.array([self._word(kind) for kind in range(256)])
+        words = [self._word(kind) for kind in range(256)]
+        self._words, self._lengths = np.array(words), np.array([len(word) for word in words], dtype=np.int32)
         tables = list(by_table)
         numbers = [tables.index(self.layout.records[k].table) if k in self.layout.records else 255 for k in range(256)]
         self._kinds = {"table": np.array(numbers, dtype=np.uint8)}
@@ -153,7 +179,7 @@ class Decoder:
 
     def decode(self, table: str, rows: Rows) -> Batch:
         """All columns that the kernel sends for these rows, `event` among them."""
-        batch = Batch(table, len(rows), {"event": coded(rows.kinds, self._words)})
+        batch = Batch(table, len(rows), {"event": spread(rows.kinds, self._words, self._lengths)})
         plan = self._tables[table]
         batch.columns.update(self._numbers(plan, rows))
         batch.columns.update(self._texts(plan, rows))
@@ -165,14 +191,18 @@ class Decoder:
         return batch
 
     def _numbers(self, plan: Plan, rows: Rows) -> dict[str, Vector]:
-        arrays: list[NDArray[Any]] = [np.empty(len(rows), dtype=place.dtype) for place in plan.numbers]
-        outs = np.array([array.ctypes.data for array in arrays], dtype=np.uint64)
+        arrays, outs = plan.columns(len(rows))
         _drain.numbers(
             rows.data, rows.offsets, rows.kinds, plan.number_fields, plan.number_same, plan.number_codes, outs
         )
         found: dict[str, Vector] = {}
         for place, values in zip(plan.numbers, arrays, strict=True):
-            found.update(self._meaning(place, Fixed(values, _known(place, rows, values))))
+            if place.plain:
+                found[place.name] = Fixed(values)
+            elif place.role not in _WORDED:
+                found[place.name] = Fixed(values, _known(place, rows, values))
+            else:
+                found.update(self._meaning(place, Fixed(values, _known(place, rows, values))))
         return found
 
     def _meaning(self, place: Place, column: Fixed) -> dict[str, Vector]:
@@ -199,10 +229,11 @@ class Decoder:
         )
         self.malformed += malformed
         found: dict[str, Vector] = {}
+        some_absent, some_invalid = (np.logical_or.reduce(marks, axis=1) for marks in (absent, invalid))
         for i, place in enumerate(plan.texts):
-            name, column = place.field.name, Text(offsets[i], data[i], None if not absent[i].any() else ~absent[i])
+            name, column = place.name, Text(offsets[i], data[i], ~absent[i] if some_absent[i] else None)
             found[name] = column
-            if invalid[i].any() and place.role != "bytes":
+            if some_invalid[i] and place.role != "bytes":
                 found[name], found[f"{name}_bytes"] = escape(column, invalid[i]), only(column, invalid[i])
         return found
 
@@ -256,24 +287,26 @@ def _place(wanted: Field, records: list[Record]) -> Place:
 def _known(place: Place, rows: Rows, values: NDArray[Any]) -> NDArray[np.bool_] | None:
     """Null where the kind lacks the field or the value stands for none."""
     valid = None if place.everywhere else rows.carrying(place)
-    if place.field.null is not None:
-        known = values != place.field.null
-        valid = known if valid is None else valid & known
-    return None if valid is None or valid.all() else valid
-
-
-def coded(codes: NDArray[np.uint8], words: NDArray[Any]) -> Text:
-    """Texts by a small code: words[code], a byte string array."""
-    lengths = np.char.str_len(words).astype(np.int32)
-    return spread(codes, words, lengths)
+    if valid is None and place.field.null is None:
+        return None
+    if place.field.null is None:
+        return valid
+    known = values != place.field.null
+    valid = known if valid is None else valid & known
+    return None if valid.all() else valid
 
 
 def mapped(column: Fixed, name: Callable[[int], str]) -> Text:
     """Texts named by number, each distinct number once; empty names are null."""
     codes, found_values = distinct(column.values)
-    words = np.array([name(value).encode() for value in found_values] or [b""])
-    lengths = np.char.str_len(words).astype(np.int32)
+    return _mapped(column, codes, *worded([name(value).encode() for value in found_values] or [b""]))
+
+
+def _mapped(column: Fixed, codes: NDArray[Any], words: NDArray[Any], lengths: NDArray[np.int32]) -> Text:
     found = spread(codes, words, lengths)
+    if lengths.all():
+        found.valid = column.valid
+        return found
     named = lengths[codes] > 0
     valid = named if column.valid is None else named & column.valid
     found.valid = None if valid.all() else valid

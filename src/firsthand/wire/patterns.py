@@ -15,6 +15,9 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 
+from firsthand.wire import bodies
+from firsthand.wire.names import NAMES_HINT, NO_SECRET_NAME, NO_SECRET_VALUE, PATH_OR_SECRET, SECRET_NAME
+
 
 @dataclass(frozen=True)
 class Pattern:
@@ -43,39 +46,11 @@ WORD = (
 #: What may stand before the secret word in a name: db.password, DB_PASSWORD, spring[0].password.
 PREFIX = r"[a-z0-9_.:/\[\]\-]*"
 
-#: Names whose value is a secret. They must end the name: password-file and token-ttl are not among them.
-SECRET_NAME = (
-    r"(?:passwords?|passwd|passphrase|passcode|passwort|secret|token|psk|bearer|requirepass|masterauth"
-    r"|(?:api|access|secret|account|shared|subscription|license|consumer|application|app|auth|unseal|hmac|session|storage"
-    r"|master|deploy|join|bot)[\-_. ]?(?:access[\-_]?)?key"
-    r"|(?:db|user|store|key|admin|root|my|ssh|ftp|smtp|proxy|http|ldap|mail|src|dest|trust|bind|[0-9_]|\b)pass|[a-z0-9_.\-]pwd"
-    r"|(?:[0-9_]|\b)(?:pwd|otp|totp)|session[\-_]?id|connection[\-_]?string"
-    r"|(?:[0-9_]|\b|basic|http|proxy|ftp|smtp)(?:auth|authorization))"
-)
-#: Names whose value is a secret unless it is a path to one.
-PATH_OR_SECRET = (
-    r"(?:(?:private|encryption|encrypt|signing|ssl|tls|wireguard|service|client)[\-_.]?key(?:[\-_]data)?|credentials?)"
-)
-#: Names that end like a secret's and hold none: limits, switches, names of objects, pages of a listing.
-NO_SECRET_NAME = (
-    r"(?:(?:no|ask|prompt|prompt[\-_]for|requires?|disable|enable|with|without|skip|allow|show|hide)[\-_]?(?:for[\-_])?"
-    r"(?:password|passwd|passphrase|token|secret|auth|psk|pwd)"
-    r"|(?:max|min|num|pad|eos|bos|unk|sep|cls|mask|stop|end|start|next|page|starting|continue|continuation|sync|cancell?ation)"
-    r"(?:[\-_][a-z]+)?[\-_]?token|image[\-_]?pull[\-_]?secret|tls[\-_]secret|old_?pwd)"
-)
-#: Values of --auth and the like that choose a kind and tell nothing.
-NO_SECRET_VALUE = (
-    r"(?:none|basic|digest|ntlm|negotiate|bearer|off|on|true|false|yes|no|required|optional|oauth2?|md5|trust|peer|plain|login"
-    r"|null|any|kerberos|gssapi|mtls|tls|cram-md5|scram-sha-256|scram-sha-1)"
-)
-_NAMES_HINT = (
-    r"pass|secret|token|psk|bearer|masterauth|pwd|otp|auth|key|session[\-_]?id|connection[\-_]?string|credential"
-)
 #: A secret's name directly before its value; a cheap superset, since any two of them may be arguments of their own.
 NAMED = (
     r"(?:"
-    + _NAMES_HINT
-    + r")(?:s|words?|wd|phrase|code|wort|orization|[\-_]data)?[\\\"']*\s*(?:[=:]|\x00[^\-]|\x00-[^\x00\-]{3}|\s[^\s])"
+    + NAMES_HINT
+    + r")(?:s|words?|wd|d|phrase|code|wort|orization|[\-_]data|_id)?[0-9]?[\\\"']*\s*(?:[=:]|\x00[^\-]|\x00-[^\x00\-]{3}|\s[^\s])"
 )
 
 _FLAG = (
@@ -116,12 +91,12 @@ _ASSIGNMENT = (
     r"|" + SECRET_NAME + r"\s*[:+?]?={1,2}>?\s*(?P<secret>" + WORD + r")"
 )
 _KEY_OR_PATH = (
-    r"(?:" + PATH_OR_SECRET + r")(?:\s*=|\x00|\s*:?\s+)\s*[\"']?"
-    r"(?:(?:[/~.\-]|file:|env:|[a-z0-9_\-]+\.(?:pem|key|json|crt|p8|p12|pub|yaml)\b)"
+    r"(?:^|[\x00\s/])[a-z0-9_][a-z0-9_\-]*\.key[\x00\s]|(?:" + PATH_OR_SECRET + r")(?:\s*=|\x00|\s*:?\s+)\s*[\"']?"
+    r"(?:(?:[/~.\-]|file:|env:|[a-z0-9_\-./]+\.(?:pem|key|json|crt|p8|p12|pub|yaml)\b)"
     r"|(?P<secret>(?:[^\x00\s\"'/~.;&\-])[^\x00\s\"';&]{7,}))"
 )
 _COLON = (
-    r"\b" + NO_SECRET_NAME + r"[\"']?\s*:"
+    r"(?:^|[\x00\s\"'])(?:auth|token|secret)s?: [a-z]+ [a-z]+|\b" + NO_SECRET_NAME + r"[\"']?\s*:"
     r"|\"[a-z0-9_.\-]*"
     + SECRET_NAME
     + r"\"\s*:\s*(?:\"(?P<secret_json>(?:[^\"\\\x00]|\\[^\x00])+)|(?P<secret_number>[0-9]+))"
@@ -144,81 +119,14 @@ _AUTHORIZATION = (
     r"(?P<secret>[^\x00\s\"'\\][^\x00\r\"'\\]*)"
 )
 _URL = (
+    r"(?:docker(?:-daemon|-archive)?|oci(?:-archive)?|library|shub|oras|containers-storage|ostree|tarball|gs|s3)://[^\x00\s:@]+:[^\x00\s:@]*(?:$|[\x00\s])|"
     r"//[^/\x00\s:@]+:[^/\x00\s:@]+@sha256:[0-9a-f]+|"
     r"//[^/\x00\s:@?#\"'<>]*:(?P<secret>[^\x00\s/\"'<>]+|[^\x00\s/\"'<>]*[^0-9\x00\s/\"'<>][^\x00\s/\"'<>]*/[^\x00\s\"'<>]*)@"
     r"|://[^/\x00\s:@?#\"'<>\[]+:(?P<secret_cut>[0-9]*[^0-9\x00\s/@\"'<>:?#,\]${][^\x00\s/@\"'<>]*)$"
     r"|://(?P<secret_user>[a-z0-9_\-]{20,})@"
 )
-_PROGRAM_END = r"(?:\.exe)?[\x00\s]"
-
-
-def _option(programs: str, flags: str, attached: bool) -> str:
-    """The value of a short option where it means a password only for some programs; `attached`: -px as well as -p x."""
-    text = r"(?:[^\s\x00\"'\-][^\s\x00\"']*|'[^'\x00]+|\"[^\"\x00]+)"
-    value = r"\s+(?P<secret_text>" + text + r")|\x00(?P<secret_next>" + VALUE + r")"
-    if attached:
-        value += r"|=?(?P<secret>" + text + r")"
-    return (
-        BEGIN + r"(?:" + programs + r")" + _PROGRAM_END + r"(?:[^\n]*?[\x00\s])?(?-i:" + flags + r")(?:" + value + r")"
-    )
-
-
-_MYSQL = r"mysql[a-z]*|mariadb(?:-[a-z]+)?|mycli"
-_LOGIN = r"docker|podman|buildah|skopeo|nerdctl|crane|oras|helm|az|oc|cf|ibmcloud|npm"
-_PAIR = r"[^\x00\s:\"']*:(?P<secret>[^\x00\s\"']+)"
-_PASSWORD_OPTIONS = (
-    (_MYSQL, r"-p", True),
-    (r"sshpass", r"-p", True),
-    (r"mongo|mongosh|mongodump|mongorestore|mongoexport|mongoimport|mongostat", r"-p", True),
-    (r"redis-cli|redis-benchmark|valkey-cli", r"-a", False),
-    (r"mosquitto_(?:pub|sub)|ipmitool|sqlcmd|bcp|zip|unzip|vncviewer", r"-P", True),
-    (r"ldap(?:search|modify|add|delete|passwd|whoami)", r"-w", True),
-    (r"7z[ar]?|rar|unrar|rdesktop", r"-p", True),
-    (r"useradd|usermod", r"-p|--password", False),
-    (r"openssl", r"-k|-K|-hmac|-macopt", False),
-    (r"snmp(?:get|walk|set|bulkwalk)", r"-[AXc]", False),
-)
-
-
-def _options() -> str:
-    """One expression for each row of the list would cost a scan each; alternatives need group names of their own."""
-    parts = []
-    for number, (programs, flags, attached) in enumerate(_PASSWORD_OPTIONS):
-        part = _option(programs, flags, attached)
-        parts.append(part.replace("(?P<secret", f"(?P<secret{number}"))
-    return "|".join(parts)
-
-
-_LOGIN_OPTION = (
-    BEGIN + r"(?:" + _LOGIN + r")" + _PROGRAM_END + r"(?:[^\n]*?[\x00\s])?login[\x00\s](?:[^\n]*?[\x00\s])?(?-i:-p)"
-    r"(?:=?\x00?(?P<secret_next>" + VALUE + r")|\s+(?P<secret>'[^'\x00]+|\"[^\"\x00]+|[^\x00\s\-]+))"
-)
-_POSITIONAL = (
-    BEGIN + r"wpa_passphrase" + SPACE + r"[^\x00\s]+" + SPACE + r"(?P<secret_wpa>[^\x00]+)"
-    r"|[\x00\s](?:[a-z0-9\-]+\.)?(?:psk|wep_key0|wep-key0)[\x00\s]+(?P<secret_psk>[^\x00\s\-][^\x00]*)"
-    r"|" + BEGIN + r"nmcli" + SPACE + r"[^\n]*?[\x00\s]password[\x00\s]+(?P<secret_nmcli>[^\x00\s\-][^\x00\s]*)"
-    r"|" + BEGIN + r"iw(?:config)?" + SPACE + r"[^\n]*?[\x00\s]keys?[\x00\s]+(?P<secret_wep>[^\x00\s]+)"
-    r"|"
-    + BEGIN
-    + r"htpasswd"
-    + SPACE
-    + r"-[a-z]*b[a-z]*"
-    + SPACE
-    + r"(?:-[^\x00\s]+"
-    + SPACE
-    + r")*(?:[^\x00\s]+"
-    + SPACE
-    + r")?"
-    r"[^\x00\s]+[\x00\s](?P<secret_htpasswd>[^\x00\s]+)"
-    r"|"
-    + BEGIN
-    + r"vault"
-    + SPACE
-    + r"login"
-    + SPACE
-    + r"(?:-[^\x00\s]+"
-    + SPACE
-    + r")*(?P<secret_vault>[a-z0-9._]{8,})"
+_NAMED_PLACE = (
+    r"[\x00\s](?:[a-z0-9\-]+\.)?(?:psk|wep_key0|wep-key0)[\x00\s]+(?P<secret_psk>[^\x00\s\-][^\x00]*)"
     r"|"
     + BEGIN
     + r"(?:set|put|config|store)"
@@ -231,36 +139,9 @@ _POSITIONAL = (
     + r"(?:\x00(?P<secret_set>"
     + VALUE
     + r")|\s+(?P<secret_set_text>[^\x00\s\-][^\x00\s\"';&]*))"
-    r"|"
-    + BEGIN
-    + r"echo(?:\s+-[ne]+)?\s+(?P<secret_piped>[^|\x00]+?)\s*\|\s*(?:sudo\s+)?(?:[a-z]+\s+login\b[^|\x00]*--password-stdin"
-    r"|sudo\s+-S|chpasswd|passwd\s+--stdin|cryptsetup)"
     r"|(?:^|[^a-z])pass:(?P<secret_openssl>[^\x00\s\"']+)"
-    r"|" + BEGIN + r"(?:x?freerdp|wlfreerdp)[a-z0-9]*" + SPACE + r"[^\n]*?/p:(?P<secret_rdp>[^\x00]+)"
-    r"|"
-    + BEGIN
-    + r"(?:smbclient|rpcclient|smbget)"
-    + SPACE
-    + r"[^\n]*?-U[\x00\s]?[^\x00\s%]+%(?P<secret_smb>[^\x00\s]+)"
-    r"|" + BEGIN + r"sqlplus" + SPACE + r"(?:[^\n]*?[\x00\s])?[a-z0-9_]+/(?P<secret_oracle>[^\x00\s@]+)@"
-    r"|" + BEGIN + r"lftp" + SPACE + r"[^\n]*?-u[\x00\s]?[^\x00\s,]+,(?P<secret_ftp>[^\x00\s]+)"
 )
-_USER_PAIR = (
-    BEGIN + r"(?:curl|curlie|httpie|https?|xh|ab|wrk|siege|hey)" + _PROGRAM_END + r"(?:[^\n]*?[\x00\s\"'])?"
-    r"(?-i:-[a-zA-Z]*u|--user|-a|-A|--auth)(?:[\x00\s=]|\s+)?[\"']?" + _PAIR
-)
-_PROXY_PAIR = (
-    BEGIN + r"(?:curl|curlie|ab)" + _PROGRAM_END + r"(?:[^\n]*?[\x00\s])?"
-    r"(?-i:-U|--proxy-user|-P|-E|--cert)(?:[\x00\s=]|\s+)?[\"']?" + _PAIR
-)
-_COOKIE = (
-    r"cookie2?\s*:[\s\x00]*(?P<secret>[^\x00\s\"'][^\x00\r\"']*)"
-    r"|"
-    + BEGIN
-    + r"curl"
-    + _PROGRAM_END
-    + r"(?:[^\n]*?[\x00\s])?(?-i:-b|--cookie)[\x00\s=]?(?P<secret_curl>[^\x00\s=]+=[^\x00\"']*)"
-)
+_COOKIE = r"cookie2?\s*:[\s\x00]*(?P<secret>[^\x00\s\"'][^\x00\r\"']*)"
 
 
 def _encoded(headers: tuple[str, ...]) -> str:
@@ -340,34 +221,30 @@ DEFAULTS: tuple[Pattern, ...] = (
         "url",
         _URL,
         "scheme://user:secret@host, and long tokens in the user's place",
-        r"//[^/\x00\s]*[:@]|//[^\x00\s]+@",
+        r"//[^\x00\s]+@|://[^/\x00\s]+:[0-9]*[^0-9\x00\s/@\"'<>:?#,\]${][^\x00\s/@\"'<>]*$",
     ),
     Pattern(
-        "option",
-        _options(),
-        "short options that mean a password for their program: mysql -px, sshpass -p x",
-        r"(?:mysql|maria|mycli|sshpass|mongo|redis|valkey|mosquitto|ipmitool|sqlcmd|bcp|zip|vncviewer|ldap|7z|rar|rdesktop|user(?:add|mod)|openssl|snmp)"
-        r"[^\n]*[\x00\s](?:-[paPwkKAXc]|-hmac|-macopt|--password)",
-    ),
-    Pattern("login", _LOGIN_OPTION, "docker login -p x and its like", r"login[\x00\s](?:[^\n]*[\x00\s])?-p"),
-    Pattern(
-        "positional",
-        _POSITIONAL,
-        "secrets by place: wpa_passphrase, htpasswd -b, vault login, config set password x, openssl pass:x",
-        r"wpa_pass|psk[\x00\s]|wep.key|nmcli[^\n]*password|iw[^\n]*key|htpasswd|vault[\x00\s]+login|echo[^\x00|]*\|"
-        r"|(?:set|put|config|store)[\x00\s][^\n]*(?:pass|secret|token|key|pwd|auth|otp|psk|bearer|session|connection)"
-        r"|pass:|freerdp|smb|rpcclient|sqlplus|lftp",
+        "place",
+        _NAMED_PLACE,
+        "a secret's name, then its value: config set password x, psk x, pass:x",
+        r"psk[\x00\s]|wep.key|pass:"
+        r"|(?:set|put|config|store)[\x00\s][^\n]*(?:pass|secret|token|key|pwd|auth|otp|psk|bearer|session|connection)",
     ),
     Pattern(
-        "user-pair",
-        _USER_PAIR,
-        "curl -u user:secret",
-        r"(?:curl|http|xh|ab|wrk|siege|hey)[^\n]*[\x00\s\"'](?:-[a-z]*u|--user|-a|--auth)[^\n]*:",
+        "statement",
+        bodies.STATEMENT,
+        "SQL, scripts of clients and of expect: IDENTIFIED BY 'x', db.auth('u', 'x')",
+        bodies.STATEMENT_HINT,
     ),
     Pattern(
-        "proxy-pair", _PROXY_PAIR, "curl -U user:secret, -E cert:secret", r"(?:curl|ab)[^\n]*[\x00\s]-[uUPEp-][^\n]*:"
+        "nested",
+        bodies.NESTED,
+        "JSON and YAML whose value stands deeper: password: {value: x}, stringData",
+        bodies.NESTED_HINT,
     ),
-    Pattern("cookie", _COOKIE, "Cookie and Set-Cookie headers, curl -b name=x", r"cookie|curl[^\n]*[\x00\s]-b"),
+    Pattern("xml", bodies.XML, "<password>x</password>, password='x' in a tag, name and value", bodies.XML_HINT),
+    Pattern("hash", bodies.HASHES, "hashes that stand for a password: NTLM, crypt, SCRAM, LDAP", bodies.HASHES_HINT),
+    Pattern("cookie", _COOKIE, "Cookie and Set-Cookie headers", r"cookie2?\s*:"),
     Pattern(
         "private-key",
         _PEM,

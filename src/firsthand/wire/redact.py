@@ -22,8 +22,10 @@ import re2
 from numpy.typing import NDArray
 
 from firsthand.errors import RedactionError
+from firsthand.wire import _drain, commands
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, rows_of
 from firsthand.wire.patterns import DEFAULTS, Pattern
+from firsthand.wire.programs import Program, table
 
 __all__ = ["DROP", "HASH", "MASK", "Mode", "Pattern", "Redacted", "RedactedText", "Redactor", "compile_redactor"]
 
@@ -74,8 +76,13 @@ class _Change:
     names: set[str]
 
 
-def compile_redactor(user_patterns: Sequence[Pattern] = (), mode: Mode = "mask", key: bytes | None = None) -> Redactor:
-    """A redactor with the default patterns and the user's.
+def compile_redactor(
+    user_patterns: Sequence[Pattern] = (),
+    mode: Mode = "mask",
+    key: bytes | None = None,
+    programs: Sequence[Program] = (),
+) -> Redactor:
+    """A redactor with the default patterns and the user's, with the packaged programs and the user's.
 
     RedactionError, saying what to do, for more than 64 patterns, more than 512 characters, a name that cannot stand in a
     comma separated list, what RE2 does not have (back-references, look-around), and what could match nothing or leave its
@@ -88,7 +95,7 @@ def compile_redactor(user_patterns: Sequence[Pattern] = (), mode: Mode = "mask",
     seen: set[str] = set()
     for pattern in user_patterns:
         _check(pattern, seen)
-    return Redactor([*DEFAULTS, *user_patterns], MODES[mode], key)
+    return Redactor([*DEFAULTS, *user_patterns], table(programs), MODES[mode], key)
 
 
 def _check(pattern: Pattern, seen: set[str]) -> None:
@@ -137,13 +144,14 @@ def _hint(patterns: Sequence[Pattern]) -> Any:
 class Redactor:
     """Compiled patterns and a mode. Holds nothing of the rows that it saw; one thread at a time."""
 
-    def __init__(self, patterns: Sequence[Pattern], mode: int, key: bytes | None) -> None:
+    def __init__(self, patterns: Sequence[Pattern], programs: Sequence[Program], mode: int, key: bytes | None) -> None:
         self.mode = mode
         self._key = hashlib.blake2b(key or secrets.token_bytes(32)).digest()
         self._patterns = [
             (p.name, *_groups(_compile(p, OWN_MEMORY if p in DEFAULTS else USER_MEMORY))) for p in patterns
         ]
         self._order = {name: place for place, (name, _, _) in enumerate(self._patterns)}
+        self._programs = commands.Programs(programs, lambda one: _compile(Pattern("programs", one), OWN_MEMORY))
         self._hint = _hint(patterns)
 
     def apply(self, args: Lists, modes: NDArray[np.int8] | None = None) -> Redacted:
@@ -190,19 +198,37 @@ class Redactor:
         return chosen
 
     def _masks(self, items: Text, offsets: NDArray[np.int32]) -> list[_Change]:
+        """What is to be masked. The same command line comes again and again: of equal rows one is looked at."""
+        first = _drain.repeats(offsets, items.offsets, items.data)
+        rows = np.flatnonzero(first == np.arange(len(first)))
+        begins = items.offsets[offsets]
+        if 2 * int((begins[rows + 1] - begins[rows]).sum()) > int(begins[-1]):
+            return self._masked(items, offsets)
+        some = rows_of(Lists(offsets, items), rows)
+        assert isinstance(some, Lists)
+        return _repeated(
+            self._masked(some.items, some.offsets), some, Lists(offsets, items), np.searchsorted(rows, first)
+        )
+
+    def _masked(self, items: Text, offsets: NDArray[np.int32]) -> list[_Change]:
         buffer = _joined(items, offsets)
-        piece, starts, shifts = _pieces(buffer, self._hint)
-        if not piece:
+        spans = [*self._in_text(buffer), *self._programs.spans(buffer)]
+        found = [
+            (low, high, names) for start, end, names in _merged(spans) for low, high in _without_nul(buffer, start, end)
+        ]
+        if not found:
             return []
-        found = []
-        for start, end, names in _merged(list(self._spans(piece))):
-            shift = shifts[bisect_right(starts, start) - 1]
-            found += [(low + shift, high + shift, names) for low, high in _without_nul(piece, start, end)]
         bounds = items.offsets.astype(np.int64) + np.arange(len(items) + 1)
         of = (np.searchsorted(bounds, [low for low, _, _ in found], side="right") - 1).tolist()
         return [
             _Change(low - i - 1, high - i - 1, i, MARK, names) for (low, high, names), i in zip(found, of, strict=True)
         ]
+
+    def _in_text(self, buffer: bytes) -> Iterator[tuple[int, int, str]]:
+        piece, starts, shifts = _pieces(buffer, self._hint)
+        for start, end, name in self._spans(piece) if piece else ():
+            shift = shifts[bisect_right(starts, start) - 1]
+            yield start + shift, end + shift, name
 
     def _spans(self, piece: bytes) -> Iterator[tuple[int, int, str]]:
         for name, compiled, groups in self._patterns:
@@ -309,19 +335,48 @@ def _joined(items: Text, offsets: NDArray[np.int32]) -> bytes:
     return buffer.tobytes()
 
 
+def _repeated(changes: list[_Change], some: Lists, args: Lists, of: NDArray[np.intp]) -> list[_Change]:
+    """Changes of `some` rows made to all `args`; `of` says for each row which of them it equals."""
+    by_row: dict[int, list[_Change]] = defaultdict(list)
+    for change, row in zip(changes, _row_of_items(changes, some.offsets), strict=True):
+        by_row[row].append(change)
+    hit = np.zeros(len(some), dtype=bool)
+    hit[list(by_row)] = True
+    item_shifts = args.offsets[:-1] - some.offsets[of]
+    shifts = args.items.offsets[args.offsets[:-1]] - some.items.offsets[some.offsets[of]]
+    found = []
+    for row in np.flatnonzero(hit[of]).tolist():
+        shift, items = int(shifts[row]), int(item_shifts[row])
+        for one in by_row[int(of[row])]:
+            found.append(_Change(one.start + shift, one.end + shift, one.item + items, one.by, one.names))
+    return found
+
+
+def _row_of_items(changes: list[_Change], offsets: NDArray[np.int32]) -> list[int]:
+    """The row of each change's item."""
+    found: list[int] = (np.searchsorted(offsets, [change.item for change in changes], side="right") - 1).tolist()
+    return found
+
+
 def _pieces(buffer: bytes, hint: Any) -> tuple[bytes, list[int], list[int]]:
     """The rows that the hint names, joined; where each begins in that, and how far it was from there in the buffer."""
     parts, starts, shifts, size = [], [], [], 0
-    match = hint.search(buffer)
-    while match:
-        begin = buffer.rfind(b"\n", 0, match.start() + 1)
-        end = buffer.find(b"\n", match.start() + 1)
+    for begin, end in _rows(buffer, hint):
         parts.append(buffer[begin:end])
         starts.append(size)
         shifts.append(begin - size)
         size += end - begin
-        match = hint.search(buffer, end)
     return (b"".join(parts) + b"\n" if parts else b""), starts, shifts
+
+
+def _rows(buffer: bytes, hint: Any) -> Iterator[tuple[int, int]]:
+    """Where the rows begin (the newline before) and end in which the hint matches."""
+    match = hint.search(buffer)
+    while match:
+        begin = buffer.rfind(b"\n", 0, match.start() + 1)
+        end = buffer.find(b"\n", match.start() + 1)
+        yield begin, end
+        match = hint.search(buffer, end)
 
 
 def _merged(spans: list[tuple[int, int, str]]) -> Iterator[tuple[int, int, set[str]]]:
@@ -388,8 +443,7 @@ def _within(change: _Change, tails: Spans) -> bool:
 
 def _by_row(changes: list[_Change], offsets: NDArray[np.int32]) -> dict[int, set[str]]:
     found: dict[int, set[str]] = defaultdict(set)
-    rows = np.searchsorted(offsets, [change.item for change in changes], side="right") - 1
-    for change, row in zip(changes, rows.tolist(), strict=True):
+    for change, row in zip(changes, _row_of_items(changes, offsets), strict=True):
         found[row] |= change.names
     return found
 

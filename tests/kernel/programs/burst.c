@@ -1,6 +1,6 @@
 /*
  * burst TRUTH NUMBER: that many TCP connections over loopback, 500 open at once, between this process and a child of it. Each
- * carries its number, eight bytes, there and back. What both ends did stands in TRUTH, native longs: connected, accepted,
+ * carries its number, in eight bytes, there and back. What both ends did stands in TRUTH, native longs: connected, accepted,
  * closed by the client, closed by the server, bytes that came at the server, bytes that came at the client.
  *
  * The client's addresses are 127.0.0.2 to 127.0.0.9, since each has ports of its own, and closed ones wait for a minute.
@@ -25,6 +25,12 @@ static void need(int condition, int code)
 		_exit(code);
 }
 
+/* Its first byte begins neither a head of TLS nor one of HTTP: no packet of it is recorded. */
+static long message(long number)
+{
+	return number << 8 | 0xff;
+}
+
 static void serve(int listener, long number)
 {
 	for (long i = 0; i < number; i++) {
@@ -33,7 +39,7 @@ static void serve(int listener, long number)
 
 		need(made >= 0, 10);
 		truth[ACCEPTED]++;
-		need(recv(made, &told, sizeof(told), MSG_WAITALL) == sizeof(told) && told == i, 11);
+		need(recv(made, &told, sizeof(told), MSG_WAITALL) == sizeof(told) && told == message(i), 11);
 		truth[BYTES_AT_SERVER] += sizeof(told);
 		need(send(made, &told, sizeof(told), 0) == sizeof(told), 12);
 		need(recv(made, &told, sizeof(told), 0) == 0, 13);
@@ -46,11 +52,12 @@ static int opened(const struct sockaddr_in *server, long number)
 {
 	struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000002 + number % ADDRESSES)};
 	int made = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+	long text = message(number);
 
 	need(made >= 0 && !setsockopt(made, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)), 20);
 	need(!bind(made, (void *)&own, sizeof(own)) && !connect(made, (void *)server, sizeof(*server)), 21);
 	truth[CONNECTED]++;
-	need(send(made, &number, sizeof(number), 0) == sizeof(number), 22);
+	need(send(made, &text, sizeof(text), 0) == sizeof(text), 22);
 	return made;
 }
 
@@ -58,7 +65,7 @@ static void ended(int made, long number)
 {
 	long told;
 
-	need(recv(made, &told, sizeof(told), MSG_WAITALL) == sizeof(told) && told == number, 23);
+	need(recv(made, &told, sizeof(told), MSG_WAITALL) == sizeof(told) && told == message(number), 23);
 	truth[BYTES_AT_CLIENT] += sizeof(told);
 	need(!close(made), 24);
 	truth[CLOSED_BY_CLIENT]++;

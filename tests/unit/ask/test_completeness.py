@@ -9,13 +9,18 @@ from typing import Any
 
 import pytest
 
-from firsthand.ask import completeness, status
+from firsthand.ask import completeness
 from firsthand.ask.answer import Window
+from firsthand.health import status
 from firsthand.history.connection import History
+from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
+from firsthand.probe.spec import needed
 from firsthand.wire.batch import Batch
+from tests.asking import ask
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
+HOOKS_NEEDED = needed()
 HOOKS = {"process_exec": "process", "cgroup_move": "container"}
 
 
@@ -48,10 +53,10 @@ SESSION = [_observer("start", 0), _observer("ready", 1), _observer("alive", 11),
 
 
 def test_a_window_inside_a_session_is_complete(tmp_path: Path) -> None:
-    """From ready to stop everything was observed."""
+    """From start to stop everything was observed."""
     judged = _judge(tmp_path, SESSION, [], 2, 19)
     assert judged.complete and judged.reasons == [] and judged.events_lost == 0
-    assert judged.history_begins == START + timedelta(seconds=1)
+    assert judged.history_begins == START
 
 
 def test_before_the_beginning_nothing_is_known(tmp_path: Path) -> None:
@@ -64,7 +69,7 @@ def test_the_time_between_two_sessions_is_not_recorded(tmp_path: Path) -> None:
     """A gap is named with its ends."""
     second = [_observer("start", 50), _observer("ready", 51), _observer("stop", 60)]
     judged = _judge(tmp_path, [*SESSION, *second], [], 2, 59)
-    assert judged.reasons == ["not recorded from 2026-05-01T12:00:20.000Z to 2026-05-01T12:00:51.000Z on n"]
+    assert judged.reasons == ["not recorded from 2026-05-01T12:00:20.000Z to 2026-05-01T12:00:50.000Z on n"]
     assert len(judged.observed) == 2
 
 
@@ -79,7 +84,17 @@ def test_a_session_that_resumed_was_observed_throughout(tmp_path: Path) -> None:
     again = [_observer("resume", 15), _observer("ready", 16), _observer("stop", 20)]
     judged = _judge(tmp_path, [*SESSION[:3], *again], [], 2, 19)
     assert judged.complete, judged.reasons
-    assert judged.history_begins == START + timedelta(seconds=1)
+    assert judged.history_begins == START
+
+
+def test_ready_proves_what_was_attached_at_the_start(tmp_path: Path) -> None:
+    """Nothing is attached between the two: what is recorded meanwhile is observed, by the hooks that answered."""
+    hooks = json.dumps({"process_exec": "missing: its canary does not answer"})
+    rows = [_observer("start", 0), _observer("ready", 5, hooks=hooks), _observer("stop", 20)]
+    assert _judge(tmp_path / "a", SESSION, [], 0, 19).complete
+    assert _judge(tmp_path / "b", rows, [], 0, 19).reasons == [
+        "hook process_exec was missing: its canary does not answer"
+    ]
 
 
 def test_losses_count_where_the_question_needs_them(tmp_path: Path) -> None:
@@ -143,7 +158,7 @@ def test_a_clock_that_was_set_back_ends_a_span(tmp_path: Path) -> None:
     with History(tmp_path).connection() as connection:
         spans = completeness.spans(connection, START + timedelta(seconds=650))
     seconds = [((span.begin - START).total_seconds(), (span.end - START).total_seconds(), span.open) for span in spans]
-    assert seconds == [(1, 3600, False), (600, 700, False)]
+    assert seconds == [(0, 3600, False), (600, 700, False)]
 
 
 def test_an_observer_whose_clock_was_set_back_is_observing(tmp_path: Path) -> None:
@@ -178,3 +193,138 @@ def test_a_table_that_a_version_did_not_know_was_not_observed(tmp_path: Path) ->
     rows = [row | {"hooks": json.dumps({"process_exec": "present"})} for row in SESSION]
     judged = _judge(tmp_path, rows, [], 2, 19, ("process", "container"))
     assert judged.reasons == ["a version observed that had no hooks for container"]
+
+
+def _spans(directory: Path, now: datetime) -> list[tuple[Any, ...]]:
+    with History(directory).connection() as connection:
+        found = completeness.spans(connection, now)
+    return [(one.node, one.started, one.begin, one.end, one.open, one.settings, one.recorded) for one in found]
+
+
+def test_spans_are_the_same_from_the_log_and_from_segments(tmp_path: Path) -> None:
+    """By whatever cut the keeper came: rows of one session in several segments and in the log are one span."""
+    rows = [_observer("start", 0, ktime=0), _observer("ready", 1, ktime=1)]
+    rows += [_observer("alive", 10 * n, ktime=10 * n) for n in range(1, 40)]
+    rows += [_observer("resume", 395, ktime=395), _observer("ready", 396, ktime=396), _observer("stop", 400, ktime=400)]
+    now = START + timedelta(days=1)
+    with LogWriter(tmp_path / "log", "n", "b") as log:
+        log.append([Batch.from_rows("observer", rows)], [])
+    expected = _spans(tmp_path / "log", now)
+    assert [(one[2], one[3]) for one in expected] == [(START, START + timedelta(seconds=400))]
+    for cut in (1, 2, 20, 41, 43):
+        place = tmp_path / str(cut)
+        keeper = Keeper(place)
+        with LogWriter(place, "n", "b") as log:
+            log.append([Batch.from_rows("observer", rows[:cut])], [])
+            keeper.pass_once(last=True)
+            log.append([Batch.from_rows("observer", rows[cut:])], [])
+        assert _spans(place, now) == expected, cut
+        keeper.pass_once(last=True)
+        keeper.close()
+        assert _spans(place, now) == expected, cut
+
+
+def test_settings_that_changed_within_a_session_count_for_their_time(tmp_path: Path) -> None:
+    """Names were not recorded until the observer resumed with another setting: a window of before is told so, one of after is not,
+    and nothing between is missing."""
+    off = json.dumps({"names": False})
+    rows = [_observer(event, at, settings=off) for event, at in (("start", 0), ("ready", 1), ("alive", 10))]
+    rows += [_observer("resume", 15), _observer("ready", 16), _observer("alive", 20), _observer("stop", 30)]
+    said = ["DNS questions and answers were not recorded (setting network.names)"]
+    assert _judge(tmp_path / "before", rows, [], 2, 9, ("name",)).reasons == said
+    assert _judge(tmp_path / "both", rows, [], 2, 29, ("name",)).reasons == said
+    assert _judge(tmp_path / "after", rows, [], 17, 29, ("name",)).reasons == []
+
+
+def test_a_hook_that_was_missing_for_a_time_counts(tmp_path: Path) -> None:
+    """Also where it was there again when the session ended."""
+    gone = json.dumps({"process_exec": "missing: its canary does not answer"})
+    rows = [*SESSION[:3], _observer("alive", 12, hooks=gone), _observer("alive", 14), SESSION[3]]
+    assert _judge(tmp_path / "with", rows, [], 2, 19).reasons == [
+        "hook process_exec was missing: its canary does not answer"
+    ]
+    assert _judge(tmp_path / "after", rows, [], 15, 19).complete
+
+
+def _asked(directory: Path, *words: str) -> dict[str, Any]:
+    found: dict[str, Any] = ask(directory, "processes", *words)
+    return found
+
+
+def _exec(seconds: float, tgid: int, event: str = "exec") -> dict[str, Any]:
+    row = {
+        "node": "n",
+        "boot": "b",
+        "event": event,
+        "exec_tgid": tgid,
+        "exec_start": tgid,
+        "exec_number": 1,
+        "pid": tgid,
+    }
+    return row | {"time": START + timedelta(seconds=seconds), "exe": "/bin/true", "flags": 0}
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["in the log", "in segments"])
+def test_the_window_is_what_is_held(tmp_path: Path, kept: bool) -> None:
+    """After a kill without a restart rows stand behind the last sign of life, and before `start` others: all of them count, and what
+    was not proven observed is said; so with every number in the answer."""
+    rows = [_exec(at, number) for number, at in enumerate((-3, -2, 5, 12, 15, 18), 100)]
+    hooks = json.dumps(dict.fromkeys(HOOKS_NEEDED, "present"))
+    observer = [_observer(event, at, hooks=hooks) for event, at in (("start", -1), ("ready", 1), ("alive", 11))]
+    with LogWriter(tmp_path, "n", "b") as log:
+        log.append([Batch.from_rows("process", rows), Batch.from_rows("observer", observer)], [])
+    if kept:
+        keeper = Keeper(tmp_path)
+        keeper.pass_once(last=True)
+        keeper.close()
+    found = _asked(tmp_path)
+    assert found["answer"].startswith("Yes: 6 of 6 ") and len(found["rows"]) == 6
+    assert found["completeness"]["events_held"] == 6
+    assert (found["window"]["since"], found["window"]["until"]) == (
+        "2026-05-01T11:59:57.000Z",
+        "2026-05-01T12:00:18.000Z",
+    )
+    first, second = found["completeness"]["reasons"]
+    assert first.startswith(
+        "not proven observed from 2026-05-01T11:59:57.000Z to 2026-05-01T11:59:59.000Z: observing was not ready"
+    )
+    assert second.startswith(
+        "not proven observed from 2026-05-01T12:00:11.000Z to 2026-05-01T12:00:18.000Z: n gave no sign of life"
+    )
+    inside = _asked(tmp_path, "--since", "2026-05-01T12:00:02Z", "--until", "2026-05-01T12:00:10Z")
+    assert inside["answer"].startswith("Yes: 1 of 1 ") and inside["completeness"]["complete"]
+
+
+def test_what_was_there_already_is_not_before_the_window(tmp_path: Path) -> None:
+    """Rows of `seen` tell what ran when observing began: they are no event of a time that nobody observed."""
+    hooks = json.dumps(dict.fromkeys(HOOKS_NEEDED, "present"))
+    observer = [_observer(event, at, hooks=hooks) for event, at in (("start", 0), ("ready", 1), ("stop", 20))]
+    with LogWriter(tmp_path, "n", "b") as log:
+        log.append(
+            [Batch.from_rows("process", [_exec(0.5, 7, "seen"), _exec(5, 8)]), Batch.from_rows("observer", observer)],
+            [],
+        )
+    found = _asked(tmp_path)
+    assert found["completeness"]["complete"] and found["window"]["since"] == "2026-05-01T12:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        ({}, "an unknown number of rows lost at an unknown moment (log_damaged: x)"),
+        (
+            {"until": START},
+            "an unknown number of rows lost at an unknown moment before 2026-05-01T12:00:00.000Z (log_damaged: x)",
+        ),
+        ({"since": START}, "an unknown number of rows lost after 2026-05-01T12:00:00.000Z (log_damaged: x)"),
+        ({"events": 3}, "3 events or values lost at an unknown moment (log_damaged: x)"),
+    ],
+)
+def test_a_loss_that_lacks_its_number_or_moment(tmp_path: Path, loss: dict[str, Any], said: str) -> None:
+    """It counts for each window that it may be of, and for no other."""
+    row = {"time": START, "node": "n", "boot": "b", "cause": "log_damaged", "detail": "x"} | loss
+    before, after = (-100, -50), (2, 19)
+    for number, (since, until) in enumerate((before, after)):
+        judged = _judge(tmp_path / str(number), SESSION, [row], since, until)
+        away = ("until" in loss and since > 0) or ("since" in loss and until < 0)
+        assert (said in judged.reasons) != away, judged.reasons

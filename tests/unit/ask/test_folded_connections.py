@@ -93,7 +93,7 @@ def _like(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         *(("talkers", by) for by in ("workload", "pod", "process")),
         ("map",),
         ("map", "--all"),
-        ("exposed", "--all"),
+        ("exposed",),
         ("lateral", "--all", "--since", "2026-03-01T12:00:02Z"),
         ("exfiltration", "--threshold", "0", "--since", "2026-03-01T12:00:02Z"),
         ("beacons",),

@@ -11,8 +11,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from firsthand.ask import completeness, privileged, processes, timeline, tree, unknown
+from firsthand.ask import completeness
 from firsthand.ask.answer import Asked, Window
+from firsthand.ask.questions import privileged, processes, timeline, tree, unknown
 from firsthand.history.connection import History
 from firsthand.history.log import LogWriter
 from firsthand.wire.batch import Batch
@@ -82,7 +83,7 @@ def _judge(connection: duckdb.DuckDBPyConnection, since: float, until: float) ->
 def test_they_count_as_many(connection: duckdb.DuckDBPyConnection) -> None:
     """`processes` counts what a row stands for, and shows it."""
     found = processes.processes(_asked(connection, 2, 399))
-    assert found.sentence == "Yes: 252 of 252 executed programs match, 250 of them folded into 2"
+    assert found.sentence == "Yes: 252 of 252 program images match, 250 of them folded into 2"
     assert [row["folded"] for row in found.rows] == [None, None, "x 240 until 12:02:39.000", "x 10 until 12:03:39.000"]
     assert found.total == 4 and found.columns[-1] == "folded"
 
@@ -90,7 +91,7 @@ def test_they_count_as_many(connection: duckdb.DuckDBPyConnection) -> None:
 def test_without_any_nothing_is_said(connection: duckdb.DuckDBPyConnection) -> None:
     """Where none is among the rows, the answer is as ever."""
     found = processes.processes(_asked(connection, 2, 99))
-    assert found.sentence == "Yes: 2 of 2 executed programs match" and "folded" not in found.columns
+    assert found.sentence == "Yes: 2 of 2 program images match" and "folded" not in found.columns
 
 
 @pytest.mark.parametrize(

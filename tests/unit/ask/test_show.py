@@ -7,7 +7,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthand.ask import show
+from firsthand.ask import predicate, show
 
 
 @given(st.text())
@@ -30,3 +30,20 @@ def test_large_integers_become_text() -> None:
         "b": str((1 << 53) + 1),
         "c": "\\xff",
     }
+
+
+@given(st.binary())
+def test_bytes_are_shown_reversibly(value: bytes) -> None:
+    """Law: no two byte strings look alike: 0xff is not the four characters `\\xff`."""
+    assert predicate._unescaped(show.plain(value)) == value
+
+
+def test_a_program_keeps_its_own_word_for_itself() -> None:
+    """Law: argv[0] is shown where it is another word than the binary's: busybox as sleep."""
+    assert show.program("/bin/busybox", ["sleep", "600"]) == "/bin/busybox (sleep) 600"
+    assert (
+        show.program("/bin/sleep", ["sleep", "600"])
+        == show.program("/bin/sleep", ["/bin/sleep", "600"])
+        == "/bin/sleep 600"
+    )
+    assert show.program("/bin/bash", ["-bash"]) == "/bin/bash" and show.program(None, None) == "?"

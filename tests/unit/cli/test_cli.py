@@ -129,7 +129,7 @@ def test_the_json_object_has_its_parts(history: Path) -> None:
     parts += ["reasons", "scope", "folded", "folded_connections"]
     assert set(found["completeness"]) == set(parts)
     assert found["completeness"]["complete"] and found["completeness"]["events_held"] == 6
-    assert found["answer"] == "Yes: 4 of 4 executed programs match"
+    assert found["answer"] == "Yes: 4 of 4 program images match"
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,13 @@ def test_processes_by_any_column(history: Path, condition: str, exes: list[str])
     """Conditions choose rows; the sentence has the denominator."""
     found = _json(history, "processes", condition)
     assert [row["exe"] for row in found["rows"]] == exes and f"{len(exes)} of 4" in found["answer"]
+
+
+@pytest.mark.parametrize("words", [("processes", "exe=\udcff"), ("connected", "\udcff"), ("pods", "--pod", "\udcff")])
+def test_bytes_that_are_no_text_are_refused(history: Path, words: tuple[str, ...]) -> None:
+    """With how to write them."""
+    found = _firsthand(history, "ask", *words)
+    assert found.returncode == 2 and "is not UTF-8: write its bytes as \\xNN" in found.stderr
 
 
 def test_privileged_names_the_containers(history: Path) -> None:
@@ -177,9 +184,10 @@ def test_a_tree_has_depths(history: Path) -> None:
 
 
 def test_a_timeline_is_in_order(history: Path) -> None:
-    """All tables' rows of the window, by time."""
+    """All tables' rows of the window, by time, from the observer's `start` on."""
     rows = _json(history, "timeline")["rows"]
-    assert [row["time"] for row in rows] == sorted(row["time"] for row in rows) and len(rows) == 8
+    assert [row["time"] for row in rows] == sorted(row["time"] for row in rows) and len(rows) == 9
+    assert (rows[0]["table"], rows[0]["event"]) == ("observer", "start")
 
 
 def test_limits_are_said(history: Path) -> None:
@@ -207,9 +215,11 @@ def test_exit_codes(history: Path, tmp_path: Path) -> None:
 
 
 def test_labels_are_not_ignored(history: Path) -> None:
-    """Nothing has the label; containers without a name could, so the answer is not complete; a wrong selector is said."""
-    found = _json(history, "processes", "-l", "app=web")
-    assert found["rows"] == [] and not found["completeness"]["complete"]
+    """A label that nothing ever had is refused; one that is not wanted leaves all, and nameless containers make it incomplete."""
+    done = _firsthand(history, "ask", "processes", "-l", "app=web")
+    assert done.returncode == 2 and "no label app is in this history" in done.stderr
+    found = _json(history, "processes", "-l", "!app")
+    assert not found["completeness"]["complete"]
     assert "2 containers have an id and no name" in found["completeness"]["reasons"][-1]
     wrong = _firsthand(history, "ask", "processes", "-l", "app=(web")
     assert wrong.returncode == 2 and "KEY in (A,B)" in wrong.stderr

@@ -65,6 +65,8 @@ def test_config_check_names_the_mistake(tmp_path: Path) -> None:
         ("fold = 'x'", "fold must be int"),
         ("ring_bytes = 5000", "power of two"),
         ("[redaction.patterns]\nx = '('", "redaction.patterns"),
+        ("[redaction.programs]\ntool = ['-p']", "write SECRET where the secret stands"),
+        ("[redaction.programs]\ntool = '-p SECRET'", "redaction.programs: expected"),
     ):
         config.write_text(text)
         result = _run("config", "check", str(config))

@@ -159,7 +159,7 @@ def test_records_of_any_size() -> None:
     ("change", "reason"),
     [
         (lambda wire: wire[:5] + b"\x02" + wire[6:], "handshake message 2"),
-        (lambda wire: wire[:3] + b"\0\0" + wire[5:], "record of 0 bytes"),
+        (lambda wire: wire[:3] + b"\0\0" + wire[5:], "record of type 1"),
         (lambda wire: wire[:43] + b"\xff" + wire[44:], "are told at byte"),
         (lambda wire: wire[:3] + b"\0\x20" + wire[5 : 5 + 32] + b"\x17\x03\x03\0\1x" + wire[37:], "record of type 23"),
     ],
@@ -171,8 +171,8 @@ def test_contradictions_are_named(change: object, reason: str) -> None:
 
 
 def test_other_protocols_are_not_taken_for_it() -> None:
-    """SSH, HTTP, a ServerHello, an alert."""
-    for data in (b"SSH-2.0-x\r\n", b"GET / HTTP/1.1\r\n", b"\x16\x03\x03\0\x40\x02\0", b"\x15\x03\x03\0\x02\x01\0"):
+    """SSH, HTTP, a ServerHello, an alert that is none."""
+    for data in (b"SSH-2.0-x\r\n", b"GET / HTTP/1.1\r\n", b"\x16\x03\x03\0\x40\x02\0", b"\x15\x03\x03\0\x09\x01\0"):
         assert not hello.looks_like(data)
 
 
@@ -191,3 +191,16 @@ def test_ten_thousand_mutated_hellos_never_hurt() -> None:
         assert not (found.whole and found.reason)
         assert len(found.extensions) <= hello.HELLO // 4 and len(found.reason or "") < 200
     assert slowest < 0.25 and time.process_time() - began < 60
+
+
+def test_what_may_come_before_it() -> None:
+    """Empty records, which OpenSSL takes, and alerts, which Go's TLS takes: the ClientHello behind them is read as ever."""
+    wire = packets.hello()
+    for before in (
+        b"\x16\x03\x01\0\0",
+        b"\x15\x03\x01\0\x02\x01\x5a",
+        b"\x16\x03\x01\0\0" * 30 + b"\x15\x03\x01\0\x02\x01\0",
+    ):
+        assert all(hello.looks_like((before + wire)[:size]) for size in range(1, len(before + wire)))
+        found = hello.read(before + wire)
+        assert found.whole and (found.sni, found.ja4) == ("www.example.org", hello.read(wire).ja4)

@@ -104,10 +104,18 @@ def test_a_line_without_end_is_told() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"EHLO mail\r\n", b"*1\r\n$4\r\nPING\r\n", b"SSH-2.0-x\r\n", b"GET /x\r\n", b"\0\1\2", b"HTTP/1.1 200 OK\r\n\r\n"],
+    [
+        b"EHLO mail\r\n",
+        b"*1\r\n$4\r\nPING\r\n",
+        b"SSH-2.0-x\r\n",
+        b"get key\r\n",
+        b"GET key\r\n",
+        b"\0\1\2",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+    ],
 )
 def test_other_protocols_are_none(data: bytes) -> None:
-    """SMTP, Redis, SSH, HTTP/0.9, bytes, an answer."""
+    """SMTP, Redis, SSH, memcached, bytes, an answer."""
     assert not http.looks_like(data) and http.read(data) is None
 
 
@@ -163,3 +171,53 @@ def test_mutated_heads_never_hurt() -> None:
         if found is not None:
             assert len(found.path or "") <= 4 * http.PATH and len(found.host or "") <= 4 * http.HOST
             assert len(found.method or "") <= 4 * http.METHOD and all(len(reason) < 250 for reason in found.reasons)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"\r\nGET /a HTTP/1.1\r\nHost: x.example\r\n\r\n", ("http/1.1", "GET", "/a", "x.example")),
+        (b"\n" * 3000 + b"GET /a HTTP/1.1\r\nHost: x.example\r\n\r\n", ("http/1.1", "GET", "/a", "x.example")),
+        (b" \t\rPOST /a HTTP/1.0\r\n\r\n", ("http/1.0", "POST", "/a", None)),
+        (b"get /a HTTP/1.1\nHost: x.example\n\n", ("http/1.1", "get", "/a", "x.example")),
+        (b"GET   /a   HTTP/1.1  \r\nHost: x.example\r\n\r\n", ("http/1.1", "GET", "/a", "x.example")),
+        (b"GET\t/a\tHTTP/1.1\r\nHost: x.example\r\n\r\n", ("http/1.1", "GET", "/a", "x.example")),
+        (b"GET /a HTTP/1.9\r\nHost: x.example\r\n\r\n", ("http/1.9", "GET", "/a", "x.example")),
+        (b"GET /a b HTTP/1.1\r\nHost: x.example\r\n\r\n", ("http/1.1", "GET", "/a b", "x.example")),
+        (b"GET /a http/1.1\r\nHost: x.example\r\n\r\n", ("http/1.1", "GET", "/a", "x.example")),
+        (b"A" * 100 + b" /a HTTP/1.1\r\nHost: x.example\r\n\r\n", ("http/1.1", "A" * http.METHOD, "/a", "x.example")),
+        (b"GET /a\r\n", ("http/0.9", "GET", "/a", None)),
+        (b"\r\nGET http://x.example/a\n", ("http/0.9", "GET", "/a", "x.example")),
+    ],
+)
+def test_what_servers_accept_is_read(data: bytes, told: tuple[str | None, ...]) -> None:
+    """A request that nginx, Apache, Node or Go's server would serve is no way round a row, in whatever pieces it comes."""
+    found = http.read(data)
+    assert found is not None and found.whole and not found.reasons and found.length == len(data)
+    assert (found.protocol, found.method, found.path, found.host) == told
+    assert all(http.looks_like(data[:size]) for size in range(len(data)))
+    assert bool(found.notes) == (not data[:1].isalpha() or data[0:40] == b"A" * 40)
+
+
+@pytest.mark.parametrize(
+    ("data", "open_"),
+    [
+        (b"GET x" + b" " * (1 << 17) + b"\n", False),
+        (b"GET x" + b" " * (1 << 17), True),
+        (b"GET" + b"\t" * (1 << 17) + b"\rX", False),
+        (b"GET x" + b" HTTP/1.1 " * (1 << 14) + b"\rx\n", False),
+        (b"GET " + b"a " * (1 << 16) + b"\n", False),
+    ],
+    ids=["blanks", "blanks without an end", "tabs", "versions", "words"],
+)
+def test_no_blanks_keep_the_dissector_busy(data: bytes, open_: bool) -> None:
+    """Law: a request line is read in linear time, whoever sent it: 128 KiB of blanks are within the budget of a test, where a time that
+    grew with their square would be beyond it, and with 16 KiB beyond the dissector's patience."""
+    assert http.looks_like(data) is open_
+    http.read(data)
+
+
+def test_blanks_in_a_target_stay_in_it() -> None:
+    """Law: what stands between the first and the last blanks of a request line is its target, as nginx reads it."""
+    found = http.read(b"GET  /a  b HTTP/1.0 c \t HTTP/1.1 \r\nHost: x\r\n\r\n")
+    assert found is not None and (found.protocol, found.path) == ("http/1.1", "/a  b HTTP/1.0 c")

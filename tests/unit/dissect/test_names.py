@@ -160,3 +160,40 @@ def test_what_waits_is_bounded(reader: Names) -> None:
     for number in range(names.STREAMS):
         _rows(small, _stream(b"\x3f\x00" + bytes(4093), cookie=number))
     assert small.streams.bytes <= names.STREAM_BYTES
+
+
+def test_a_question_without_an_answer(reader: Names) -> None:
+    """A row of its own after the stated time, at its own time and by its own packet; asked again meanwhile it is one; an answer in time ends it."""
+    first, second = question("lost.example."), question("found.example.", number=2)
+    assert len(_rows(reader, packet(first, 3), packet(second, 4), packet(first, 5, ktime=BEGIN + _SECOND))) == 3
+    _rows(reader, packet(packets.answer(second), 6, ktime=BEGIN + 4 * _SECOND, direction="in"))
+    assert not list(reader.late(BEGIN + 5 * _SECOND))
+    (row,) = reader.late(BEGIN + 5 * _SECOND + 1)
+    assert (row["event"], row["packet"], row["name"], row["type"], row["query_id"]) == (
+        "unanswered",
+        3,
+        "lost.example",
+        "A",
+        1,
+    )
+    assert "5 s" in row["reason"] and not list(reader.late(BEGIN + 60 * _SECOND)) and reader.kept == [3, 4]
+    (late,) = _rows(reader, packet(packets.answer(first), 7, ktime=BEGIN + 9 * _SECOND, direction="in"))
+    assert (late["event"], late["latency"], late.get("marks")) == ("answer", 8 * _SECOND, None)
+
+
+def test_an_answer_that_may_have_been_lost(reader: Names) -> None:
+    """Where packets are missing since a question, or its stream was lost, nobody can say that it was not answered."""
+    _rows(reader, packet(question("a.example.")))
+    reader.since = BEGIN + 1
+    assert not list(reader.late(BEGIN + 10 * _SECOND))
+    _rows(reader, _stream(prefixed(question("b.example.", number=9)), ktime=BEGIN + _SECOND))
+    _rows(reader, _stream(b"\0\0", 5000, direction="in", ktime=BEGIN + _SECOND))
+    assert [row["marks"] for row in reader.late(BEGIN + 10 * _SECOND)] == ["TRUNCATED"]
+
+
+def test_questions_that_wait_are_bounded(reader: Names) -> None:
+    """A flood of them pushes the oldest out, of which then nothing is said."""
+    for number in range(names.QUESTIONS + 2):
+        _rows(reader, packet(question("a.example.", number=1), number, cookie=number, ktime=BEGIN + number))
+    assert len(reader.waiting) == names.QUESTIONS
+    assert len(list(reader.late(BEGIN + 20 * _SECOND))) == names.QUESTIONS

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from firsthand.ask import selector
@@ -191,7 +191,6 @@ def _told(number: int, session: tuple[Any, ...]) -> list[dict[str, Any]]:
     return rows
 
 
-@settings(deadline=None, max_examples=150)
 @given(st.lists(_SESSION, max_size=5), st.integers(0, 300), st.integers(0, 100), st.sampled_from([None, "n"]))
 def test_the_chosen_observer_rows_say_the_same(
     told: list[tuple[Any, ...]], since: int, seconds: int, node: str | None

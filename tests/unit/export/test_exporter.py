@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import random
+import select
 import signal
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,18 +21,18 @@ from firsthand.errors import ExportError, HistoryError
 from firsthand.export import jsonl
 from firsthand.export.choice import Choice
 from firsthand.export.cursor import Cursor
-from firsthand.export.exporter import Exporter, Plan
+from firsthand.export.exporter import LONGEST, Exporter, Plan
 from firsthand.export.file import Appended
 from firsthand.export.output import Stream
 from firsthand.export.rotation import Rotation
 from firsthand.history import arrow, place
 from firsthand.history.log import LogWriter
 from firsthand.wire.batch import Batch
-from tests import samples
+from tests import profile, samples
 from tests.unit.export import feed
 from tests.unit.export.feed import Feed
 
-KILLS = 50
+KILLS = len(profile.some(range(50), ci=15, quick=10))
 ROTATION = Rotation(bytes=400_000, codec="zstd")
 
 
@@ -95,6 +98,38 @@ def test_two_exporters_of_one_cursor(tmp_path: Path) -> None:
     Cursor(tmp_path / "cursor", tmp_path).close()
 
 
+def test_it_sleeps_until_a_log_grows(tmp_path: Path) -> None:
+    """Law: while following and with nothing to wait for, no look is made by the clock: it is woken by the row, by the next heartbeat, or
+    by its end, and misses nothing that came just before."""
+    out, woken = tmp_path / "out", []
+    with LogWriter(tmp_path / "history", "n", "b") as writer:
+        writer.append([samples.loss()], [])
+        stop, stopping = os.pipe()
+
+        def idle(seconds: float, others: Sequence[int]) -> bool:
+            woken.append(seconds)
+            if len(woken) < 4:
+                writer.append([samples.loss()], [])
+            else:
+                os.write(stopping, b".")
+            found = select.select([stop, *others], [], [], seconds)[0]
+            assert found, "nobody woke it"
+            return stop in found
+
+        def wait(seconds: float) -> bool:
+            assert seconds == 0, "a look by the clock"
+            return False
+
+        place.folder(tmp_path / "history" / place.NAMES)
+        cursor = Cursor(tmp_path / "cursor", tmp_path / "history")
+        plan = Plan(follow=True, grace=0, heartbeat=3600)
+        exporter = Exporter(tmp_path / "history", cursor, Appended(out, Rotation()), jsonl, Choice(), plan)
+        exporter.run(wait, idle)
+        exporter.close()
+    assert len(out.read_text().splitlines()) == 4 + 1  # and the heartbeat
+    assert len(woken) == 4 and max(woken) <= LONGEST
+
+
 def test_names_that_come_within_the_grace(tmp_path: Path) -> None:
     """Law: while following, a row waits for its grace, and a name that is told meanwhile is in it."""
     container = "c" * 64
@@ -157,8 +192,9 @@ def test_standard_output_has_the_same_lines(tmp_path: Path) -> None:
         assert sorted(feed.keys(tmp_path / "out")) == grown.expected()
 
 
-def test_killed_fifty_times(tmp_path: Path) -> None:
-    """Law: killed at fifty moments beside a writer, a keeper and compactions, with rotation, a file has each row once."""
+def test_killed_again_and_again(tmp_path: Path) -> None:
+    """Law: killed at many moments (fifty in the longest profile) beside a writer, a keeper and compactions, with rotation, a file has
+    each row once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["firsthand.export.exporter", "firsthand.export.file", "tests.unit.export.feed"])
     grown, out = Feed(tmp_path / "history"), tmp_path / "out"

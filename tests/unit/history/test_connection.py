@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pytest
 
 from firsthand.errors import FirsthandError, HistoryError, UsageError
-from firsthand.history import arrow, ipc
+from firsthand.history import arrow, ipc, peers_sql
 from firsthand.history.connection import History, computed
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
@@ -203,6 +204,17 @@ def test_time_and_memory_are_bounded(half: Path) -> None:
         result.table()
 
 
+def test_what_is_made_for_a_statement_is_within_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: tables that are made before a statement runs (which addresses anybody held) are interrupted as it is."""
+    heavy = f"{peers_sql.ADDRESSES} UNION ALL SELECT sum(sqrt(range))::VARCHAR FROM range(1000000000000)"
+    monkeypatch.setattr(peers_sql, "ADDRESSES", heavy)
+    row = {"time": samples.START, "node": "n", "boot": "b", "event": "connect", "peer_address": "10.0.0.1"}
+    with LogWriter(tmp_path, "n", "b") as writer:
+        writer.append([Batch.from_rows("connection", [row])], [])
+    with pytest.raises(HistoryError, match=r"stopped after 0\.2 s"):
+        History(tmp_path).sql("SELECT peer_pod FROM connection", seconds=0.2).close()
+
+
 def test_settings_are_locked(half: Path) -> None:
     """Law: no statement opens the connection to files, memory or extensions beyond what it was given."""
     connection = History(half).connection()
@@ -241,3 +253,50 @@ def test_errors_are_ours(tmp_path: Path) -> None:
     (tmp_path / "manifest.db").write_text("nonsense" * 200)
     with pytest.raises(FirsthandError, match=r"manifest\.db"):
         History(tmp_path).connection()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT table_name FROM duckdb_columns",
+        "SELECT view_name FROM duckdb_views ()",
+        "SELECT name FROM sqlite_schema",
+        "-- which are there\nSHOW TABLES",
+        "/* which? */ SHOW TABLES",
+    ],
+)
+def test_who_asks_what_there_is_hears_of_every_table(half: Path, query: str) -> None:
+    """Law: tables are defined when they are named; whoever asks for their names, in whatever words, is given all."""
+    assert {row[0] for row in _rows(half, query)} >= set(KEPT)
+
+
+def _rows(directory: Path, query: str) -> list[tuple[Any, ...]]:
+    with History(directory).sql(query) as result:
+        return list(result.rows())
+
+
+def test_the_first_row_that_is_held(tmp_path: Path) -> None:
+    """Law: what is held begins with the first event, in whichever segment; rows of what ran before are none."""
+
+    def append(log: LogWriter, *rows: tuple[str, int]) -> None:
+        told = [
+            {"node": "n", "boot": "b", "event": event, "time": samples.START + at, "ktime": at} for event, at in rows
+        ]
+        log.append([Batch.from_rows("process", told)], [])
+        keep_all(tmp_path)
+
+    with LogWriter(tmp_path, "n", "b") as log:
+        append(log, ("seen", 1), ("seen", 2))
+        append(log, ("seen", 1), ("exec", 40))
+        append(log, ("exec", 10), ("exec", 20))
+        append(log, ("exec", 30))
+        with History(tmp_path).connection() as connection:
+            held = connection.held(["process"])
+    assert held is not None
+    assert [moment.microsecond for moment in held] == [10, 40]
+
+
+def keep_all(directory: Path) -> None:
+    keeper = Keeper(directory, linger=0)
+    keeper.pass_once(last=True)
+    keeper.close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from firsthand.errors import HistoryError
+from firsthand.errors import HistoryError, UnwritableError
 from firsthand.history.connection import History
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogReader, LogWriter
@@ -61,8 +62,11 @@ def test_a_keeper_on_a_full_disk(small: Path) -> None:
 
 
 def test_a_read_only_disk(small: Path) -> None:
-    """Law: a history on a read-only file system cannot be written, and the message says so."""
+    """Law: a history on a read-only file system cannot be written, and the message says so; nothing of it stays open, try after try."""
     LogWriter(small / "history", "n", "b").close()
     subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
-    with pytest.raises(HistoryError, match="read-only"):
-        LogWriter(small / "history", "n", "b")
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        with pytest.raises(HistoryError, match="read-only") as refused:
+            LogWriter(small / "history", "n", "b")
+    assert (os.listdir("/proc/self/fd"), refused.type) == (before, UnwritableError)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from firsthand.errors import HistoryError
-from firsthand.history import manifest, segment
+from firsthand.history import manifest, place, segment, share
+from firsthand.history.budget import Piece
 from firsthand.history.hold import Hold
 from firsthand.history.inventory import Inventory
 from firsthand.history.keeper import Keeper
@@ -67,3 +70,25 @@ def test_a_damaged_segment(history: Path) -> None:
     (root / segments[0].path).write_bytes(b"PAR1" * 9)
     with pytest.raises(HistoryError, match=r"process/date=.*cannot be read"):
         Inventory().pieces(root, segments, [])
+
+
+def test_the_manifest_says_it_without_the_files(history: Path) -> None:
+    """Law: whose rows a segment holds is in the manifest as in its footer; what is damaged there, and a file of another size, is read."""
+    segments = manifest.load(history).segments
+    root = segment.generation(history, 1)
+    read = _said(Inventory().pieces(root, segments, []))
+    path = root / segments[0].path
+    whole, written = path.read_bytes(), path.stat()
+    path.write_bytes(b"\0" * len(whole))
+    os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
+    assert _said(Inventory(history).pieces(root, segments, [])) == read
+    with sqlite3.connect(history / place.MANIFEST) as db:
+        db.execute("UPDATE summaries SET data = ? WHERE name = ?", (b"x" * 40, share.PART))
+    with pytest.raises(HistoryError, match="cannot be read"):
+        Inventory(history).pieces(root, segments, [])
+    path.write_bytes(whole)
+    assert _said(Inventory(history).pieces(root, segments, [])) == read
+
+
+def _said(pieces: list[Piece]) -> list[tuple[object, ...]]:
+    return [(one.path, one.share, one.bytes, one.held) for one in pieces]

@@ -7,18 +7,23 @@ import random
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from firsthand.errors import HistoryError
+from firsthand.history import keeper as keeping
 from firsthand.history import manifest, segment
 from firsthand.history.connection import History
+from firsthand.history.holders import holders
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter, Position, Span, files, path_of
-from tests import samples
+from firsthand.host.ending import RESTS
+from tests import profile, samples
 
 ROOT = Path(__file__).parents[3]
 WRITER = """
@@ -152,7 +157,7 @@ def test_a_second_keeper_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["pipe", "signal"])
 def test_the_process_hands_everything_over_before_it_ends(tmp_path: Path, how: str) -> None:
     """Law: SIGTERM, or the end of its parent's pipe, ends the keeper with 0 after a pass over all that is durable."""
-    command = [sys.executable, "-m", "firsthand.history.keeper", "--history", str(tmp_path), "--every", "10"]
+    command = [sys.executable, "-m", "firsthand.roles.keeper", "--history", str(tmp_path), "--every", "10"]
     with LogWriter(tmp_path, "n", "b") as writer:
         keeper = subprocess.Popen(command, stdin=subprocess.PIPE)
         wait_for(lambda: (tmp_path / "current").is_symlink(), keeper)
@@ -171,11 +176,12 @@ def wait_for(condition: object, process: subprocess.Popen[bytes]) -> None:
         assert process.poll() is None
 
 
+@pytest.mark.counts_losses
 def test_nothing_acknowledged_is_lost_or_doubled(tmp_path: Path) -> None:
     """Law: with writer and keeper killed at random moments, each acknowledged chunk's rows are there exactly once."""
     chance = random.Random(20_260_301)
     acknowledged = -1
-    for _ in range(20):
+    for _ in profile.some(range(20), ci=6, quick=2):
         acknowledged = one_round(tmp_path, acknowledged + 1, chance)
         found = numbers(tmp_path)
         assert found[: acknowledged + 1] == list(range(acknowledged + 1))
@@ -195,7 +201,7 @@ def one_round(directory: Path, first: int, chance: random.Random) -> int:
     settings = directory / "config.toml"
     settings.write_text("[retention]\ndays = 100000\n")  # the rows are of one day for ever
     environment = os.environ | {"PYTHONPATH": str(ROOT), "FIRSTHAND_CONFIG": str(settings)}
-    keep = [sys.executable, "-m", "firsthand.history.keeper", "--history", str(directory), "--every", "0.01"]
+    keep = [sys.executable, "-m", "firsthand.roles.keeper", "--history", str(directory), "--every", "0.01"]
     keeper = subprocess.Popen([*keep, "--linger", "0"], env=environment)
     write = [sys.executable, "-c", WRITER, str(directory), str(first)]
     writer = subprocess.Popen(write, stdout=subprocess.PIPE, text=True, env=environment)
@@ -233,3 +239,90 @@ def test_segment_names_are_the_position_s(tmp_path: Path) -> None:
     assert segment.name_of("a b/../c", Position(3, 77)) == "a_b_.._c-0000000000000003-77.parquet"
     assert segment.name_of("", Position(3, 77)) == "_-0000000000000003-77.parquet"
     assert Span(0, 1, 2, 3).end == 3
+
+
+def test_what_waits_is_counted_by_bytes(tmp_path: Path) -> None:
+    """Every byte of the log that no segment has, over files and across a keeper's restart; none after a pass."""
+    with LogWriter(tmp_path, "node", "boot") as writer, closing(Keeper(tmp_path)) as keeper:
+        assert keeper.waiting == 0
+        writer.append([samples.process_lives(300)], [])
+        writer.append([samples.process_lives(300)], [])
+        assert keeper.waiting == writer.held > 0
+        keeper.pass_once()
+        assert keeper.waiting == 0
+        before = writer.held
+        writer.append([samples.process_lives(300)], [])
+        assert keeper.waiting == writer.held - before
+    with LogWriter(tmp_path, "node", "boot") as writer, closing(Keeper(tmp_path)) as keeper:
+        writer.append([samples.process_lives(300)], [])
+        assert keeper.waiting == writer.held - before
+
+
+def test_a_pass_comes_with_enough_bytes_or_with_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little waits for the last of LOOKS looks, much goes with the next one: small segments cost more than they hold."""
+    reading, writing = os.pipe()
+    told = iter([0, 0, keeping.ENOUGH, *[0] * (keeping.LOOKS - 1)])
+    looks = 0
+    passes: list[int] = []
+
+    def looked(_: Keeper) -> int:
+        nonlocal looks
+        looks += 1
+        return next(told)
+
+    def passed(_: Keeper, *, last: bool = False) -> int:
+        passes.append(looks)
+        if len(passes) == 2:
+            os.write(writing, b".")
+        return 0
+
+    monkeypatch.setattr(Keeper, "waiting", property(looked))
+    monkeypatch.setattr(Keeper, "pass_once", passed)
+    with closing(Keeper(tmp_path)) as keeper:
+        keeping.run(keeper, 0.0, [reading])
+    assert passes[:2] == [3, 3 + keeping.LOOKS - 1]
+
+
+def test_it_rests_where_little_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After FEW passes that time alone brought, and not before; not where much came meanwhile, nor where segments wait for names, nor
+    where nobody starts it again."""
+    reading, writing = os.pipe()
+    passes: list[int] = []
+    monkeypatch.setattr(Keeper, "pass_once", lambda _, last=False: passes.append(1))
+    much = iter([*[0] * (keeping.LOOKS * 3), keeping.ENOUGH])
+    monkeypatch.setattr(Keeper, "waiting", property(lambda _: next(much, 0)))
+    with closing(Keeper(tmp_path)) as keeper:
+        assert keeping.run(keeper, 0.0, [reading], rests=True)
+        assert len(passes) == 3 + 1 + keeping.FEW
+        passes.clear()
+        monkeypatch.setattr(Keeper, "settled", property(lambda _: len(passes) > 10))
+        assert keeping.run(keeper, 0.0, [reading], rests=True) and len(passes) == 11
+        monkeypatch.setattr(Keeper, "look_after", lambda _: os.write(writing, b".") if len(passes) > 20 else None)
+        assert not keeping.run(keeper, 0.0, [reading])
+
+
+def test_a_process_that_rests_says_so_by_its_exit_code(tmp_path: Path) -> None:
+    """And hands over what there was; its sign of life says that it has ended."""
+    with LogWriter(tmp_path, "n", "b") as log:
+        log.append([samples.loss()], [])
+    command = [sys.executable, "-m", "firsthand.roles.keeper", "--history", str(tmp_path), "--every", "0.01"]
+    options = ["--grace", "0", "--rests"]
+    assert subprocess.run([*command, *options], check=False, stdin=subprocess.DEVNULL).returncode == RESTS
+    assert manifest.load(tmp_path).segments and not holders(tmp_path)
+
+
+def test_what_a_pass_took_is_given_back() -> None:
+    """Memory that was used and freed, Arrow's as well as others', is not this process's any more."""
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    keeping._give_back()
+    before = resident()
+    held = [pa.array(range(4096)) for _ in range(2000)]
+    text = [b"x" * 4096 + bytes(str(number), "ascii") for number in range(8000)]
+    taken = resident() - before
+    assert taken > 64 << 20
+    del held, text
+    keeping._give_back()
+    assert resident() - before < taken / 4

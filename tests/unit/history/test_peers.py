@@ -13,6 +13,7 @@ from firsthand.history import arrow, peers
 from firsthand.history.connection import History
 from firsthand.history.keeper import Keeper
 from firsthand.history.peers import Holder, Peers
+from tests import profile
 from tests.scenes import Scene
 
 COLUMNS = "peer_kind, peer_pod, peer_namespace, peer_workload, peer_name"
@@ -283,7 +284,11 @@ HOLDERS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=len(profile.some(range(100), ci=10, quick=3)),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(HOLDERS, st.booleans())
 def test_one_rule_in_two_words(tmp_path_factory: pytest.TempPathFactory, told: list[Any], a_node: bool) -> None:
     """Law: what the keeper freezes is what the view says, whatever was told."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from firsthand.errors import UsageError
-from firsthand.history import chain, manifest, schema_store
+from firsthand.history import chain, manifest, observing, place, schema_store, summary
 from firsthand.history.chain import Head
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter, files, path_of
 from firsthand.history.verify import verify
 from firsthand.wire.batch import Batch
-from tests.samples import process_lives
+from tests.samples import observed, process_lives
 
 _ROWS = 40
 
@@ -251,3 +252,58 @@ def test_a_head_that_is_none_is_refused(text: str) -> None:
     """With what was expected."""
     with pytest.raises(UsageError, match="SEQUENCE:HASH"):
         Head.parse(text)
+
+
+def test_two_histories_share_no_file_of_heads(tmp_path: Path, history: Path) -> None:
+    """Law: each history has an id and a file of its own; heads of another in the same file are no contradiction, and prove nothing."""
+    named, other = tmp_path / "heads.jsonl", tmp_path / "other"
+    with LogWriter(other, "n", "b") as log:
+        log.append([process_lives(5)], [])
+    ids = set()
+    for directory in (history, other):
+        own = place.identity(directory, make=True)
+        ids.add(own)
+        keeper = Keeper(directory, heads=named)  # as a version before did: both into one
+        keeper.pass_once(last=True)
+        keeper.close()
+        assert place.identity(directory) == own
+    assert len(ids) == 2 and None not in ids
+    assert chain.file_of(named, place.identity(history)) != chain.file_of(named, place.identity(other))
+    found = verify(history, chain.heads(named, place.identity(history)))
+    assert found.whole and found.head is not None and found.proven == found.head.sequence, found.damage
+    assert not verify(history, chain.heads(named, "0" * 32)).proven
+
+
+def test_when_was_observed_is_what_the_rows_say(tmp_path: Path) -> None:
+    """Law: answers are complete by the manifest's runs, so these are held against the rows, which alone the chain has."""
+    with LogWriter(tmp_path, "node", "boot") as log:
+        log.append([observed()], [])
+    keeper = Keeper(tmp_path, linger=0)
+    keeper.pass_once(last=True)
+    keeper.close()
+    assert verify(tmp_path).whole
+    ((told,),) = sqlite3.connect(tmp_path / "manifest.db").execute("SELECT runs FROM segments WHERE runs IS NOT NULL")
+    runs = observing.decode(told)
+    longer = observing.encode([*runs[:-1], replace(runs[-1], end=runs[-1].end + 3_600_000_000)])
+    for changed in (longer, "[", observing.encode([])):
+        with sqlite3.connect(tmp_path / "manifest.db") as db:
+            db.execute("UPDATE segments SET runs = ? WHERE runs IS NOT NULL", (changed,))
+        assert "otherwise than its rows when was observed" in "".join(verify(tmp_path).damage)
+
+
+def test_what_a_segment_holds_is_what_its_rows_say(tmp_path: Path) -> None:
+    """Law: questions leave segments out by the manifest's summaries, so these are held against the rows: one that is forged with its checksum
+    would be a "no"."""
+    with LogWriter(tmp_path, "node", "boot") as log:
+        log.append([process_lives(30)], [])
+    keeper = Keeper(tmp_path, linger=0)
+    keeper.pass_once(last=True)
+    keeper.close()
+    assert verify(tmp_path).whole
+    (one,) = manifest.load(tmp_path).segments
+    forged = summary.sealed(b'a["/bin/nothing"]', one.sha256, "exe")
+    said: list[tuple[bytes, str]] = [(forged, "otherwise than its rows what it holds"), (forged[:-1], "")]
+    for data, found in said:
+        with sqlite3.connect(tmp_path / "manifest.db") as db:
+            assert db.execute("UPDATE summaries SET data = ? WHERE name = 'exe'", (data,)).rowcount == 1
+        assert found in (told := "".join(verify(tmp_path).damage)) and bool(found) == bool(told)

@@ -179,3 +179,16 @@ def test_an_answer_that_came_after_the_end() -> None:
     assert book.of(SOCKET) == {SANDBOX: "not_ready", FIRST: "exited"}
     again = book.found(SOCKET, "docker", _container(FIRST, "app", 110, state="running", started=300))
     assert _rows(again)[FIRST]["until"] is None
+
+
+def test_a_container_is_where_its_runtime_says() -> None:
+    """Its cgroup and all below it are its own until it is gone, whatever its id is; a neighbour with a longer name is not."""
+    book = Book()
+    facts = ContainerFacts("my-ctr-1", name="my-ctr-1", created=110, cgroup_path="/default/my-ctr-1")
+    rows = book.found(SOCKET, "containerd", Found(facts))
+    assert _rows(rows)["my-ctr-1"]["cgroup_path"] == "/default/my-ctr-1"
+    assert book.at("/default/my-ctr-1") == book.at("/default/my-ctr-1/init/a") == "my-ctr-1"
+    assert book.at("/default/my-ctr-10") is book.at("/default") is book.at("") is book.at("/") is None
+    assert book.place_of("my-ctr-1") == "/default/my-ctr-1" and book.place_of("other") is None
+    book.gone("my-ctr-1", 200)
+    assert book.at("/default/my-ctr-1") is None

@@ -48,6 +48,15 @@ PATHS = [
         "burstable",
     ),
     (f"/kubepods-besteffort-pod{UNDER}.slice:cri-containerd:{ID}", "containerd", ID, UID, "besteffort"),
+    # Podman with split cgroups, as Quadlet has it
+    (f"/system.slice/web.service/libpod-payload-{ID}", "podman", ID, None, None),
+    (
+        f"/user.slice/user-1000.slice/user@1000.service/app.slice/web.service/libpod-payload-{ID}",
+        "podman",
+        ID,
+        None,
+        None,
+    ),
     # kind: a node is itself a container
     (f"/docker/{OTHER}/kubelet/kubepods/burstable/pod{UID}/{ID}", None, ID, UID, "burstable"),
     (

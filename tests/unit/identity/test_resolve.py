@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from firsthand.identity.resolve import Resolver
+from firsthand.identity.resolve import Cgroups, Resolver
 from firsthand.wire.batch import Batch, Text
 
 
@@ -91,3 +91,22 @@ def test_a_late_fork_finds_its_parents_image() -> None:
     ids = [np.arange(10, 20, dtype=kind) for kind in (np.int32, np.int64)]
     numbers = np.full(10, 2, dtype=np.int64)
     assert [int(code) >= 0 for code in resolver.images.find(*ids, numbers)] == [False] * 8 + [True] * 2
+
+
+def _cgroups(*rows: tuple[str, int]) -> Batch:
+    return Batch.from_rows(
+        "container", [{"event": event, "cgroup_id": key, "cgroup_path": f"/app/{key}"} for event, key in rows]
+    )
+
+
+def test_removed_cgroups_leave_the_table() -> None:
+    """Law: only the last removed ones are still known, for rows that come late; those that are there stay, however old."""
+    cgroups = Cgroups(most=100, late=4)
+    cgroups.learn(_cgroups(("create", 1)))
+    for first in range(10, 1_000, 10):
+        numbers = range(first, first + 10)
+        cgroups.learn(
+            _cgroups(*(("create", number) for number in numbers), *(("remove", number) for number in numbers))
+        )
+    assert (len(cgroups), cgroups.forgotten) == (5, 0)
+    assert [cgroups.words(key)[1] for key in (1, 995, 996, 999)] == [b"/app/1", b"", b"/app/996", b"/app/999"]

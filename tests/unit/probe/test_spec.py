@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from firsthand.probe import load
+import pytest
+
 from firsthand.probe.spec import EXISTING, HOOKS, SHARED, SWEEPS, SWEPT, needed
 from firsthand.schema import btf
-from firsthand.schema.layout import objects
+from firsthand.schema.layout import enumerators, objects
 from firsthand.schema.tables import TABLES
 
 
@@ -23,7 +24,7 @@ def test_every_program_of_the_spec_is_in_its_object() -> None:
 
 def test_what_completeness_needs() -> None:
     """Every hook, but those whose rows no question counts: they are a blind spot that is said."""
-    assert {hook.name for hook in (*HOOKS, *EXISTING)} - set(needed()) == {"sniff_open", "sniff_close"}
+    assert {hook.name for hook in (*HOOKS, *EXISTING)} - set(needed()) == {"sniff_open", "sniff_close", "tunnel_open"}
     assert needed()["process_exec"] == "process"
 
 
@@ -36,4 +37,11 @@ def test_every_shared_map_is_declared() -> None:
 
 def test_failures_have_names() -> None:
     """User space names the kernel's counters from the object's own enum."""
-    assert {"RESERVE", "SCRATCH", "COUNT"} <= set(load.enumerators("failure"))
+    assert {"RESERVE", "SCRATCH", "COUNT"} <= set(enumerators("failure"))
+
+
+def test_an_objects_types_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The observer asks for the names of failures each second, and a process's objects do not change."""
+    assert enumerators("failure")
+    monkeypatch.setattr(btf, "read_object", lambda path: pytest.fail(f"{path} is read again"))
+    assert "RESERVE" in enumerators("failure")

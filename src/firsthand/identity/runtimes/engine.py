@@ -266,6 +266,7 @@ def _container(raw: dict[str, Any]) -> ContainerFacts:
         mounts=_mounts(raw.get("Mounts") or []),
         addresses=_addresses(raw),
     )
+    facts.cgroup_path = specification.cgroup_path(text(state.get("CgroupPath")))  # Podman tells it
     facts.host_pid, facts.host_network, facts.host_ipc = _hosts(raw)
     facts.cap_declared = _capabilities(raw, host)
     facts.uid = _uid(config.get("User"))

@@ -83,6 +83,13 @@ class ContainerFacts:
     addresses: list[str] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+    #: Its cgroup below the hierarchy's root, where the runtime tells an absolute one.
+    cgroup_path: str | None = None
+    #: Its root folder, absolute or below its bundle, and the ranges of its user namespace (identity/users.py); no root: they are not known.
+    root: str | None = None
+    ranges: tuple[tuple[int, int, int], ...] = ()
+    #: UID=NAME of its users, by its own /etc/passwd.
+    users: list[str] | None = None
     #: What the container's own labels say of its pod, until the sandbox is known.
     pod: PodFacts | None = None
 

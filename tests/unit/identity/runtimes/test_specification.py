@@ -106,3 +106,31 @@ def test_a_socket_that_is_none() -> None:
     for name in ("docker:/nowhere/x.sock", "cri:/nowhere/x.sock"):
         with pytest.raises(RuntimeGoneError, match=r"/nowhere/x\.sock"):
             runtimes.of(name).connect()
+
+
+@pytest.mark.parametrize(
+    ("told", "path"),
+    [
+        ("/default/my-ctr-1", "/default/my-ctr-1"),
+        ("/default/my-ctr-1/", "/default/my-ctr-1"),
+        ("system.slice:nerdctl:my-ctr-1", "/system.slice/nerdctl-my-ctr-1.scope"),
+        (":runc:web", "/system.slice/runc-web.scope"),
+        ("a-b.slice::web", "/a.slice/a-b.slice/web.scope"),
+        ("-.slice:runc:web", "/runc-web.scope"),
+        ("user.slice:x:own.slice", "/user.slice/own.slice"),
+        ("relative/web", None),
+        ("/", None),
+        (None, None),
+    ],
+)
+def test_the_cgroup_of_a_specification(told: str | None, path: str | None) -> None:
+    """As the kernel shows it below the hierarchy's root, in both drivers' spellings; a relative one is unknown."""
+    assert specification.cgroup_path(told) == path
+    assert _taken({"linux": {"cgroupsPath": told}}).cgroup_path == path
+
+
+def test_podman_tells_where_a_container_is() -> None:
+    """Its own word for the cgroup counts, with split cgroups as well."""
+    path = f"/system.slice/web.service/libpod-payload-{'a' * 64}"
+    assert engine._container({"Id": "a" * 64, "State": {"CgroupPath": path}}).cgroup_path == path
+    assert engine._container({"Id": "a" * 64, "State": {}}).cgroup_path is None

@@ -1,0 +1,1 @@
+"""How Firsthand itself is: status, doctor, usage."""

@@ -1,0 +1,1 @@
+"""What the machine and its clocks say, and how processes end."""

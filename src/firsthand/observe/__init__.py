@@ -1,0 +1,1 @@
+"""From the rings to the log: reading, enriching, proving, measuring."""

@@ -1,0 +1,156 @@
+"""Rows on their way to the log: values that need the whole stream are added, secrets removed, packets replaced by their content."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firsthand.identity.resolve import Resolver
+from firsthand.identity.resolved import Resolved
+from firsthand.observe.canaries import Canaries
+from firsthand.observe.options import ObserverOptions
+from firsthand.observe.packets import Packets
+from firsthand.wire.batch import Batch, Fixed, Lists, Text, spread
+from firsthand.wire.clock import Clock
+from firsthand.wire.decode import Decoder
+from firsthand.wire.redact import Pattern, Redactor, compile_redactor, redact_texts
+from firsthand.wire.scoped import ScopedModes
+from firsthand.wire.translation import Translations
+
+#: Images whose binary is kept known after their end: a child's withheld fork may still come.
+LATE = 16384
+
+
+class Completion:
+    """What is known of all rows so far. `decoder` and `translations` are the kernel side's, set before the first row comes.
+
+    `folded` counts, by table, what rows that stand for many stand for.
+    """
+
+    decoder: Decoder
+    translations: Translations
+
+    def __init__(
+        self, options: ObserverOptions, names: tuple[str, str], clock: Clock, canaries: Canaries, packets: Packets
+    ) -> None:
+        self.node, self.boot = names
+        self.clock, self.canaries, self.packets = clock, canaries, packets
+        self.resolver = Resolver(late=LATE)
+        self.resolved = Resolved()
+        self.redactor = _redactor(options)
+        self.modes = ScopedModes(dict(options.redaction_scopes), options.redaction)
+        self.folded = {"process": 0, "connection": 0}
+
+    def complete(self, batches: list[Batch]) -> list[Batch]:
+        """Everything that was taken at once, whole, in the order in which it is written."""
+        self.translations.hear()  # told before the connection is established, so before any row that is here
+        for batch in batches:
+            if batch.table == "container":
+                self.resolver.cgroups.learn(batch)
+        found = [self._placed(batch) for batch in sorted(batches, key=_order)]
+        self.resolver.binaries([batch for batch in found if batch.table == "process"])
+        for batch in found:
+            self._owned(batch)
+        return self._read([batch for batch in found if batch.length])
+
+    def late(self, *, last: bool = False) -> list[Batch]:
+        """Rows of packets whose rest did not come."""
+        return self._read(self._told(self.packets.late(last=last)))
+
+    def _read(self, batches: list[Batch]) -> list[Batch]:
+        """Packets replaced by what they say, and connections with the names that they are known by."""
+        found = [one for batch in batches for one in self._unpacked(batch)]
+        for batch in found:
+            if batch.table == "name":
+                self.resolved.learn(batch)
+        for batch in found:
+            if batch.table == "connection":
+                self.resolved.fill(batch)
+        return found
+
+    def _unpacked(self, batch: Batch) -> list[Batch]:
+        return [batch] if batch.table != "packet" else self._told(self.packets.read(batch))
+
+    def _told(self, batches: list[Batch]) -> list[Batch]:
+        """The dissector's rows, redacted."""
+        for batch in batches:
+            if batch.table == "request":
+                redact_texts(batch, ("url_path", "user_agent"), self.redactor, self._modes(batch.columns))
+        return batches
+
+    def _placed(self, batch: Batch) -> Batch:
+        """With its time and its container, once all cgroups are learned; without canaries."""
+        batch = self.canaries.take(batch, self.decoder)
+        columns: dict[str, Any] = batch.columns
+        columns["time"] = Fixed(self.clock.times(columns["ktime"].values))
+        if "folded_last" in columns:
+            self._fold(batch.table, columns)
+        columns["pid"] = columns["exec_tgid"]
+        self._stamp(batch)
+        self.resolver.containers(batch)
+        return batch
+
+    def _owned(self, batch: Batch) -> None:
+        """What takes the binaries of all processes to be known, and the secrets out of arguments."""
+        columns: dict[str, Any] = batch.columns
+        if batch.table == "process":
+            _only_containers_are_entered(columns, self.decoder)
+            _redact(columns, self.redactor, self._modes(columns))
+        elif batch.table in ("connection", "packet"):
+            self.resolver.owners(batch)
+            self.translations.fill(batch)
+
+    def _fold(self, table: str, columns: dict[str, Any]) -> None:
+        """When the last one of each fold began; and how many there were in all."""
+        last: Fixed = columns["folded_last"]
+        columns["folded_until"] = Fixed(self.clock.times(last.values), last.valid)
+        counts: Fixed = columns["folded_count"]
+        self.folded[table] += int(counts.values.sum() if counts.valid is None else counts.values[counts.valid].sum())
+
+    def _modes(self, columns: dict[str, Any]) -> NDArray[np.int8] | None:
+        """How each row's arguments are kept, where that differs between cgroups."""
+        if not self.modes:
+            return None
+        return self.modes.rows(columns["cgroup_id"].values, lambda key: self.resolver.cgroups.words(key)[1])
+
+    def _stamp(self, batch: Batch) -> None:
+        rows = np.zeros(batch.length, dtype=np.int64)
+        for name, word in (("node", self.node.encode()), ("boot", self.boot.encode())):
+            batch.columns[name] = spread(rows, np.array([word]), np.array([len(word)], dtype=np.int32))
+
+
+def _order(batch: Batch) -> int:
+    """Cgroups are learned first, then binaries: what comes behind names both."""
+    return {"container": 0, "process": 1}.get(batch.table, 2)
+
+
+def _redactor(options: ObserverOptions) -> Redactor:
+    patterns = [Pattern(name, expression) for name, expression in options.patterns]
+    return compile_redactor(
+        patterns, cast("Any", options.redaction), options.redaction_key.encode() or None, options.programs
+    )
+
+
+def _only_containers_are_entered(columns: dict[str, Any], decoder: Decoder) -> None:
+    """The host has no inside to be brought into: the flags ENTERED and RUNTIME stay on container rows only."""
+    words = decoder.layout.enums["process_flag"]
+    bit = words["ENTERED"] | words["RUNTIME"]
+    flags: Fixed = columns["flags"]
+    container: Text = columns["container"]
+    host = np.zeros(len(flags.values), dtype=bool) if container.valid is None else ~container.valid
+    cleared = host & ((flags.values & bit) != 0)
+    if cleared.any():
+        flags.values[cleared] &= ~bit
+        columns["flag_names"] = decoder.flag_names(flags, "process_flag")
+
+
+def _redact(columns: dict[str, Any], redactor: Redactor, modes: NDArray[np.int8] | None) -> None:
+    args: Lists = columns["args"]
+    done = redactor.apply(args, modes)
+    columns["args"] = done.args
+    columns["redacted"] = Fixed(done.redacted.astype(np.uint8), args.valid)
+    columns["redaction"] = done.patterns
+    if "args_bytes" in columns:
+        columns["args_bytes"] = redactor.apply_text(columns["args_bytes"], modes).column

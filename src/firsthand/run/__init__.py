@@ -1,0 +1,1 @@
+"""The supervisor: it starts the roles, watches over them, and starts again what ends."""

@@ -1,0 +1,33 @@
+"""Sleeping until a history's logs grow: a test that waits for rows asks again only after something was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from firsthand.history import growth, place
+
+
+class Growth:
+    """What is written into the observer's log and the follower's from the beginning of the block on.
+
+    A write before the first `wait` counts, so that nothing is missed between a look at the rows and the wait after it.
+    """
+
+    def __init__(self, history: Path) -> None:
+        self._log, self._names = (growth.Growth(history / name) for name in (place.LOG, place.NAMES))
+
+    def __enter__(self) -> Growth:
+        self._log.watch()
+        self._names.watch()
+        return self
+
+    def wait(self, most: float) -> None:
+        """Sleep until something was written since the last `wait`, `most` seconds at most."""
+        self._names.watch()
+        names = self._names.fileno()
+        if self._log.wait(most, [names] if names >= 0 else []):
+            self._names.seen()
+
+    def __exit__(self, *_: object) -> None:
+        self._log.close()
+        self._names.close()

@@ -1,0 +1,61 @@
+"""Containers whose id is a word and whose cgroup's path says nothing: by their runtime, and without it never silence."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from firsthand.ask.answering import Answer, Request, answer
+from firsthand.history.connection import History
+from tests.kernel.observed import Observed
+from tests.pods.containerd import Containerd
+
+pytestmark = pytest.mark.xdist_group("runtimes")
+
+
+def _ask(observed: Observed, question: str) -> Answer:
+    return answer(History(observed.history), Request(question), datetime.now(UTC))
+
+
+def test_its_runtime_names_it(containerd: Containerd, history: Path) -> None:
+    """`ctr run ... my-ctr-1` within a scope: its rows and its child's are the container's, and nothing is unknown."""
+    identity = f"my-ctr-{uuid.uuid4().hex[:6]}"
+    observed = Observed(history, [containerd.cgroup.path], "--runtime", f"containerd:{containerd.folder}/socket")
+    with observed:
+        made = containerd.container(
+            "/bin/sleep", "609", identity=identity, cgroup=f"/{containerd.cgroup.name}/{identity}"
+        )
+        observed.wait(f"SELECT 1 FROM container WHERE event = 'named' AND container = '{identity}'")
+        made.exec("/bin/true", "entered")
+        observed.wait("SELECT 1 FROM process WHERE event = 'exec' AND args = ['/bin/true', 'entered']")
+    query = f"SELECT DISTINCT container, container_name, cgroup_path FROM process WHERE cgroup_path LIKE '%{identity}%'"
+    (row,) = observed.rows(query)
+    assert (row["container"], row["container_name"]) == (identity, identity)
+    assert observed.rows(
+        f"SELECT DISTINCT cgroup_path FROM container WHERE event = 'named' AND container = '{identity}'"
+    ) == [{"cgroup_path": row["cgroup_path"]}]
+    assert identity in [one["container"] for one in _ask(observed, "containers").found.rows]
+    assert _ask(observed, "unknown").found.total == 0
+    made.remove()
+
+
+def test_without_its_runtime_it_is_unknown(containerd: Containerd, history: Path) -> None:
+    """Its cgroup is a row of `unknown`, with its binary, and a reason in the other questions about containers."""
+    identity = f"my-ctr-{uuid.uuid4().hex[:6]}"
+    observed = Observed(history, [containerd.cgroup.path])
+    with observed:
+        made = containerd.container(
+            "/bin/sleep", "610", identity=identity, cgroup=f"/{containerd.cgroup.name}/{identity}"
+        )
+        observed.wait("SELECT 1 FROM process WHERE event = 'exec' AND args = ['/bin/sleep', '610']")
+    rows = [row for row in _ask(observed, "unknown").found.rows if identity in (row["cgroup_path"] or "")]
+    assert [(row["container"], row["why"]) for row in rows] == [(None, "pid namespace")] and "/bin/busybox" in rows[0][
+        "binaries"
+    ]
+    for question in ("privileged", "containers"):
+        found = _ask(observed, question)
+        assert any(identity in reason for reason in found.completeness.reasons) and not found.completeness.complete
+    made.remove()

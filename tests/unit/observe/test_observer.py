@@ -1,0 +1,204 @@
+"""The observer's way from rings to log, fed by the rings of a real run: what is durable, what is released, and what waits."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firsthand.errors import HistoryError
+from firsthand.history.connection import History
+from firsthand.history.log import LogWriter
+from firsthand.host import machine
+from firsthand.observe.observer import Observer
+from firsthand.observe.options import ObserverOptions
+from firsthand.schema import layout
+from tests.recorded import PROGRAMS, SIZE, Recorded
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    """The kernel side, whose layout is the installed one."""
+    found = Recorded(monkeypatch)
+    monkeypatch.setattr(layout, "installed", lambda: found.layout)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def said(capsys: pytest.CaptureFixture[str]) -> pytest.CaptureFixture[str]:
+    """What is told to the supervisor, kept in memory: a file could not grow in `_full`."""
+    return capsys
+
+
+@contextmanager
+def _full() -> Iterator[None]:
+    """A disk that takes nothing: no file of this process may grow (RLIMIT_FSIZE), and a write fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def observer(recorded: Recorded, tmp_path: Path) -> Iterator[Observer]:
+    """Opened on a history whose last writer had read up to where the recording begins; nothing is taken yet."""
+    made = _opened(recorded, tmp_path)
+    yield made
+    made.forget()
+
+
+def _opened(recorded: Recorded, folder: Path) -> Observer:
+    if not (folder / "history").exists():
+        with LogWriter(folder / "history", machine.node(), machine.boot()) as log:
+            log.append([], [], recorded.state)  # the last chunk of the reader before
+    made = Observer(ObserverOptions(history=str(folder / "history"), canary_every=0))
+    made.open(recorded)
+    return made
+
+
+def _rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
+    with History(folder / "history").connection() as connection:
+        return connection.execute(query).fetchall()
+
+
+_WORDS = "SELECT args[2] FROM process WHERE event = 'exec' ORDER BY ktime"
+_ALL = [(f"recorded-{number}",) for number in range(PROGRAMS)]
+
+
+def _consumed(recorded: Recorded) -> list[int]:
+    return [recorded.consumed(ring) for ring in (0, 1)]
+
+
+def _produced(recorded: Recorded) -> list[int]:
+    return [told["producer"] for told in recorded.told["rings"]]
+
+
+def _told(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_what_was_committed_is_durable_and_released(observer: Observer, recorded: Recorded, tmp_path: Path) -> None:
+    """Every program with its end and its cgroup, once; then the kernel may write over it."""
+    observer.commit()
+    assert _rows(tmp_path, _WORDS) == _ALL
+    assert _rows(tmp_path, "SELECT count(*) FROM process WHERE event = 'exit'") == [(PROGRAMS,)]
+    assert _rows(tmp_path, "SELECT event FROM container WHERE event IN ('create', 'remove') ORDER BY ktime") == [
+        ("create",),
+        ("remove",),
+    ]
+    assert _consumed(recorded) == _produced(recorded)
+    observer.commit()
+    assert _rows(tmp_path, "SELECT count(*) = count(DISTINCT (ring, cpu, seq)) FROM process") == [(True,)]
+
+
+def _due_after(observer: Observer, seconds: float) -> bool:
+    return observer._due(observer.marks.committed + seconds)
+
+
+def test_records_that_come_fast_are_committed_less_often(
+    observer: Observer, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An eighth of the ring less a byte, and no urgent record: each 80 ms where it came slowly, each 200 ms where it came fast."""
+    for ring in (0, 1):
+        recorded.produce(ring, _consumed(recorded)[ring] + (ring == 0) * (SIZE // 8 - 1))
+    assert not _due_after(observer, 0.079) and _due_after(observer, 0.081)
+    monkeypatch.setattr("firsthand.observe.observer.FAST", 16_384)
+    assert not _due_after(observer, 0.081) and not _due_after(observer, 0.199) and _due_after(observer, 0.201)
+    assert _due_after(observer, 1.0), "what came in so long a time came slowly"
+
+
+def test_an_eighth_of_the_ring_does_not_wait(
+    observer: Observer, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does an urgent record, nor what waits for a disk."""
+    monkeypatch.setattr("firsthand.observe.observer.FAST", 16_384)
+    begin = _consumed(recorded)
+    recorded.produce(1, begin[1])
+    recorded.produce(0, begin[0] + SIZE // 8)
+    assert not _due_after(observer, 0.079) and _due_after(observer, 0.081)
+    recorded.produce(0, begin[0] + SIZE // 8 - 1)
+    recorded.produce(1, begin[1] + 8)
+    assert not _due_after(observer, 0.019) and _due_after(observer, 0.021)
+
+
+def test_each_chunk_names_the_positions_that_it_came_from(observer: Observer, recorded: Recorded) -> None:
+    """The log's next writer finds them, and what the source knew with them."""
+    observer.commit()
+    incarnation = recorded.state["incarnation"]
+    wanted = {(ring, incarnation): end for ring, end in enumerate(_produced(recorded))}
+    assert observer.log.last_spans() == wanted
+    assert observer.log.state["incarnation"] == incarnation
+    numbers = observer.log.state["numbers"]
+    assert numbers == observer.source.state()["numbers"] and numbers.keys() == {"0", "1"}
+
+
+def test_what_cannot_be_appended_waits_and_is_not_released(
+    observer: Observer, recorded: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A log that takes nothing: said once, however often it is tried; nothing is released, taken further or written."""
+    before = _consumed(recorded)
+    with _full():
+        for _ in range(3):
+            observer.commit()
+            observer.tick()
+    assert _consumed(recorded) == before and observer.waiting is not None
+    assert [line["event"] for line in _told(capsys)] == ["blocked"]
+    assert _rows(tmp_path, _WORDS) == []
+    observer.commit()
+    assert observer.waiting is None and _consumed(recorded) == _produced(recorded)
+    assert _rows(tmp_path, _WORDS) == _ALL
+    assert [line["event"] for line in _told(capsys)] == ["unblocked"]
+
+
+def test_rows_of_its_own_wait_with_the_rest(observer: Observer, recorded: Recorded, tmp_path: Path) -> None:
+    """What the observer says of itself meanwhile comes with the append that waits, in one chunk, and once."""
+    with _full():
+        observer.commit()
+        observer._say("alive")
+        observer._say("alive")
+    observer.commit()
+    assert _rows(tmp_path, "SELECT event FROM observer ORDER BY ktime") == [("resume",), ("alive",), ("alive",)]
+    assert _rows(tmp_path, _WORDS) == _ALL
+
+
+def test_a_loss_while_the_disk_took_nothing_says_so(observer: Observer, recorded: Recorded, tmp_path: Path) -> None:
+    """Numbers that were taken for records that found no room are told from before the disk failed on, with that as the reason."""
+    with _full():
+        observer.commit()
+    first, second = recorded.told["rings"][0]["produced"]
+    recorded.count("produced", 0, [first + 7, second])
+    observer.commit()
+    observer._write_losses(observer._missing(observer.source.produced(), final=True))
+    ((cause, events, detail),) = _rows(tmp_path, "SELECT cause, events, detail FROM loss")
+    assert (cause, events) == ("open_tail", 7) and "the history could not be written" in detail
+
+
+def test_an_end_that_cannot_be_written_is_an_error_and_keeps_all(observer: Observer, recorded: Recorded) -> None:
+    """What the rings hold waits there: nothing was released."""
+    before = _consumed(recorded)
+    with _full(), pytest.raises(HistoryError, match="the last rows could not be written"):
+        observer.close("keep")
+    assert _consumed(recorded) == before
+
+
+def test_the_next_observer_goes_on(recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one dies between the append and the release: the second one finds the positions in the log, and writes nothing twice."""
+    first = _opened(recorded, tmp_path)
+    monkeypatch.setattr(first.source, "release", lambda spans: None)
+    first.commit()
+    first.log.close()
+    assert _consumed(recorded) != _produced(recorded)
+    second = _opened(recorded, tmp_path)
+    assert _consumed(recorded) == _produced(recorded), "what is durable is released at the beginning"
+    second.commit()
+    assert _rows(tmp_path, _WORDS) == _ALL
+    assert second.source.missing(second.source.produced(), final=True) == []
+    assert _rows(tmp_path, "SELECT event FROM observer ORDER BY ktime")[-1] == ("resume",)
+    second.forget()
