@@ -31,3 +31,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(Path(__file__).parents[1]))))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Side by side, xdist writes a test's group into `_nodeid` (xdist/remote.py). pytest.UsageError where this pytest does not read it."""
+    reads = pytest.Item.nodeid.fget.__code__.co_names
+    if getattr(config.option, "dist", "no") == "loadgroup" and "_nodeid" not in reads:
+        raise pytest.UsageError(f"pytest {pytest.__version__} loses xdist's groups: install what pyproject.toml names")

@@ -1,7 +1,7 @@
 """Runtimes for the tests of containers and pods, each in a cgroup of its own.
 
-All of them keep their shims' sockets and CNI's cache in the same places, where each removes what is new, and pods' addresses come from
-one subnet: the modules are of one group, `runtimes`, and never run side by side.
+Pods' addresses come from one subnet, and the tests look at places that all daemons share: the modules are of one group, `runtimes`, and
+never run side by side.
 """
 
 from __future__ import annotations

@@ -49,8 +49,10 @@ exec runc "$@"
 PAUSE = "docker.io/firsthand/pause:latest"
 #: Pods' addresses; the bridge is the test's own.
 SUBNET = "10.213.77.0/26"
-#: Where containerd's shims keep their sockets, whatever its configuration (runtime/v2/shim/util_unix.go), and libcni its cache.
-_PLACES = (Path("/run/containerd"), Path("/var/lib/cni"))
+#: Where libcni keeps what plugins answered, whatever the configuration: NETWORK-CONTAINER-INTERFACE (libcni/api.go).
+_ANSWERS = Path("/var/lib/cni/results")
+#: Where a shim says which socket is its own, below the daemon's state: NAMESPACE/CONTAINER/address (runtime/v2/shim/util_unix.go).
+_SHIMS = "io.containerd.runtime.v2.task/*/*/address"
 _CONFIG = """version = 2
 root = "{folder}/root"
 state = "{folder}/state"
@@ -82,7 +84,6 @@ conf_dir = "{folder}/cni"
 """
 _CNI = {
     "cniVersion": "0.4.0",
-    "name": "firsthand-test",
     "plugins": [
         {"type": "bridge", "isGateway": True, "ipMasq": False, "hairpinMode": False, "ipam": {"type": "host-local"}}
     ],
@@ -143,7 +144,6 @@ class Containerd:
     containers: list[Container] = field(default_factory=list)
 
     def __enter__(self) -> Containerd:
-        self._places_before = {path for place in _PLACES for path in [place, *place.rglob("*")] if path.exists()}
         self.folder.mkdir(mode=0o711)
         if self.node:
             (self.folder / "containerd.sock").symlink_to("socket")
@@ -162,7 +162,7 @@ class Containerd:
             runc.chmod(0o755)
             text += _CRI.format(folder=self.folder, pause=PAUSE, runc=runc if self.layout == "v2" else "runc")
             self.bridge = f"fh{self.folder.name[-12:]}"[:15]
-            network: dict[str, Any] = json.loads(json.dumps(_CNI))
+            network: dict[str, Any] = {**json.loads(json.dumps(_CNI)), "name": self.folder.name}
             plugin = network["plugins"][0]
             if self.network:
                 plugin = network["plugins"][0] = json.loads(json.dumps(_ROUTED))
@@ -210,7 +210,7 @@ class Containerd:
 
     def next_address(self, address: str) -> None:
         """The pod that is made next gets this one, where it is free (host-local goes on behind the last one that it gave)."""
-        (self.folder / "ipam/firsthand-test/last_reserved_ip.0").write_text(str(IPv4Address(address) - 1))
+        (self.folder / "ipam" / self.folder.name / "last_reserved_ip.0").write_text(str(IPv4Address(address) - 1))
 
     def ctr(self, *arguments: str) -> str:
         """Run ctr; its output. AssertionError with what it said where it fails."""
@@ -263,9 +263,9 @@ class Containerd:
         for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             if line.split()[1].startswith(f"{self.folder}/"):
                 subprocess.run(["umount", line.split()[1]], check=True)
+        sockets = [Path(told.read_text().removeprefix("unix://")) for told in (self.folder / "state").glob(_SHIMS)]
         shutil.rmtree(self.folder)
         if self.cri and Path(f"/sys/class/net/{self.bridge}").exists():
             subprocess.run(["ip", "link", "delete", self.bridge], check=True)
-        left = {path for place in _PLACES for path in [place, *place.rglob("*")] if path.exists()} - self._places_before
-        for path in sorted(left, reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
+        for path in [*sockets, *_ANSWERS.glob(f"{self.folder.name}-*")]:
+            path.unlink(missing_ok=True)
