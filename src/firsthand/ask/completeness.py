@@ -69,8 +69,8 @@ class Span:
 
 
 def spans(connection: Connection, now: datetime) -> list[Span]:
-    """Everything that was ever observed, in order. A span that is open and was alive just now reaches to now, unless its observer is
-    known to stand still: what happened since its last sign of life is not in the record yet.
+    """Everything that was ever observed, in order. A span that is open and was alive just now reaches to now, as far as its observer says
+    that the record is whole.
 
     A wall clock that was set back ends a span and begins another one; so does another scope, setting or state of a hook, without a gap
     between the two. `connection`: a history's Reader, or one that has the table `observer`.
@@ -78,13 +78,13 @@ def spans(connection: Connection, now: datetime) -> list[Span]:
     from firsthand.history.connection import Reader
 
     runs = connection.runs() if isinstance(connection, Reader) else observing.of_source(connection, observing.TABLE)
-    stands = isinstance(connection, Reader) and connection.observes() is False
+    through = connection.through if isinstance(connection, Reader) else None
     found: list[Span] = []
     for run in observing.ordered(runs):
         _take(found, run)
     for span in found:
-        if span.observing(now) and not stands:
-            span.end = max(span.end, now)
+        if span.observing(now):
+            span.end = max(span.end, now if through is None else min(now, through))
     return sorted(found, key=lambda span: span.begin)
 
 

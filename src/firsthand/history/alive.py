@@ -15,8 +15,6 @@ from typing import Any
 
 #: Seconds between two signs, and after which one is overdue; bytes of a file.
 EVERY, OVERDUE = 5.0, 60.0
-#: Seconds after a sign within which a process is taken to work: one that works gives the next sign before they have passed.
-WORKS = EVERY + 2.0
 #: Seconds for which a dissector may leave the observer without an answer; after them names and requests are not proven.
 UNANSWERED = 30.0
 SIZE = 512

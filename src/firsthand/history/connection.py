@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from firsthand.errors import HistoryError, UsageError
-from firsthand.history import holders, mentions, observing, place, rounds, snapshot
+from firsthand.history import asked, mentions, observing, place, rounds, snapshot
 from firsthand.history.deadline import Deadline
 from firsthand.history.effort import BOUND, Effort, Spill
 from firsthand.history.engine import duckdb
@@ -119,16 +119,18 @@ class History:
             raise
 
     def view(self) -> snapshot.View:
-        """What is durable now. `damage` then says what could not be read."""
+        """What happened until this call and is durable, and where an observer works, all of it. `damage` then says what could not be read."""
         if not self.exists:
             raise HistoryError(
                 f"{self.directory}: there is no history here; record one with `firsthand run`, or name another "
                 "directory with --history or FIRSTHAND_HISTORY"
             )
         try:
+            through = asked.through(self.directory)
             view = snapshot.take(self.directory, self.check)
         except PermissionError as error:
             raise place.closed(self.directory, error) from error
+        view.through = through
         self.damage = view.damage
         return view
 
@@ -243,9 +245,10 @@ class Reader:
                     raise
                 self._define(KEPT[missed[1]])
 
-    def observes(self) -> bool | None:
-        """Whether the history's observer works at this moment; None where nothing is known of it."""
-        return holders.observes(self._view.directory)
+    @property
+    def through(self) -> datetime | None:
+        """The moment before which the record is whole; None where no observer says it."""
+        return self._view.through
 
     def runs(self) -> list[Run]:
         """When was observed: by the manifest, and by rows where it does not say so."""

@@ -54,15 +54,6 @@ def _holder(path: Path, role: str) -> Holder | None:
     return None
 
 
-def observes(directory: Path) -> bool | None:
-    """Whether the observer works at this moment: it lives, is not stopped, and gave a sign of life a moment ago. None where a history has
-    no such sign: a copy, or one of an earlier version."""
-    told = alive.read(directory / place.LOG / "lock")
-    if told is None:
-        return None
-    return alive.living(told) not in (None, "T") and alive.age(told) <= alive.WORKS
-
-
 def rests(directory: Path) -> str | None:
     """The role that has ended because it has nothing to do, and that the supervisor starts again."""
     told = alive.read(directory / "run.lock") or {}

@@ -1,6 +1,7 @@
 """Where a history is, and its folders.
 
-HISTORY/log/<16 digits>.log     the durable log (log.py); log/lock is held by its one writer, the observer
+HISTORY/log/<16 digits>.log     the durable log (log.py); log/lock is held by its one writer, the observer;
+                                log/asked is opened by readers who want all until that moment (asked.py)
 HISTORY/names/<16 digits>.log   the same for what container runtimes tell; names/lock is held by the follower
 HISTORY/schema/<hash>.json      record layouts, saved before their first record (schema_store.py)
 HISTORY/manifest.db             which segments hold what, and up to where the log was handed over (manifest.py)

@@ -26,6 +26,7 @@ import numpy as np
 from firsthand import __version__
 from firsthand.errors import HistoryError
 from firsthand.history import schema_store
+from firsthand.history.asked import Bell
 from firsthand.history.log import LogWriter, Span
 from firsthand.host import boottime, machine
 from firsthand.identity.resolve import CGROUPS, IMAGES
@@ -52,6 +53,8 @@ from firsthand.wire.translation import Translations
 
 ALIVE = 10.0
 SECOND = 1.0
+#: Whoever asks what happened until this moment has an answer at once, but not more often than this, in seconds.
+ASKED = 0.1
 #: An urgent record is made durable at once, but not more often than this, in seconds.
 URGENT = 0.02
 #: Ordinary records that come faster than this, in bytes a second, are made durable each so many times `commit`, or when an eighth of the ring
@@ -76,6 +79,7 @@ class Marks:
     it said that packets wait."""
 
     second: float = 0.0
+    looked: float = 0.0
     compared: float = 0.0
     alive: float = 0.0
     committed: float = 0.0
@@ -101,6 +105,7 @@ class Observer:
         self.word = ""
         self.marks = Marks()
         self.waiting: Pending | None = None
+        self.asked, self.signed, self.through = False, False, (0, 0)
         self.packets = Packets(Line(control, tell), wanted=options.packets)
         self.rows = Completion(options, (self.node, self.boot), self.clock, self.canaries, self.packets)
 
@@ -109,6 +114,7 @@ class Observer:
         self.loaded = loaded
         directory = Path(self.options.history)
         self.log = LogWriter(directory, self.node, self.boot)
+        self.bell = Bell(directory)
         schema_store.save_layout(directory, self.layout.hash, self.layout.text)
         self.decoders = self._decoders(directory)
         self.rows.decoder = self.decoders[self.layout.number]
@@ -191,12 +197,17 @@ class Observer:
         for descriptor in (stop, 0):
             poller.register(descriptor, select.EPOLLIN)
         poller.register(self.loaded.maps["urgent"], select.EPOLLIN | select.EPOLLET)
+        if self.bell.fileno() >= 0:
+            poller.register(self.bell, select.EPOLLIN)
         while not self.word:
             ready = {descriptor for descriptor, _ in poller.poll(self._pause())}
             if stop in ready:
                 self.word = "stop"
             if 0 in ready:
                 self._hear()
+            if self.bell.fileno() in ready:
+                self.bell.heard()
+                self.asked = True
             self.tick()
         poller.close()
         return self.word
@@ -219,7 +230,10 @@ class Observer:
     def _pause(self) -> float:
         """Seconds until the next look: while nothing waits it may come twice as late, and what comes then is committed at once."""
         looks = 1 if self.waiting is not None or any(stream.waiting for stream in self.source.streams) else 2
-        return looks * self.options.poll / 1000
+        pause = looks * self.options.poll / 1000
+        if not self.asked or self.waiting is not None:
+            return pause
+        return min(pause, max(0.0, self.marks.looked + ASKED - time.monotonic()))
 
     def tick(self) -> None:
         """One turn: commit where it is due or a ring is over a quarter full."""
@@ -228,12 +242,15 @@ class Observer:
             return  # the disk takes nothing now: the rings hold what they can
         if self._due(now):
             self.commit()
-        if now - self.marks.second >= SECOND and self.waiting is None:
-            self._each_second(now)
+        looks = now - self.marks.looked >= (ASKED if self.asked else SECOND) and self.waiting is None
+        if looks:
+            self._look(now)
         behind = bool(self.packets.waiting)
         if (now - self.marks.alive >= ALIVE or behind != self.marks.behind) and self.waiting is None:
             self.marks.behind = behind
             self._say("alive")
+        if looks:
+            self._sign()
 
     def _due(self, now: float) -> bool:
         since = now - self.marks.committed
@@ -291,12 +308,13 @@ class Observer:
         tell({"event": "unblocked", "seconds": round(now - self.marks.failing, 1)})
         self.marks.failing = 0.0
 
-    def _each_second(self, now: float) -> None:
-        self.marks.second = now
+    def _look(self, now: float) -> None:
+        """Each second, and for whoever asks: what is lost, and up to when the record is whole."""
+        self.marks.looked, boot = now, boottime.now_ns()
         self._compare()
-        if not self.marks.failing:
-            self.log.sign.give(dissected=self.packets.proven)
-        self.sweeper.run()
+        if now - self.marks.second >= SECOND:
+            self.marks.second = now
+            self.sweeper.run()
         produced = self.source.produced()
         self.commit()
         self._late_packets()
@@ -313,6 +331,17 @@ class Observer:
             since = now - SECOND if proven is None else proven
             self._write_losses([Lost("canary_silent", 0, since, now, f"hook {name} did not answer") for name in silent])
         self._sample_clock()
+        if self.waiting is None:
+            late = now - self.source.whole(now)
+            self.through = boot - round(late * 1e9), self.clock.now() - round((time.monotonic() - now + late) * 1e6)
+
+    def _sign(self) -> None:
+        """The sign of life; at once where somebody asked, and the first one that says up to when the record is whole."""
+        if self.asked or not self.signed:
+            self.log.sign.due()
+        if not self.marks.failing:
+            self.log.sign.give(dissected=self.packets.proven, through=self.through)
+            self.asked, self.signed = False, True
 
     def _compare(self) -> None:
         """Whether the kernel side is told what this observer told it; how many events a change has cost is not known."""
@@ -471,6 +500,8 @@ class Observer:
             self.source.close()
         with contextlib.suppress(AttributeError):
             self.loaded.forget()
+        with contextlib.suppress(AttributeError):
+            self.bell.close()
         with contextlib.suppress(AttributeError):
             self.log.close()
 

@@ -34,7 +34,7 @@ IN_GAPS = ("reserve", "reserve_room", "scratch", "unattended")
 GAPS = ("sequence_gap", "open_tail")
 _LAYOUT = 8  # offset of record_header.layout
 #: Looks for what is missing that are kept: a gap is told within the window of sequence.py, two looks at most.
-_LOOKS = 16
+_LOOKS = 32
 #: Seconds between the taking of a number and the loss of its record, at most; and between two clocks that are read one after another.
 _MARGIN = 0.1
 
@@ -262,6 +262,12 @@ class Source:
         did not look meanwhile."""
         over = [look for look in self._looks if look < seen][:-1]  # the last one may be the one that saw it
         return (over[-1] if over else self._looks[0]) - _MARGIN
+
+    def whole(self, look: float) -> float:
+        """The moment before which every number that was taken has come or was reported as missing, where the last look began at `look`;
+        both in monotonic seconds."""
+        awaited = [since for stream in self.streams if (since := stream.sequences.awaited) is not None]
+        return min([look, *map(self._before, awaited)])
 
     def _counted(self, now: float) -> list[Lost]:
         """Failed helper calls, recursion misses and malformed records since the last time."""

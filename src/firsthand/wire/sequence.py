@@ -115,6 +115,11 @@ class Sequences:
         """Gaps that are open now."""
         return sum(map(len, self._open.values()))
 
+    @property
+    def awaited(self) -> float | None:
+        """When the first of the gaps that are open was seen (monotonic seconds); None: every number has come or was reported."""
+        return min((gap.since for gaps in self._open.values() for gap in gaps), default=None)
+
     def closed(self, now: float) -> list[Gap]:
         """Gaps that stayed open past the window; they are reported once."""
         every = [gap for gaps in self._open.values() for gap in gaps]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from firsthand.ask import completeness
 from firsthand.ask.answer import Asked, Window
 from firsthand.ask.questions import privileged, processes, timeline, tree, unknown
-from firsthand.history.connection import History
+from firsthand.history.connection import History, Reader
 from firsthand.history.log import LogWriter
 from firsthand.wire.batch import Batch
 
@@ -125,12 +126,21 @@ def test_the_other_questions_have_them(connection: duckdb.DuckDBPyConnection) ->
     )
 
 
+@contextmanager
+def _observing(folder: Path, rows: list[dict[str, Any]]) -> Iterator[Reader]:
+    """A history whose observer wrote these rows last, and goes on: the record is whole until 400 s."""
+    with LogWriter(folder, "n", "b") as log:
+        log.append([Batch.from_rows("observer", rows)], [])
+        log.sign.due()
+        log.sign.give(through=[0, int(_at(400).timestamp() * 1e6)])
+        with History(folder).connection() as connection:
+            yield connection
+
+
 def test_what_is_not_yet_told_is_no_silence(tmp_path: Path) -> None:
     """While observing goes on the last rows are to come: the newest part of the history is not complete, the rest is."""
     rows = [_observer("start", 0), _observer("ready", 1), _observer("alive", 395)]
-    with LogWriter(tmp_path, "n", "b") as log:
-        log.append([Batch.from_rows("observer", rows)], [])
-    with History(tmp_path).connection() as connection:
+    with _observing(tmp_path, rows) as connection:
         assert _judge(connection, 2, 330).complete
         judged = _judge(connection, 2, 398)
     assert judged.reasons == [
@@ -142,8 +152,6 @@ def test_a_setting_that_was_refused_folds_nothing(tmp_path: Path) -> None:
     """Nor does one that was switched off: then all that was withheld had been told."""
     refused = {"folding": {"refused": "this kernel refuses fold_late"}}
     rows = [_observer("start", 0, refused), _observer("ready", 1, refused), _observer("alive", 395, refused)]
-    with LogWriter(tmp_path, "n", "b") as log:
-        log.append([Batch.from_rows("observer", rows)], [])
-    with History(tmp_path).connection() as connection:
+    with _observing(tmp_path, rows) as connection:
         assert _judge(connection, 2, 398).complete
         assert not completeness.reach(completeness.spans(connection, _at(400)))

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import resource
+import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from firsthand.errors import HistoryError
+from firsthand.history import alive, asked
 from firsthand.history.connection import History
 from firsthand.history.log import LogWriter
-from firsthand.host import machine
+from firsthand.host import boottime, machine
 from firsthand.observe.observer import Observer
 from firsthand.observe.options import ObserverOptions
 from firsthand.schema import layout
-from tests.recorded import PROGRAMS, SIZE, Recorded
+from tests.recorded import BUSY, PROGRAMS, SIZE, Recorded
 
 
 @pytest.fixture
@@ -202,3 +206,79 @@ def test_the_next_observer_goes_on(recorded: Recorded, tmp_path: Path, monkeypat
     assert second.source.missing(second.source.produced(), final=True) == []
     assert _rows(tmp_path, "SELECT event FROM observer ORDER BY ktime")[-1] == ("resume",)
     second.forget()
+
+
+def _through(folder: Path) -> int:
+    """The moment until which the observer says that the record is whole, by the kernel's clock."""
+    told = alive.read(folder / "history/log/lock")
+    assert told is not None
+    return int(told["through"][0])
+
+
+def _asked(observer: Observer, folder: Path) -> None:
+    """Somebody asks, and the observer hears it."""
+    asked._ask(folder / "history")
+    assert select.select([observer.bell], [], [], 0)[0]
+    observer.bell.heard()
+    observer.asked, observer.marks.looked = True, 0.0
+    observer.tick()
+
+
+def test_who_asks_has_all_until_then(observer: Observer, tmp_path: Path) -> None:
+    """What the rings hold is durable before the observer says so, whenever the next commit and the next sign of life are due."""
+    observer.tick()
+    first = _through(tmp_path)
+    observer.options = replace(observer.options, commit=3_600_000)
+    now = boottime.now_ns()
+    _asked(observer, tmp_path)
+    assert first < now <= _through(tmp_path) and not observer.asked
+    assert _rows(tmp_path, _WORDS) == _ALL
+
+
+def test_numbers_that_are_awaited_are_not_answered_for(
+    observer: Observer, recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number was taken and its record did not come: the record is whole until the look before, and from the row of the loss on again."""
+    observer.tick()
+    known, before = _through(tmp_path), boottime.now_ns()
+    first, second = recorded.told["rings"][0]["produced"]
+    recorded.count("produced", 0, [first + 7, second])
+    _asked(observer, tmp_path)
+    assert _through(tmp_path) <= before, "the seven may be of any time since the look before"
+    passed = time.monotonic() + 2
+    with monkeypatch.context() as later:
+        later.setattr(time, "monotonic", lambda: passed)
+        _asked(observer, tmp_path)
+    assert _rows(tmp_path, "SELECT sum(events) FROM loss WHERE cause = 'open_tail'") == [(7,)]
+    assert _through(tmp_path) > before > known
+
+
+def test_a_record_that_is_still_written_is_not_answered_for(
+    observer: Observer, recorded: Recorded, tmp_path: Path
+) -> None:
+    """Its program has taken a number; what stands behind it in the ring is not read before it."""
+    offset = recorded.offsets(0)[4]
+    recorded.flag(0, offset, BUSY)
+    observer.tick()
+    before = boottime.now_ns()
+    _asked(observer, tmp_path)
+    assert _through(tmp_path) <= before
+    recorded.flag(0, offset, 0)
+    _asked(observer, tmp_path)
+    assert _through(tmp_path) > before and _rows(tmp_path, _WORDS) == _ALL
+
+
+def test_a_disk_that_takes_nothing_answers_nothing(observer: Observer, recorded: Recorded, tmp_path: Path) -> None:
+    """Who asked meanwhile has the answer once what waits is durable."""
+    recorded.produce(0, recorded.offsets(0)[4])
+    observer.tick()
+    before = boottime.now_ns()
+    recorded.produce(0, _produced(recorded)[0])
+    with _full():
+        _asked(observer, tmp_path)
+        assert observer.asked and observer._pause() > 0
+    assert _through(tmp_path) <= before
+    observer.commit()
+    observer.marks.looked = 0.0
+    observer.tick()
+    assert _through(tmp_path) > before and _rows(tmp_path, _WORDS) == _ALL

@@ -1,0 +1,110 @@
+"""A question about this moment: the observer brings in what the rings hold, and says up to when the record is whole.
+
+A reader opens the file `asked` beside the log; the observer watches it (inotify(7), IN_OPEN), so the right to read is enough. The
+observer answers in its sign of life (alive.py) with `through`, a moment by two clocks: the kernel's nanoseconds since boot and
+microseconds since 1970. Each event before that moment has its row in the log, or is counted in a row of `loss`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from firsthand.history import alive, place
+from firsthand.host import boottime
+
+#: Seconds within which the observer answers, but for one that waits for a disk, for the dissector, or to know whether numbers were lost.
+WITHIN = 3.0
+#: Seconds between two looks at the observer's answer, at first and at most; and after which it is asked once more.
+LOOK, SLOWEST, AGAIN = 0.001, 0.02, 0.25
+_OPENED = 0x20  # IN_OPEN (uapi/linux/inotify.h)
+_BYTES = 1 << 14
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def path(directory: Path) -> Path:
+    """The file that readers open."""
+    return directory / place.LOG / "asked"
+
+
+class Bell:
+    """The observer's side: `fileno` is readable when somebody asked; -1 where the kernel gives no watch, and then nobody is heard."""
+
+    def __init__(self, directory: Path) -> None:
+        self._descriptor = -1
+        with contextlib.suppress(OSError):  # a disk that is full or read-only has the file from before, or none
+            os.close(os.open(path(directory), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o640))
+            place.give(path(directory))
+        libc = ctypes.CDLL(None, use_errno=True)
+        descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if descriptor >= 0 and libc.inotify_add_watch(descriptor, os.fsencode(path(directory)), _OPENED) < 0:
+            os.close(descriptor)
+            descriptor = -1
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        """The descriptor of inotify."""
+        return self._descriptor
+
+    def heard(self) -> None:
+        """Forget who asked until now."""
+        with contextlib.suppress(BlockingIOError):
+            while len(os.read(self._descriptor, _BYTES)) > _BYTES // 2:
+                pass
+
+    def close(self) -> None:
+        """Let go of the watch. May be called twice."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def through(directory: Path, within: float = WITHIN) -> datetime | None:
+    """The moment before which the record is whole, by the observer: the moment of this call, or, where no answer comes within so many
+    seconds, an earlier one. None where the history has no observer's sign of life: a copy, or a history of an earlier version.
+
+    Take what is durable after this call, not before it.
+    """
+    lock = directory / place.LOG / "lock"
+    now, moment = datetime.now(UTC), boottime.now_ns()
+    until, again, pause = time.monotonic() + within, 0.0, LOOK
+    while True:
+        told = alive.read(lock)
+        if told is None and not alive.beside(lock).exists():
+            return None
+        if told is not None and _boot(told) >= moment:
+            return now
+        if time.monotonic() >= until or (told is not None and not _answers(told)):
+            return _wall(told or {})
+        if time.monotonic() >= again:
+            _ask(directory)
+            again = time.monotonic() + AGAIN
+        time.sleep(pause)
+        pause = min(2 * pause, SLOWEST)
+
+
+def _ask(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.close(os.open(path(directory), os.O_RDONLY | os.O_CLOEXEC))
+
+
+def _answers(told: dict[str, Any]) -> bool:
+    """Whether the observer that gave this sign can be expected to answer: not to itself."""
+    return "through" in told and told.get("pid") != os.getpid() and alive.living(told) not in (None, "T")
+
+
+def _boot(told: dict[str, Any]) -> int:
+    with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, OverflowError):
+        return int(told["through"][0])
+    return -1
+
+
+def _wall(told: dict[str, Any]) -> datetime:
+    with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, OverflowError):
+        return _EPOCH + timedelta(microseconds=int(told["through"][1]))
+    return _EPOCH

@@ -1,0 +1,75 @@
+"""Asked at once, an answer has what happened until then: no "No" because the record was some milliseconds behind."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from firsthand.ask.answer import Answer, Request
+from firsthand.ask.answering import answer
+from firsthand.history.connection import History
+from tests import require
+from tests.cgroups import TestCgroup
+from tests.kernel.pool import Kind, Watch
+from tests.network import Namespace, Resolver
+
+pytestmark = pytest.mark.xdist_group("pool of names")
+
+ROUNDS = 12
+#: Asks for each name that it reads, and says that it has the answer.
+_LOOK_UP = """
+import sys, dns.message, dns.query
+for line in sys.stdin:
+    dns.query.udp(dns.message.make_query(line.strip(), "A"), "127.0.0.1", timeout=5)
+    print("done", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def observer_kind() -> Kind:
+    """As of test_name, with which it shares an observer."""
+    return Kind(hierarchies="unified")
+
+
+def _asked(watch: Watch, since: datetime, question: str, *arguments: str) -> Answer:
+    """Of this moment; the record is to be whole until then, whatever else is not known."""
+    found = answer(History(watch.history), Request(question, arguments, since=since))
+    assert not any("recorded from" in reason or "observed from" in reason for reason in found.completeness.reasons)
+    return found
+
+
+def test_programs_that_ran_a_moment_ago(watch: Watch) -> None:
+    """One after another, each asked for when it has ended; and the one that did not run is not there."""
+    began = datetime.now(UTC)
+    for number in range(ROUNDS):
+        with watch:
+            watch.run(["/bin/true", f"ran-{number}"]).wait()
+            found = _asked(watch, began, "processes", f"args~ran-{number}")
+            assert found.sentence.startswith("Yes: 1 of "), (number, found.sentence)
+            assert _asked(watch, began, "processes", f"args~ran-{number + 1}").sentence.startswith("No")
+
+
+def test_connections_and_names_of_a_moment_ago(watch: Watch, tmp_path: Path) -> None:
+    """A connection that was made here, and a question that a DNS server has answered."""
+    require.programs("dns", "dnsmasq")
+    began = datetime.now(UTC)
+    with TestCgroup("unified") as servers, Namespace() as namespace, watch:
+        Resolver(servers, namespace, tmp_path, "--address=/example/192.0.2.7")
+        child = watch.run(namespace.command([sys.executable, "-c", _LOOK_UP]), stdin=-1, stdout=-1)
+        assert child.stdin is not None and child.stdout is not None
+        for number in range(ROUNDS // 2):
+            name = f"at-once-{number}.example"
+            child.stdin.write(f"{name}\n".encode())
+            child.stdin.flush()
+            assert child.stdout.readline() == b"done\n"
+            assert _asked(watch, began, "connected", name).sentence.startswith("Yes"), number
+        child.communicate()
+        with socket.create_server(("127.0.0.77", 0)) as server:
+            port = server.getsockname()[1]
+            code = f"import socket; socket.create_connection(('127.0.0.77', {port})).close()"
+            watch.run([sys.executable, "-c", code]).wait()
+            assert _asked(watch, began, "connected", "127.0.0.77").sentence.startswith("Yes")
