@@ -72,7 +72,7 @@ class Engine:
 
     def load(self) -> None:
         """Bring the image in."""
-        layer = image.layer({})
+        layer = image.layer({"etc/passwd": b"root:x:0:0::/:\ninside:x:4321:4321::/:\n"})
         path = f"/images/create?fromSrc=-&repo={quote('docker.io/firsthand/test', safe='')}&tag=latest"
         self.ask("POST", path, layer, {"Content-Type": "application/x-tar"}, raw=True)
 
@@ -92,11 +92,12 @@ class Engine:
         finally:
             connection.close()
 
-    def create(self, name: str, *argv: str, labels: dict[str, str] | None = None, **host: Any) -> str:
+    def create(self, name: str, *argv: str, labels: dict[str, str] | None = None, user: str = "", **host: Any) -> str:
         """Make a container; `host` are words of HostConfig. Its id."""
         parent = f"/{self.cgroup.name}/{self.kind}"
         config = {"CgroupParent": parent, "NetworkMode": "none", "Ulimits": LIMITS, **host}
         made = {"Image": IMAGE, "Cmd": list(argv), "Labels": labels or {}, "HostConfig": config, "Env": ["PATH=/bin"]}
+        made |= {"User": user}
         identity = str(self.ask("POST", f"/containers/create?name={name}", made)["Id"])
         self.made.append(identity)
         return identity
@@ -155,7 +156,7 @@ class Docker(Engine):
             "--exec-opt",
             "native.cgroupdriver=cgroupfs",
         ]
-        return ["dockerd", "-H", f"unix://{self.socket}", *folders, *network, "--storage-driver", "vfs"]
+        return ["dockerd", "-H", f"unix://{self.socket}", *folders, *network, "--storage-driver", "overlay2"]
 
 
 class Podman(Engine):
@@ -174,7 +175,7 @@ class Podman(Engine):
             "--events-backend",
             "file",
             "--storage-driver",
-            "vfs",
+            "overlay",
             *words,
         ]
 

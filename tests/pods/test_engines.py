@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from firsthand.ask.answering import Request, answer
+from firsthand.history.connection import History
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed
@@ -30,7 +32,7 @@ class Scene:
         self.early = engine.run("early", "/bin/sleep", "600")
         self.observed = Observed(history, [engine.cgroup.path], "--runtime", f"{engine.kind}:{engine.socket}")
         with self.observed:
-            self.plain = engine.run("plain", "/bin/sleep", "601", labels=LABELS)
+            self.plain = engine.run("plain", "/bin/sleep", "601", labels=LABELS, user="4321")
             self.admin = engine.run(
                 "admin", "/bin/sleep", "602", CapAdd=["NET_ADMIN"], PidMode="host", Binds=["/var/tmp:/host:ro"]
             )
@@ -38,6 +40,9 @@ class Scene:
             engine.wait(self.short)
             engine.remove(self.short)
             self.observed.wait(f"SELECT 1 FROM container WHERE event = 'gone' AND container = '{self.short}'")
+            self.observed.wait(
+                f"SELECT 1 FROM container WHERE users = ['0=root', '4321=inside'] AND container = '{self.plain}'"
+            )
 
     def ask(self, *words: str) -> list[dict[str, Any]]:
         """The rows of an answer, which must be complete."""
@@ -88,6 +93,14 @@ def test_privileged_names_exactly_the_privileged(scene: Scene) -> None:
     assert row["names"] == ["admin"] and row["container"] == scene.admin and row["beyond"] == ["net_admin"]
     assert row["declared"] == row["granted"] and row["privileged"] is False and not row["differs"]
     assert row["host"] == ["pid"] and row["host_mounts"] == ["/var/tmp:/host:ro"]
+
+
+def test_a_user_by_its_name(scene: Scene) -> None:
+    """As the container's own /etc/passwd says it, below the root folder that the engine mounts."""
+    found = answer(History(scene.observed.history), Request("processes", ("user=inside", "event=exec")))
+    args = [row["args"] for row in found.found.rows if "RUNTIME" not in (row["flag_names"] or "")]
+    assert args == [["/bin/sleep", "601"]]
+    assert any("their containers' own /etc/passwd" in reason for reason in found.completeness.reasons)
 
 
 def test_podmans_pods(tmp_path: Path) -> None:

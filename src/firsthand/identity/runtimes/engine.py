@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket as _socket
 import time
 from collections import OrderedDict
@@ -62,6 +63,7 @@ _DEFAULT = capability.bits(
 )
 _EVERY = (1 << len(capability.NAMES)) - 1
 _IMAGES = 512
+_RANGE = re.compile(r"(\d{1,10}):(\d{1,10}):(\d{1,10})")
 
 
 class _Connection(http.client.HTTPConnection):
@@ -86,6 +88,7 @@ class Engine:
         self._connection: _Connection | None = None
         self._stream: _Connection | None = None
         self._digests: OrderedDict[str, str | None] = OrderedDict()
+        self._remaps = False
 
     def connect(self) -> str:
         """Docker or Podman, with its version."""
@@ -95,7 +98,14 @@ class Engine:
             raise RuntimeGoneError(f"{self.socket}: no answer to /version that Docker or Podman would give")
         parts = answer.get("Components") or []
         self.name = "podman" if any("podman" in str(part.get("Name", "")).lower() for part in parts) else "docker"
+        self._remaps = self.name == "docker" and self._remapped()
         return f"{self.name} {answer.get('Version')}"
+
+    def _remapped(self) -> bool:
+        """Whether Docker maps users of all containers (userns-remap): it does not tell to which numbers."""
+        info = self._get("/info")
+        options = info.get("SecurityOptions") if isinstance(info, dict) else None
+        return any("userns" in str(option) or "rootless" in str(option) for option in options or [])
 
     @property
     def _libpod(self) -> str:
@@ -114,6 +124,8 @@ class Engine:
         if not isinstance(raw, dict):
             return None
         facts = _container(raw)
+        if not self._remaps:
+            _root(facts, raw)
         if facts.image_digest is None and facts.image_id:
             facts.image_digest = self._digest(facts.image_id)
         pod = self._pod(raw) if raw.get("Pod") else None
@@ -280,6 +292,19 @@ def _container(raw: dict[str, Any]) -> ContainerFacts:
         facts.kind, facts.kind_source, facts.sandbox = "sandbox", "runtime", facts.id
     facts.pod = labelled_pod(labels)
     return facts
+
+
+def _root(facts: ContainerFacts, raw: dict[str, Any]) -> None:
+    """The root folder, where its storage driver mounts one, and how its users are numbered on the machine; none where that is not told."""
+    data, host = (raw.get("GraphDriver") or {}).get("Data") or {}, raw.get("HostConfig") or {}
+    mapped = (host.get("IDMappings") or {}).get("UidMap") or []
+    found = [_RANGE.fullmatch(str(one)) for one in mapped[: specification.MOST_RANGES]]
+    if not all(found):
+        return
+    facts.ranges = tuple((int(one[1]), int(one[2]), int(one[3])) for one in found if one)
+    if facts.ranges or str(host.get("UsernsMode") or "host") == "host":
+        folder = text(data.get("MergedDir"))
+        facts.root = folder if folder and folder.startswith("/") else None
 
 
 def _image_id(raw: object) -> str | None:
