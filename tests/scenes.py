@@ -265,21 +265,25 @@ class Scene:
         port: int,
         at: float = 0.0,
         *,
-        lasts: float = 0.05,
+        lasts: float | None = 0.05,
         sent: int = 48,
         received: int = 48,
         packets: int = 1,
         incoming: bool = False,
         local_port: int | None = None,
         names: Sequence[str] | None = None,
+        transport: str = "udp",
     ) -> int:
-        """A UDP flow: its end alone where it is short, else its beginning too."""
+        """A flow of datagrams: its end alone where it is short, else its beginning too (`lasts` None: it goes on)."""
         row = process.row | self._ends(
-            process, peer, port, None, local_port or EPHEMERAL + self.number() % 20_000, "udp"
+            process, peer, port, None, local_port or EPHEMERAL + self.number() % 20_000, transport
         )
         row |= {"flag_names": "INCOMING" if incoming else None, "names": list(names) if names else None}
-        if lasts > 1:
+        if lasts is None or lasts > 1:
             self.add("connection", at + 1.5, event="accept" if incoming else "connect", duration=int(1.5e9), **row)
+            row["flag_names"] = "INCOMING,BEGUN" if incoming else "BEGUN"
+        if lasts is None:
+            return int(row["cookie"])
         counters = {
             "bytes_sent": sent,
             "bytes_received": received,

@@ -186,6 +186,7 @@ enum connection_flag {
 	CONNECTION_ALLOWED = 1 << 12, /* recorded when it was allowed, before it was made: no cookie (0), and no end */
 	CONNECTION_UNREAD = 1
 		<< 13, /* the transport's header was not found in a packet: no DNS, TLS or HTTP was read */
+	CONNECTION_BEGUN = 1 << 14, /* a flow's end, whose beginning has a row */
 };
 
 enum direction {

@@ -53,7 +53,7 @@ static __always_inline void tell_begun(const struct flow *flow)
  */
 static __always_inline void end_flow(void *map, struct flow_key *key, const struct flow *flow, __u64 flags)
 {
-	struct connection_event *row = begin_flow_row(flow, flags);
+	struct connection_event *row = begin_flow_row(flow, flags | (flow->told ? CONNECTION_BEGUN : 0));
 	__u64 first = flow->first, last = flow->last;
 
 	if (!row) {

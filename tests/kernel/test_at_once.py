@@ -27,6 +27,15 @@ for line in sys.stdin:
     dns.query.udp(dns.message.make_query(line.strip(), "A"), "127.0.0.1", timeout=5)
     print("done", flush=True)
 """
+#: Sends a datagram to an address, connected to it or not, and keeps the socket until its input ends.
+_SEND = """
+import socket, sys
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+if sys.argv[2] == "True": one.connect((sys.argv[1], 9)); one.send(b"x")
+else: one.sendto(b"x", (sys.argv[1], 9))
+print("sent", flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +82,18 @@ def test_connections_and_names_of_a_moment_ago(watch: Watch, tmp_path: Path) -> 
             code = f"import socket; socket.create_connection(('127.0.0.77', {port})).close()"
             watch.run([sys.executable, "-c", code]).wait()
             assert _asked(watch, began, "connected", "127.0.0.77").sentence.startswith("Yes")
+
+
+def test_flows_that_go_on(watch: Watch) -> None:
+    """A datagram was sent, and its socket is open: the flow has no end, and is not too young for a row of its beginning."""
+    began = datetime.now(UTC)
+    for number, connects in enumerate((False, True)):
+        peer = f"127.0.1.{number + 1}"
+        with watch:
+            child = watch.run([sys.executable, "-c", _SEND, peer, str(connects)], stdin=-1, stdout=-1)
+            assert child.stdout is not None and child.stdout.readline() == b"sent\n"
+            found = _asked(watch, began, "connected", peer)
+            assert found.sentence.startswith("Yes: 1 of "), found.sentence
+            assert not any("flows" in reason for reason in found.completeness.reasons)
+            child.communicate()
+            assert _asked(watch, began, "connected", peer).sentence.startswith("Yes: 1 of "), "it counts once"

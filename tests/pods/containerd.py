@@ -259,11 +259,15 @@ class Containerd:
             self._log.close()
             self._forget()
 
+    def sockets(self) -> list[Path]:
+        """Those of its shims, by which the daemon finds them again."""
+        return [Path(told.read_text().removeprefix("unix://")) for told in (self.folder / "state").glob(_SHIMS)]
+
     def _forget(self) -> None:
         for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             if line.split()[1].startswith(f"{self.folder}/"):
                 subprocess.run(["umount", line.split()[1]], check=True)
-        sockets = [Path(told.read_text().removeprefix("unix://")) for told in (self.folder / "state").glob(_SHIMS)]
+        sockets = self.sockets()
         shutil.rmtree(self.folder)
         if self.cri and Path(f"/sys/class/net/{self.bridge}").exists():
             subprocess.run(["ip", "link", "delete", self.bridge], check=True)

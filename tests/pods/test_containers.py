@@ -261,17 +261,19 @@ def test_nothing_stays_behind(tmp_path: Path) -> None:
         one.container("/bin/sleep", "609")
         mine = {one for one in _traces() - before if cgroup.name in one or folder.name in one}
         assert any(one.startswith("/sys/fs/cgroup") for one in mine) and any("rootfs" in one for one in mine)
+        (socket,) = one.sockets()
+        assert socket.exists()
     others = ("firsthand-test-", "firsthand-canary-", "/sys/fs/bpf")  # other tests' begin and end meanwhile
     left = _traces() - before
     named = (cgroup.name, folder.name)
     assert [one for one in left if any(name in one for name in named) or not any(word in one for word in others)] == []
+    assert not socket.exists()
 
 
 def _traces() -> set[str]:
     mounts = {line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()}
     cgroups = {str(path) for path in Path("/sys/fs/cgroup").glob("*/firsthand-test-*")}
-    run = {os.path.join(folder, name) for folder, _, names in os.walk("/run/containerd") for name in names}
-    return mounts | cgroups | run | {str(path) for path in Path("/var/tmp").glob("firsthand-test-*")}
+    return mounts | cgroups | {str(path) for path in Path("/var/tmp").glob("firsthand-test-*")}
 
 
 def test_containers_of_a_containerd_without_cri(containerd: Containerd, tmp_path: Path) -> None:

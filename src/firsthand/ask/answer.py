@@ -146,6 +146,13 @@ class Asked:
         conditions += [*self.filters.conditions, *more]
         return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
 
+    def standing(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
+        """As `where`, for all since the observers started that watched at the window's end: what goes on then has a row since."""
+        began = self.since if self.at_end is None else _naive(self.at_end)
+        conditions = [("time >= ? AND time <= ?", [began, _naive(self.window.until)])]
+        conditions += [*self.filters.conditions, *more]
+        return " AND ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
+
     def running(self, *more: tuple[str, list[Any]]) -> tuple[str, list[Any]]:
         """As `where`, for images of `process p` that ran within the window, though they may have begun before it."""
         began = self.since if self.session is None else min(self.since, _naive(self.session))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from firsthand import settings
@@ -65,6 +65,8 @@ def checked(request: Request) -> Question:
     return question
 
 
+#: For windows that ended so long ago it is not waited for flows that begin now.
+_RECENT = timedelta(minutes=1)
 #: Options that only some questions have, and their values where they are not given.
 _OPTIONS: dict[str, Any] = {"at": None, "everything": False, "could": False, "tree": False, "threshold": None}
 
@@ -80,7 +82,8 @@ def _whose(option: str) -> str:
 
 
 def _answered(history: History, question: Question, request: Request, now: datetime) -> Answer:
-    with history.connection() as connection:
+    flows = "connection" in question.needs and (request.until is None or request.until >= now - _RECENT)
+    with history.connection(flows=flows) as connection:
         return from_connection(connection, request, now, history.damage, question=question)
 
 

@@ -31,6 +31,8 @@ _SWITCHES = {
 RECORDED = ("process", "connection", "name", "request")
 #: The table that tells which cgroups there are and what moves between them: by it a row is a container's.
 _CGROUPS = "container"
+#: The table whose rows tell of flows of datagrams: when they end, or when they have lasted for a second.
+_FLOWS = "connection"
 #: What folds by setting, and the table that has the rows.
 _FOLDING = {"processes": "process", "connections": "connection"}
 
@@ -84,7 +86,7 @@ def spans(connection: Connection, now: datetime) -> list[Span]:
         _take(found, run)
     for span in found:
         if span.observing(now):
-            span.end = max(span.end, now if through is None else min(now, through))
+            span.end = max(span.end, now if through is None else min(now, through.record))
     return sorted(found, key=lambda span: span.begin)
 
 
@@ -225,6 +227,8 @@ def _of_time(
 ) -> list[str]:
     """Why what happened in the window may not be in the record yet, or is not proven to be."""
     found = _not_yet_told(inside, window, tables) + proven.reasons(connection, window, node)
+    if _FLOWS in tables:
+        found += _flows(connection, inside, window)
     return found + dissected.reasons(connection, window, tables, node)
 
 
@@ -433,6 +437,18 @@ def _not_yet_told(inside: list[Span], window: Window, tables: tuple[str, ...]) -
                 f"equal short {' and '.join(what)} since {iso(since)} on {span.node} may not be told yet (setting folding)"
             )
     return reasons
+
+
+def _flows(connection: Connection, inside: list[Span], window: Window) -> list[str]:
+    """Where the observer that works now has not written yet which flows of datagrams go on."""
+    from firsthand.history.connection import Reader
+
+    through = connection.through if isinstance(connection, Reader) else None
+    working = next((span for span in inside if span.open and span.end >= window.until), None)
+    if through is None or working is None or through.flows >= window.until:
+        return []
+    since = max(working.begin, through.flows)
+    return [f"flows of datagrams that began since {iso(since)} on {working.node} may not be recorded yet"]
 
 
 def _left_out(inside: list[Span]) -> list[str]:

@@ -1,7 +1,7 @@
 """Rows of `connection` as somebody who talks with somebody: the words of SQL that several questions share.
 
-Each conversation counts once: a TCP one at its beginning, which is a row of its own, a UDP flow at its end, since a short one has no
-other row. Bytes stand in the row of the end. Equal short ones that folded stand in one row, with their number and all their bytes.
+Each conversation counts once: a TCP one at its beginning, which is a row of its own, a UDP flow too, or, where it was too short for such
+a row, at its end. Bytes stand in the row of the end. Equal short ones that folded stand in one row, with their number and all their bytes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,20 @@ TOLD = f"event IN ('connect', 'accept', 'close', 'folded') AND NOT {flagged('LIS
 #: Who began it: this side (out) or the peer (in); null: older than the observer.
 DIRECTION = f"""CASE WHEN event = 'connect' THEN 'out' WHEN event = 'accept' OR {flagged("INCOMING")} THEN 'in'
     WHEN {flagged("BEFORE")} THEN NULL ELSE 'out' END"""
+#: Flows between a socket and a peer. Sockets of other protocols than UDP-Lite's have rows without a peer.
+FLOW = "transport IN ('udp', 'icmp', 'other')"
+#: The end of a flow whose beginning has a row too. Versions before the flag BEGUN wrote that row within two seconds.
+BEGUN = f"({flagged('BEGUN')} OR coalesce(duration, 0) > 2000000000)"
 #: The row by which a conversation counts. One that nobody accepted, or that is older than the observer, has but an end; what a
 #: listener older than the observer accepted later is flagged BEFORE too, and has its beginning.
-COUNTED = f"""(event = 'folded' OR (transport = 'udp' AND event = 'close') OR (transport <> 'udp' AND event IN ('connect', 'accept')
-    AND outcome IS DISTINCT FROM 'started')
-    OR (transport <> 'udp' AND event = 'close' AND ({flagged("LISTENER")}
-    OR ({flagged("BEFORE")} AND NOT {flagged("INCOMING")}))))"""
+COUNTED = f"""(event = 'folded'
+    OR ({FLOW} AND peer_address IS NOT NULL AND (event IN ('connect', 'accept') OR (event = 'close' AND NOT {BEGUN})))
+    OR (NOT {FLOW} AND event IN ('connect', 'accept') AND outcome IS DISTINCT FROM 'started')
+    OR (NOT {FLOW} AND event = 'close' AND ({flagged("LISTENER")} OR ({flagged("BEFORE")} AND NOT {flagged("INCOMING")}))))"""
+#: What is begun by a row, or was there already, and what ends it; for rows of one socket and peer.
+OPENED = f"(event IN ('connect', 'accept', 'taken', 'seen') AND outcome IS DISTINCT FROM 'started' AND NOT {flagged('LISTENING')})"
+OPEN = f"""CASE WHEN any_value({FLOW}) THEN count(*) FILTER ({OPENED}) > count(*) FILTER (event = 'close' AND {BEGUN})
+    ELSE bool_or({OPENED} AND (outcome IS NULL OR outcome = 'established')) AND NOT bool_or(event = 'close') END"""
 #: Attempts that came to nothing.
 FAILED = "(event = 'connect' AND outcome NOT IN ('started', 'established'))"
 BEGAN = "CASE WHEN event = 'folded' THEN time ELSE time - to_microseconds(coalesce(duration, 0) // 1000) END"

@@ -94,7 +94,7 @@ class _Maker:
         self.directory, self.wish, self.now, self.folder = directory, wish, now, folder
         self.heads = heads
         self.history = History(directory, check=0)  # what is used is looked at whole, below
-        self.view = self.history.view()
+        self.view = self.history.view(flows=True)
         self.question = self._question()
 
     def write(self, to: Path) -> Made:

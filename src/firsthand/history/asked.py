@@ -1,8 +1,9 @@
 """A question about this moment: the observer brings in what the rings hold, and says up to when the record is whole.
 
 A reader opens the file `asked` beside the log; the observer watches it (inotify(7), IN_OPEN), so the right to read is enough. The
-observer answers in its sign of life (alive.py) with `through`, a moment by two clocks: the kernel's nanoseconds since boot and
-microseconds since 1970. Each event before that moment has its row in the log, or is counted in a row of `loss`.
+observer answers in its sign of life (alive.py) with `through` and `flows`, moments by two clocks: the kernel's nanoseconds since boot
+and microseconds since 1970. Each event before `through` has its row in the log, or is counted in a row of `loss`; each flow of datagrams
+that began before `flows` has a row.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -64,9 +66,18 @@ class Bell:
         self._descriptor = -1
 
 
-def through(directory: Path, within: float = WITHIN) -> datetime | None:
-    """The moment before which the record is whole, by the observer: the moment of this call, or, where no answer comes within so many
-    seconds, an earlier one. None where the history has no observer's sign of life: a copy, or a history of an earlier version.
+@dataclass(frozen=True)
+class Through:
+    """Moments before which the record is whole: all of it, and it with the beginning of each flow of datagrams that goes on (a flow that
+    is short has its end's row alone, so its beginning is written when it has lasted for a second)."""
+
+    record: datetime
+    flows: datetime
+
+
+def through(directory: Path, *, flows: bool = False, within: float = WITHIN) -> Through | None:
+    """What the observer says: the moment of this call, or, where no such answer comes within so many seconds, earlier ones; `flows`: whether
+    it is also to be that for flows. None where the history has no observer's sign of life: a copy, or a history of an earlier version.
 
     Take what is durable after this call, not before it.
     """
@@ -77,10 +88,11 @@ def through(directory: Path, within: float = WITHIN) -> datetime | None:
         told = alive.read(lock)
         if told is None and not alive.beside(lock).exists():
             return None
-        if told is not None and _boot(told) >= moment:
-            return now
-        if time.monotonic() >= until or (told is not None and not _answers(told)):
-            return _wall(told or {})
+        reached = [told is not None and _boot(told, name) >= moment for name in ("through", "flows")]
+        late = time.monotonic() >= until or (told is not None and not _answers(told))
+        if all(reached) or (reached[0] and not flows) or late:
+            names = zip(reached, ("through", "flows"), strict=True)
+            return Through(*(now if there else _wall(told or {}, name) for there, name in names))
         if time.monotonic() >= again:
             _ask(directory)
             again = time.monotonic() + AGAIN
@@ -98,13 +110,13 @@ def _answers(told: dict[str, Any]) -> bool:
     return "through" in told and told.get("pid") != os.getpid() and alive.living(told) not in (None, "T")
 
 
-def _boot(told: dict[str, Any]) -> int:
+def _boot(told: dict[str, Any], name: str) -> int:
     with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, OverflowError):
-        return int(told["through"][0])
+        return int(told[name][0])
     return -1
 
 
-def _wall(told: dict[str, Any]) -> datetime:
+def _wall(told: dict[str, Any], name: str) -> datetime:
     with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, OverflowError):
-        return _EPOCH + timedelta(microseconds=int(told["through"][1]))
+        return _EPOCH + timedelta(microseconds=int(told[name][1]))
     return _EPOCH

@@ -82,14 +82,16 @@ class History:
         except PermissionError as error:
             raise place.closed(self.directory, error) from error
 
-    def connection(self, *, materialised: Collection[str] = (), of: snapshot.View | None = None) -> Reader:
+    def connection(
+        self, *, materialised: Collection[str] = (), of: snapshot.View | None = None, flows: bool = False
+    ) -> Reader:
         """An in-memory connection with one view per table: all rows that are durable now (or that `of` has), each once.
 
         The tables named in `materialised` are held in memory instead of being read at each use: recursive questions
-        need that. `damage` then says what could not be read. The connection can read below the history alone, loads
-        no extension, and its settings are locked.
+        need that. `flows` as in `view`. `damage` then says what could not be read. The connection can read below the
+        history alone, loads no extension, and its settings are locked.
         """
-        view = of or self.view()
+        view = of or self.view(flows=flows)
         connection = duckdb.connect(":memory:")
         spill = Spill()
         try:
@@ -118,15 +120,16 @@ class History:
             connection.close()
             raise
 
-    def view(self) -> snapshot.View:
-        """What happened until this call and is durable, and where an observer works, all of it. `damage` then says what could not be read."""
+    def view(self, *, flows: bool = False) -> snapshot.View:
+        """What happened until this call and is durable, and where an observer works, all of it; `flows` of datagrams too, for which it may
+        take two seconds. `damage` then says what could not be read."""
         if not self.exists:
             raise HistoryError(
                 f"{self.directory}: there is no history here; record one with `firsthand run`, or name another "
                 "directory with --history or FIRSTHAND_HISTORY"
             )
         try:
-            through = asked.through(self.directory)
+            through = asked.through(self.directory, flows=flows)
             view = snapshot.take(self.directory, self.check)
         except PermissionError as error:
             raise place.closed(self.directory, error) from error
@@ -246,8 +249,8 @@ class Reader:
                 self._define(KEPT[missed[1]])
 
     @property
-    def through(self) -> datetime | None:
-        """The moment before which the record is whole; None where no observer says it."""
+    def through(self) -> asked.Through | None:
+        """The moments before which the record is whole; None where no observer says them."""
         return self._view.through
 
     def runs(self) -> list[Run]:

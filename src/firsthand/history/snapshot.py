@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firsthand.errors import DamagedError, HistoryError
 from firsthand.history import holders, intact, manifest, place, tail
+from firsthand.history.asked import Through
 from firsthand.history.chunk import Chunk, Position
 from firsthand.history.log import LogReader, files
 from firsthand.history.manifest import Segment
@@ -28,8 +28,8 @@ class View:
     """The segments of one moment and the tail that was durable then. What a table needs is looked at when it is first asked for.
 
     `check`: bytes of segments that are still to be held against their hashes. `damage` says what could not be read; `aside` are the
-    segments that are damaged, by path. `base` is the folder of segments where no manifest tells it. `through`: the moment before which
-    the record is whole, see asked.py; None where no observer says it.
+    segments that are damaged, by path. `base` is the folder of segments where no manifest tells it. `through`: the moments before
+    which the record is whole, see asked.py; None where no observer says it.
     """
 
     directory: Path
@@ -38,7 +38,7 @@ class View:
     damage: list[str] = field(default_factory=list)
     aside: set[str] = field(default_factory=set)
     base: Path | None = None
-    through: datetime | None = None
+    through: Through | None = None
     _read: list[tuple[str, Chunk]] = field(default_factory=list)
     _rows: dict[int, list[tuple[str, tail.Rows]] | None] = field(default_factory=dict)
     _looked: set[str] = field(default_factory=set)

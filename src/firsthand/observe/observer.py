@@ -39,7 +39,7 @@ from firsthand.observe.measures import bound
 from firsthand.observe.options import ObserverOptions
 from firsthand.observe.packets import Packets
 from firsthand.observe.source import Lost, Source
-from firsthand.probe import handover
+from firsthand.probe import handover, stats
 from firsthand.probe import hierarchy as _hierarchy
 from firsthand.probe.guard import Guard
 from firsthand.probe.loaded import Loaded
@@ -105,7 +105,8 @@ class Observer:
         self.word = ""
         self.marks = Marks()
         self.waiting: Pending | None = None
-        self.asked, self.signed, self.through = False, False, (0, 0)
+        self.asked, self.signed = False, False
+        self.through, self.flows = (0, 0), (0, 0)
         self.packets = Packets(Line(control, tell), wanted=options.packets)
         self.rows = Completion(options, (self.node, self.boot), self.clock, self.canaries, self.packets)
 
@@ -311,6 +312,7 @@ class Observer:
     def _look(self, now: float) -> None:
         """Each second, and for whoever asks: what is lost, and up to when the record is whole."""
         self.marks.looked, boot = now, boottime.now_ns()
+        begun = self._untold(boot) if self.asked else None
         self._compare()
         if now - self.marks.second >= SECOND:
             self.marks.second = now
@@ -334,13 +336,23 @@ class Observer:
         if self.waiting is None:
             late = now - self.source.whole(now)
             self.through = boot - round(late * 1e9), self.clock.now() - round((time.monotonic() - now + late) * 1e6)
+            if begun is not None:
+                self.flows = min(self.through, (begun, self.through[1] - max(0, self.through[0] - begun) // 1000))
+
+    def _untold(self, now: int) -> int:
+        """When the first flow of datagrams began that has no row yet, by the kernel's clock; `now` where each has one; 0: it is not known."""
+        try:
+            found = stats.untold(self.loaded)
+        except OSError:
+            return 0
+        return now if found is None else min(found, now)
 
     def _sign(self) -> None:
         """The sign of life; at once where somebody asked, and the first one that says up to when the record is whole."""
         if self.asked or not self.signed:
             self.log.sign.due()
         if not self.marks.failing:
-            self.log.sign.give(dissected=self.packets.proven, through=self.through)
+            self.log.sign.give(dissected=self.packets.proven, through=self.through, flows=self.flows)
             self.asked, self.signed = False, True
 
     def _compare(self) -> None:

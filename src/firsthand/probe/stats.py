@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from firsthand.probe import libbpf, pins
@@ -13,6 +13,8 @@ from firsthand.probe.loaded import Loaded
 
 #: BPF_MAP_TYPE_HASH, enum bpf_map_type; bytes of keys and values that are read at once.
 _HASH, _BATCH_BYTES = 1, 1 << 19
+#: Bytes from `first` and from `told`, its last member, to the end of struct flow (kernel/include/maps.h).
+FLOW_FIRST, FLOW_TOLD = 72, 2
 _STATS_RUN_TIME = 0  # enum bpf_stats_type, include/uapi/linux/bpf.h
 
 
@@ -47,18 +49,42 @@ def failures(loaded: Loaded, names: Mapping[str, int]) -> dict[str, int]:
 
 def entries(fd: int) -> int:
     """How many entries a hash map has now, some 100 ns each. OSError where the kernel refuses."""
+    return sum(count for count, _ in _batches(fd))
+
+
+def _batches(fd: int) -> Iterator[tuple[int, ctypes.Array[ctypes.c_char]]]:
+    """How many entries each batch of a hash map has, and a buffer with their values one behind another, used again for the next."""
     found = pins.info(fd)
     most = max(64, _BATCH_BYTES // (found.key_size + found.value_size))
     keys, values = (ctypes.create_string_buffer(most * size) for size in (found.key_size, found.value_size))
-    place, count, total = ctypes.create_string_buffer(max(found.key_size, 8)), ctypes.c_uint32(), 0
+    place, count = ctypes.create_string_buffer(max(found.key_size, 8)), ctypes.c_uint32()
     before = None
     try:
         while True:
             count.value = most
             libbpf.call("bpf_map_lookup_batch", fd, before, place, keys, values, ctypes.byref(count), None)
-            total, before = total + count.value, place
+            yield count.value, values
+            before = place
     except FileNotFoundError:  # its end: what this call found counts (Linux, kernel/bpf/hashtab.c)
-        return total + count.value
+        yield count.value, values
+
+
+def untold(loaded: Loaded) -> int | None:
+    """When the first of the flows began that have no row yet: bpf_ktime_get_boot_ns; None where each has one, or none are counted.
+
+    `first` and `told` stand at these places before the end of struct flow (kernel/include/maps.h). OSError where the kernel refuses.
+    """
+    import numpy as np
+
+    if "flows" not in loaded.maps:
+        return None
+    size, found = pins.info(loaded.maps["flows"]).value_size, list[int]()
+    for count, values in _batches(loaded.maps["flows"]):
+        rows = np.frombuffer(memoryview(values), dtype=np.uint8, count=count * size).reshape(count, size)
+        tails = np.ascontiguousarray(rows[:, size - FLOW_FIRST :])
+        begun = tails[:, :8].copy().view("<u8")[:, 0][tails[:, -FLOW_TOLD:].copy().view("<u2")[:, 0] == 0]
+        found += [int(begun.min())] if len(begun) else []
+    return min(found, default=None)
 
 
 def tables(loaded: Loaded) -> dict[str, tuple[int, int]]:

@@ -18,6 +18,8 @@ from firsthand.history.alive import Sign
 from firsthand.history.asked import Bell
 from firsthand.host import boottime
 
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
@@ -40,9 +42,9 @@ def _sign(history: Path, pid: int = 0) -> Sign:
 class _Answering:
     """As the observer: for each one that asks it says that the record is whole until then, `late` nanoseconds ago."""
 
-    def __init__(self, history: Path, late: int = 0) -> None:
-        self.bell, self.sign, self.late, self.heard = Bell(history), _sign(history), late, 0
-        self.sign.give(through=[0, 0])
+    def __init__(self, history: Path, late: int = 0, flows_late: int = 0) -> None:
+        self.bell, self.sign, self.late, self.heard = Bell(history), _sign(history), (late, flows_late or late), 0
+        self.sign.give(through=[0, 0], flows=[0, 0])
         self._end, self._ends = os.pipe()
         self._thread = threading.Thread(target=self._answer)
         self._thread.start()
@@ -53,7 +55,8 @@ class _Answering:
             self.heard += 1
             self.sign.due()
             boot, wall = _moment()
-            self.sign.give(through=[boot - self.late, wall - self.late // 1000])
+            told = [[boot - late, wall - late // 1000] for late in self.late]
+            self.sign.give(through=told[0], flows=told[1])
 
     def __enter__(self) -> _Answering:
         return self
@@ -67,11 +70,22 @@ class _Answering:
 def test_one_who_asks_hears_of_the_moment_of_asking(history: Path) -> None:
     """Not of one before it, each time anew."""
     with _Answering(history) as observer:
-        for _ in range(3):
+        for flows in (False, True, False):
             before = datetime.now(UTC)
-            found = asked.through(history)
-            assert found is not None and before <= found <= datetime.now(UTC)
+            found = asked.through(history, flows=flows)
+            assert found is not None and before <= found.record == found.flows <= datetime.now(UTC)
         assert observer.heard >= 3
+
+
+def test_flows_are_waited_for_where_they_matter(history: Path) -> None:
+    """They have their rows later than all else."""
+    with _Answering(history, flows_late=10**9):
+        before = datetime.now(UTC)
+        found = asked.through(history, within=60)
+        assert found is not None and before <= found.record
+        assert timedelta(seconds=0.9) < found.record - found.flows < timedelta(seconds=1.5)
+        found = asked.through(history, flows=True, within=0.3)
+        assert found is not None and found.flows < found.record
 
 
 def test_an_answer_that_reaches_less_far_is_an_earlier_moment(history: Path) -> None:
@@ -79,7 +93,7 @@ def test_an_answer_that_reaches_less_far_is_an_earlier_moment(history: Path) -> 
     with _Answering(history, late=10**9) as observer:
         before = datetime.now(UTC)
         found = asked.through(history, within=0.5)
-        assert found is not None and timedelta(seconds=0.4) < before - found < timedelta(seconds=1.1)
+        assert found is not None and timedelta(seconds=0.4) < before - found.record < timedelta(seconds=1.1)
         assert observer.heard >= 2, "it was asked once more"
 
 
@@ -98,7 +112,8 @@ def test_one_that_cannot_answer_is_not_waited_for(history: Path) -> None:
         child.wait()
         ended = asked.through(history, within=60)
         assert time.monotonic() - began < 30
-        assert stopped == ended == datetime.fromtimestamp(wall / 1e6, UTC)
+        assert stopped is not None and stopped.record == datetime.fromtimestamp(wall / 1e6, UTC)
+        assert stopped == ended and stopped.flows == NEVER
     finally:
         child.kill()
         child.wait()
@@ -107,14 +122,14 @@ def test_one_that_cannot_answer_is_not_waited_for(history: Path) -> None:
 def test_a_sign_that_says_nothing_of_it_proves_nothing(history: Path) -> None:
     """An observer of an earlier version, or one that has only begun."""
     _sign(history).give()
-    assert asked.through(history, within=60) == datetime(1970, 1, 1, tzinfo=UTC)
+    assert asked.through(history, within=60) == asked.Through(NEVER, NEVER)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"through": "x"}', '{"through": [1]}', '{"through": [1e400, null]}'])
 def test_a_sign_that_cannot_be_read_proves_nothing(history: Path, text: str) -> None:
     """It may be half written: it is read again, and at the end nothing is proven."""
     (history / "log/lock.json").write_text(text)
-    assert asked.through(history, within=0.05) == datetime(1970, 1, 1, tzinfo=UTC)
+    assert asked.through(history, within=0.05) == asked.Through(NEVER, NEVER)
 
 
 def test_without_a_sign_nothing_is_known(history: Path) -> None:

@@ -81,6 +81,8 @@ def connected(asked: Asked) -> Found:
     lines = _tree(shown, known) if asked.tree else None
     columns = [*_COLUMNS, "folded"] if any(row["folded"] for row in shown) else _COLUMNS
     reasons = _unread(asked, target, len(lookups), len(every))
+    if target.name is not None and not (summary.number or lookups or requests):
+        reasons += _nameless(asked, target)
     return Found(sentence, shown, summary.total + len(rows) - len(talks), columns, lines, _WIDE, reasons)
 
 
@@ -262,29 +264,32 @@ def _asking(asked: Asked, target: Target, lookups: list[dict[str, Any]], summary
     )
     found = [f"asked for {_times(questions)}" if asking else "never asked for"]
     found += [f"asked of a DNS server here {_times(served)}"] if served else []
-    return found + _hints(asked, lookups, bool(summary.number or lookups), summary.more)
+    return found + _hints(lookups, summary.more)
 
 
 def _times(number: int) -> str:
     return "once" if number == 1 else f"{number:,} times"
 
 
-def _hints(asked: Asked, lookups: list[dict[str, Any]], found: bool, more: int) -> list[str]:
-    """What a name cannot tell: connections of which no name is known, to addresses that it had, or to anywhere."""
+def _hints(lookups: list[dict[str, Any]], more: int) -> list[str]:
+    """Connections without a name to addresses that the name had."""
     addresses = sorted({one for row in lookups for one in row["addresses"] or ()})
-    if addresses:
-        said = f"{more:,} more went to addresses that it had, with no name known (`ask connected {addresses[0]}`)"
-        return [said] if more else []
-    number = 0 if found else _nameless(asked, asked.reach.elsewhere(asked))
-    return [f"of {number:,} that went elsewhere no name is known: look for its addresses too"] if number else []
+    if not addresses or not more:
+        return []
+    return [f"{more:,} more went to addresses that it had, with no name known (`ask connected {addresses[0]}`)"]
 
 
-def _nameless(asked: Asked, condition: Sql) -> int:
-    """How many connections of a kind were begun here with no name: neither asked for nor in their heads."""
+def _nameless(asked: Asked, target: Target) -> list[str]:
+    """Why "none" is not proven by names: connections out of the cluster that have no name, neither from a lookup nor in their heads.
+    Their programs may have looked the name up before observing began, or by a way that is not read."""
     alone = "event = 'connect' AND outcome IS DISTINCT FROM 'started' AND coalesce(names, []) = []"
-    where, parameters = asked.where(condition, (alone, []))
+    where, parameters = asked.where(asked.reach.elsewhere(asked), (alone, []))
     query = f"SELECT count(*) FROM connection WHERE {where} AND {NAMELESS}"  # noqa: S608
-    return asked.number(query, parameters)
+    number = asked.number(query, parameters)
+    if not number:
+        return []
+    several = f"{plural(number, 'connection')} out of the cluster {'has' if number == 1 else 'have'} no name"
+    return [f"{several}: {target.text} may be among them; ask for its addresses too"]
 
 
 def _tree(rows: list[dict[str, Any]], known: dict[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 from firsthand.ask import past, talk
-from firsthand.ask.answer import COUNT, Asked, Found, cut
+from firsthand.ask.answer import COUNT, Asked, Found, cut, plural
 from firsthand.ask.question import Question
 from firsthand.ask.reliance import BYTES
 from firsthand.ask.show import size
@@ -54,7 +54,24 @@ def exfiltration(asked: Asked) -> Found:
         sentence += (
             f"; {size(sum(row['bytes_sent'] for row in expected))} to expected peers left out (network.expected)"
         )
-    return Found(sentence, cut(rows, asked.limit), len(rows), _COLUMNS, wide=_WIDE, reasons=past.reasons(asked))
+    reasons = past.reasons(asked) + _unended(asked)
+    return Found(sentence, cut(rows, asked.limit), len(rows), _COLUMNS, wide=_WIDE, reasons=reasons)
+
+
+def _unended(asked: Asked) -> list[str]:
+    """What is sent elsewhere on connections that go on is not known: bytes stand in the row of the end."""
+    elsewhere = [] if asked.everything else [asked.reach.elsewhere(asked)]
+    where, values = asked.standing((f"({talk.DIRECTION}) IS DISTINCT FROM 'in'", []), *elsewhere)
+    query = f"""SELECT peer_address, list_distinct(flatten(list(coalesce(names, [])))) AS names FROM connection WHERE {where}
+        AND event IN ('connect', 'accept', 'taken', 'seen', 'close') GROUP BY node, boot, cookie, peer_address, peer_port HAVING {talk.OPEN}"""  # noqa: S608
+    number = sum(not asked.reach.expects(row["peer_address"], row["names"]) for row in asked.rows(query, values))
+    if not number:
+        return []
+    few = number == 1
+    goes = f"{plural(number, 'connection')} elsewhere {'goes' if few else 'go'} on"
+    return [
+        f"{goes}: how much {'it has' if few else 'they have'} sent is known when {'it ends' if few else 'they end'}"
+    ]
 
 
 def _hours(asked: Asked) -> list[dict[str, Any]]:

@@ -43,7 +43,8 @@ def _listed(value: str, name: str) -> str:
 
 SUMS = f"{_ADDED}, {_listed('exe', 'binaries')}"
 #: What of a row is counted.
-_READ = """event, outcome, transport, flag_names, exe, time, folded_until, folded_count, bytes_sent, bytes_received, peer_kind"""
+_READ = """event, outcome, transport, flag_names, exe, time, duration, folded_until, folded_count, bytes_sent, bytes_received, peer_address,
+    peer_kind"""
 
 
 def by_what(asked: Asked) -> str:

@@ -138,11 +138,23 @@ def test_filters(history: Path) -> None:
 
 
 def test_no_is_an_honest_no(history: Path) -> None:
-    """Law: nothing found says out of how many, and how many have no name by which they could be found."""
+    """Law: nothing found says out of how many; those out of the cluster without a name may be what is looked for."""
     found = ask(history, "connected", "never.example.com")
-    assert found["rows"] == [] and found["completeness"]["complete"]
+    assert found["rows"] == [] and not found["completeness"]["complete"]
     assert found["answer"].startswith("No: 0 of 16 connections match never.example.com; never asked for")
-    assert "of 4 that went elsewhere no name is known" in found["answer"]
+    (reason,) = found["completeness"]["reasons"]
+    assert reason.startswith("4 connections out of the cluster have no name: never.example.com may be among them")
+    assert ask(history, "connected", "198.51.100.99")["completeness"]["complete"], "an address is in each row"
+
+
+@pytest.mark.parametrize("peer", ["10.1.2.3", "127.0.0.9"])
+def test_no_is_proven_where_all_have_names(tmp_path: Path, peer: str) -> None:
+    """Law: a connection within the cluster needs none, and one whose head has a name is not the one that is looked for."""
+    scene = Scene()
+    scene.observed(-1, 60)
+    scene.connect(scene.process(None, "/usr/bin/curl"), peer, 443, 1.0)
+    found = ask(scene.write(tmp_path), "connected", "never.example.com")
+    assert found["answer"].startswith("No: 0 of 1 ") and found["completeness"]["complete"], found["completeness"]
 
 
 def test_a_missing_hook_makes_no_incomplete(tmp_path: Path) -> None:

@@ -130,3 +130,28 @@ def test_scores(sent: int, before: list[int], score: float) -> None:
     """Law: a tenfold of the usual is 1, three times 0.5; three times seen is usual."""
     assert exfiltration.score(sent, before, 1.0) == pytest.approx(score, abs=0.02)
     assert exfiltration.score(sent, before, 0.0) == 0.0
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_what_goes_on_is_not_denied(tmp_path: Path, kind: str) -> None:
+    """Law: bytes are known at the end: while a connection elsewhere goes on, "No" is not proven; one that has ended, one within the
+    cluster and one that the peer began are none."""
+    scene = Scene()
+    scene.observed(-1, 4 * DAY)
+    pod = scene.process(scene.pod("api", "10.244.0.6", 0), "/usr/bin/scp", at=1.0)
+    now = 3 * DAY + HOUR
+    scene.connect(pod, "203.0.113.66", 22, now, lasts=60.0)
+    scene.connect(pod, "10.244.0.7", 22, now, lasts=None)
+    scene.accept(pod, "203.0.113.66", 443, now, lasts=None)
+    scene.flow(pod, "203.0.113.66", 53, now, lasts=60.0)
+    scene.flow(pod, "203.0.113.66", 53, now)
+    ended = ask(scene.write(tmp_path / "ended", kept=True), "exfiltration", *NOW)
+    assert ended["answer"].startswith("No") and ended["completeness"]["complete"], ended["completeness"]
+    if kind == "tcp":
+        scene.connect(pod, "203.0.113.66", 22, now, lasts=None)
+    else:
+        scene.flow(pod, "203.0.113.66", 53, now, lasts=None)
+    going = ask(scene.write(tmp_path / "going", kept=True), "exfiltration", *NOW)
+    assert going["completeness"]["reasons"] == [
+        "1 connection elsewhere goes on: how much it has sent is known when it ends"
+    ]

@@ -85,3 +85,18 @@ def test_without_a_past(history: Path) -> None:
     found = ask(history, "lateral", "--since", iso(SCENE.at(-1)))
     assert not found["completeness"]["complete"]
     assert any("there is no past to compare with" in reason for reason in found["completeness"]["reasons"])
+
+
+@pytest.mark.parametrize(
+    ("lasts", "transport"), [(None, "udp"), (7.0, "udp"), (0.05, "udp"), (None, "icmp"), (0.05, "icmp"), (7.0, "other")]
+)
+def test_a_flow_counts_once(tmp_path: Path, lasts: float | None, transport: str) -> None:
+    """Law: one that goes on, one that has ended, and one that was too short for a row of its beginning."""
+    scene = Scene()
+    scene.observed(-1, 4 * DAY)
+    web = scene.pod("web-1", "10.244.0.5", 0, workload=WEB)
+    scene.pod("db-0", "10.244.0.7", 0, workload=DB)
+    shell = scene.process(web, "/bin/sh", at=3 * DAY + 1)
+    scene.flow(shell, "10.244.0.7", 4000, 3 * DAY + 2, lasts=lasts, transport=transport)
+    (row,) = ask(scene.write(tmp_path, kept=True), "lateral", *NEW)["rows"]
+    assert (row["to"], row["port"], row["connections"]) == (DB, f"4000/{transport}", 1)
