@@ -312,7 +312,7 @@ class Observer:
     def _look(self, now: float) -> None:
         """Each second, and for whoever asks: what is lost, and up to when the record is whole."""
         self.marks.looked, boot = now, boottime.now_ns()
-        begun = self._untold(boot) if self.asked else None
+        begun = self._untold(boot) if self._answers else None
         self._compare()
         if now - self.marks.second >= SECOND:
             self.marks.second = now
@@ -339,6 +339,11 @@ class Observer:
             if begun is not None:
                 self.flows = min(self.through, (begun, self.through[1] - max(0, self.through[0] - begun) // 1000))
 
+    @property
+    def _answers(self) -> bool:
+        """Whether somebody asked; where nobody can be heard, each second."""
+        return self.asked or self.bell.fileno() < 0
+
     def _untold(self, now: int) -> int:
         """When the first flow of datagrams began that has no row yet, by the kernel's clock; `now` where each has one; 0: it is not known."""
         try:
@@ -349,7 +354,7 @@ class Observer:
 
     def _sign(self) -> None:
         """The sign of life; at once where somebody asked, and the first one that says up to when the record is whole."""
-        if self.asked or not self.signed:
+        if self._answers or not self.signed:
             self.log.sign.due()
         if not self.marks.failing:
             self.log.sign.give(dissected=self.packets.proven, through=self.through, flows=self.flows)

@@ -282,3 +282,15 @@ def test_a_disk_that_takes_nothing_answers_nothing(observer: Observer, recorded:
     observer.marks.looked = 0.0
     observer.tick()
     assert _through(tmp_path) > before and _rows(tmp_path, _WORDS) == _ALL
+
+
+def test_without_a_watch_each_look_is_an_answer(observer: Observer, tmp_path: Path) -> None:
+    """Where the kernel gives no watch (fs.inotify.max_user_instances), readers wait for the next second."""
+    observer.tick()
+    observer.bell.close()
+    before = boottime.now_ns()
+    observer.tick()
+    assert _through(tmp_path) < before, "the second is not over"
+    observer.marks.looked -= 1.0
+    observer.tick()
+    assert _through(tmp_path) > before
