@@ -53,7 +53,8 @@ class Segment:
 
     `unnamed` counts rows of containers whose name was not known; None: written before names were counted. `runs`, `rounds`: of
     `observer`, its rows as observing.py and rounds.py keep them; None: of another table, or written before there were such. `written`:
-    when its file was, as the file system has it (ns since 1970); None: not known. `summary`: what summary.py made of it, as it is
+    when its file was, as the file system has it (ns since 1970); `crc`: CRC-32 of its file, by which readers know damage; None: not
+    known. `summary`: what summary.py made of it, as it is
     written; readers ask `summaries` for it.
     """
 
@@ -75,6 +76,7 @@ class Segment:
     runs: str | None = None
     rounds: str | None = None
     written: int | None = None
+    crc: int | None = None
     summary: Parts = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -103,8 +105,9 @@ _ADDED = {
     "runs": "runs TEXT",
     "rounds": "rounds TEXT",
     "written": "written INTEGER",
+    "crc": "crc INTEGER",
 }
-_ABSENT = {"log": "'log'", "unnamed": "NULL", "runs": "NULL", "rounds": "NULL", "written": "NULL"}
+_ABSENT = {"log": "'log'", "unnamed": "NULL", "runs": "NULL", "rounds": "NULL", "written": "NULL", "crc": "NULL"}
 
 #: A segment's path: TABLE/date=DAY/FILE, and nothing that leads out of its generation.
 _PATH = re.compile(r"[a-z_]+/date=\d{4}-\d\d-\d\d/[A-Za-z0-9._-]+\.parquet")
@@ -206,10 +209,10 @@ class Manifest:
             self._put(told)
 
     def amend(self, one: Segment) -> None:
-        """Keep of a segment that is held what the chain does not have: `runs`, `rounds` and `written`."""
+        """Keep of a segment that is held what the chain does not have: `runs`, `rounds`, `written` and `crc`."""
         with _explained(self.path), self._transaction():
-            sql = "UPDATE segments SET runs = ?, rounds = ?, written = ? WHERE path = ? AND sha256 = ?"
-            self._db.execute(sql, (one.runs, one.rounds, one.written, one.path, one.sha256))
+            sql = "UPDATE segments SET runs = ?, rounds = ?, written = ?, crc = ? WHERE path = ? AND sha256 = ?"
+            self._db.execute(sql, (one.runs, one.rounds, one.written, one.crc, one.path, one.sha256))
 
     def bytes(self) -> int:
         """Of all segments."""
@@ -545,7 +548,7 @@ def _segment(row: tuple[Any, ...]) -> Segment:
     found = Segment(*row)
     texts = (found.path, found.table, found.date, found.node, found.sha256, found.log)
     numbers = (found.rows, found.bytes, found.from_file, found.from_offset, found.to_file, found.to_offset)
-    times = (found.time_min, found.time_max, found.unnamed, found.written)
+    times = (found.time_min, found.time_max, found.unnamed, found.written, found.crc)
     if not all(type(text) is str for text in texts) or not all(type(number) is int for number in numbers):
         raise sqlite3.DataError(f"a segment's line holds {row!r}")
     if not all(time is None or type(time) is int for time in times) or not _PATH.fullmatch(found.path):

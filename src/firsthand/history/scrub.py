@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from firsthand.history import aside, intact, observing, place, scrubbed, segment
+from firsthand.history import _crc, aside, intact, observing, place, scrubbed, segment
 from firsthand.history.manifest import Manifest, Segment
 from firsthand.history.scrubbed import DAY, FILE, Progress
 
@@ -36,7 +36,7 @@ class _Reading:
     def __init__(self, path: Path, one: Segment) -> None:
         self.one = one
         self.path = path
-        self._hash = hashlib.sha256()
+        self._hash, self.crc = hashlib.sha256(), 0
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         with contextlib.suppress(OSError):
             os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -45,6 +45,7 @@ class _Reading:
         """Read on; how many bytes there were. OSError where the disk does not give them."""
         data = os.read(self._file, BLOCK)
         self._hash.update(data)
+        self.crc = _crc.crc32(data, self.crc)
         return len(data)
 
     def damage(self) -> str | None:
@@ -131,7 +132,7 @@ class Scrub:
         except OSError as error:
             damage = f"{reading.path}: cannot be read ({error})"
         self.close()
-        self._finish(reading.one, damage)
+        self._finish(reading.one, damage, reading.crc)
 
     def _begin(self) -> bool:
         """Open the next segment; False at the end of the round, and where it is not there or cannot be read."""
@@ -147,14 +148,14 @@ class Scrub:
             return False
         return True
 
-    def _finish(self, one: Segment, damage: str | None) -> None:
+    def _finish(self, one: Segment, damage: str | None, crc: int | None = None) -> None:
         """After one segment: it is whole, or set aside; one that is no longer held by now says nothing."""
         held = self.manifest.held(one.path)
         if held is not None and held.sha256 == one.sha256:
             if damage and intact.damage(self._root() / one.path, one):
                 self._set_aside(one, damage)
             elif not damage:
-                self._migrate(held)
+                self._migrate(held, crc)
         self._read = 0
         self._keep(replace(self.progress, path=one.path, done=self.progress.done + one.bytes))
         if self.manifest.following(one.path) is None:
@@ -167,13 +168,14 @@ class Scrub:
         aside.put(self.directory, self.manifest, [(one, damage)], self._now())
         self._keep(replace(self.progress, damaged=self.progress.damaged + 1))
 
-    def _migrate(self, one: Segment) -> None:
+    def _migrate(self, one: Segment, crc: int | None) -> None:
         """A whole segment that was written by a version before gets what the manifest now keeps of it."""
         path = self._root() / one.path
         written = path.stat().st_mtime_ns
-        if written == one.written and (one.table != observing.TABLE or None not in (one.runs, one.rounds)):
+        told = one.table != observing.TABLE or None not in (one.runs, one.rounds)
+        if written == one.written and one.crc is not None and told:
             return
-        one = replace(one, written=written)
+        one = replace(one, written=written, crc=crc)
         if one.table == observing.TABLE:
             rows = pq.ParquetFile(path).read()
             one = replace(one, runs=segment.runs(one.table, rows), rounds=segment.proofs(one.table, rows))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from firsthand.errors import HistoryError
-from firsthand.history import arrow, fault, names, observing, place, rounds, share, summary
+from firsthand.history import arrow, fault, intact, names, observing, place, rounds, share, summary
 from firsthand.history.chunk import Position
 from firsthand.history.intact import damage as damage
 from firsthand.history.manifest import Segment
@@ -160,7 +159,7 @@ class Writer:
             self._file.add_key_value_metadata(shares)
             self._file.close()
             place.folder(final.parent)
-            size, digest = _settled(self._temporary)
+            size, digest, crc = _settled(self._temporary)
             said = (
                 summarised(self._temporary, self.table, digest)
                 if rows is None
@@ -176,7 +175,7 @@ class Writer:
         found = (runs(self.table, told), proofs(self.table, told)) if told is not None else (None, None)
         return Segment(
             *(self.path, self.table, day, self.node, self.rows, size, low, high, *positions),
-            *(digest, self.log, self._unnamed, *found, final.stat().st_mtime_ns),
+            *(digest, self.log, self._unnamed, *found, final.stat().st_mtime_ns, crc),
             summary=said,
         )
 
@@ -272,14 +271,13 @@ def _layout(schema: pa.Schema) -> dict[str, Any]:
     }
 
 
-def _settled(path: Path) -> tuple[int, str]:
-    """Size and SHA-256 of a file that is readable for those who may, and durable."""
+def _settled(path: Path) -> tuple[int, str, int]:
+    """Size, SHA-256 and CRC-32 of a file that is readable for those who may, and durable."""
     path.chmod(0o640)
     place.give(path)
     with path.open("rb") as file:
         os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return path.stat().st_size, digest
+    return path.stat().st_size, *intact.sums(path)
 
 
 def _leaves(field: pa.Field) -> list[str]:

@@ -180,9 +180,9 @@ def test_a_round_goes_on_after_a_restart(tmp_path: Path, book: Manifest, clock: 
     read: list[str] = []
 
     class Told(Scrub):
-        def _finish(self, one: Segment, damage: str | None) -> None:
+        def _finish(self, one: Segment, damage: str | None, crc: int | None = None) -> None:
             read.append(one.path)
-            super()._finish(one, damage)
+            super()._finish(one, damage, crc)
 
     paths = [one.path for one in book.snapshot().segments]
     begun = clock.at
@@ -229,9 +229,9 @@ def test_it_takes_no_more_than_its_part_of_a_processor(
 
 
 def test_a_history_of_before_migrates(tmp_path: Path, book: Manifest, clock: _Time) -> None:
-    """Law: what was written before the manifest kept runs, rounds and times gets them as it is read again."""
+    """Law: what was written before the manifest kept runs, rounds, times and checksums gets them as it is read again."""
     before = book.snapshot().segments
-    book._put([replace(one, runs=None, rounds=None, written=None) for one in before])
+    book._put([replace(one, runs=None, rounds=None, written=None, crc=None) for one in before])
     _round(tmp_path, book, clock)
     assert book.snapshot().segments == before
     assert verify(tmp_path).whole
