@@ -33,6 +33,8 @@ RECORDED = ("process", "connection", "name", "request")
 _CGROUPS = "container"
 #: The table whose rows tell of flows of datagrams: when they end, or when they have lasted for a second.
 _FLOWS = "connection"
+#: Within this time a flow that goes on has its row: it has lasted for a second, and is looked at each second (kernel/include/flow.h).
+_SWEPT = timedelta(seconds=2.5)
 #: What folds by setting, and the table that has the rows.
 _FOLDING = {"processes": "process", "connections": "connection"}
 
@@ -445,9 +447,11 @@ def _flows(connection: Connection, inside: list[Span], window: Window) -> list[s
 
     through = connection.through if isinstance(connection, Reader) else None
     working = next((span for span in inside if span.open and span.end >= window.until), None)
-    if through is None or working is None or through.flows >= window.until:
+    if through is None or working is None:
         return []
-    since = max(working.begin, through.flows)
+    since = max(working.begin, through.flows, working.end - _SWEPT)
+    if since >= window.until:
+        return []
     return [f"flows of datagrams that began since {iso(since)} on {working.node} may not be recorded yet"]
 
 
