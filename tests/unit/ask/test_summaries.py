@@ -125,7 +125,7 @@ def test_damaged_summaries_cost_time_and_no_rows(
     other = shutil.copytree(history, tmp_path / "other", symlinks=True)
     _damage(other, how)
     chance = random.Random(how)
-    for request in chance.sample(list(whole), 12):
+    for request in chance.sample(list(whole), min(12, len(whole))):
         assert _answered(other, request) == whole[request], (how, request)
 
 
