@@ -50,9 +50,9 @@ quick: setup .venv/.tests ## the tests of what changed against main, for 20 s at
 	@FIRSTHAND_PROFILE=quick $(PYTHON) -m tests.changed $(SINCE)
 
 # The aim is 8 minutes of two processors: all kinds of tests, one boot of a virtual machine; what is allowed more than the ordinary
-# processor budget runs in .ci/run and `make test-all`.
+# processor budget, or takes long (marker `landing`), runs in .ci/run and `make test-all`.
 test: setup .venv/.tests ## all kinds of tests that this machine can run; the aim is 8 minutes of two processors
-	@FIRSTHAND_PROFILE=$${FIRSTHAND_PROFILE:-quick} FIRSTHAND_BOOTS=one $(PYTHON) -m pytest $(ROOMS) -m 'not budget' $(SIDE_BY_SIDE) $(ARGS)
+	@FIRSTHAND_PROFILE=$${FIRSTHAND_PROFILE:-quick} FIRSTHAND_BOOTS=one $(PYTHON) -m pytest $(ROOMS) -m 'not budget and not landing' $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: setup .venv/.tests ## everything, for a night: every case, eight boots, 1,000 kills, ten minutes of fuzzing for each target
 	@FIRSTHAND_PROFILE=all FIRSTHAND_BOOTS=all FIRSTHAND_KILLS=1000 FIRSTHAND_FUZZ_SECONDS=$(or $(SECONDS),600) \

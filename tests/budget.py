@@ -51,6 +51,7 @@ _ACCOUNT = pytest.StashKey[Account]()
 def pytest_configure(config: pytest.Config) -> None:
     """The marker; and every process of a session counts for itself."""
     config.addinivalue_line("markers", "budget(seconds, why): processor seconds that a test may use, if more than 15")
+    config.addinivalue_line("markers", "landing(why): runs when a change lands, and not in `make test`")
     METER.begin()
 
 

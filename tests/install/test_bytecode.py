@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from tests import wheel
 
 _ROLES = (
@@ -39,6 +41,7 @@ def test_after_setup() -> None:
     assert _compiled_anew({}) == []
 
 
+@pytest.mark.landing("builds and installs a wheel")
 def test_an_installed_wheel(tmp_path: Path) -> None:
     """What pip installs of the wheel is compiled, as `make install` does it."""
     site = tmp_path / "site"

@@ -13,7 +13,7 @@ from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed, compiled
 from tests.networks import Namespace, TestNetworks
 
-pytestmark = pytest.mark.counts_losses
+pytestmark = [pytest.mark.counts_losses, pytest.mark.landing("bursts of 50,000")]
 
 
 NUMBER = 50_000

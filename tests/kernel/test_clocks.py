@@ -69,6 +69,7 @@ def test_an_observer_inside_a_time_namespace(
     assert observed.lost() == 0
 
 
+@pytest.mark.landing("four starts")
 def test_a_take_over_between_time_namespaces(cgroup: TestCgroup, history: Path) -> None:
     """What an observer outside left attached is taken over inside, and by one outside again: the two speak of the same time."""
     require.time_namespaces()

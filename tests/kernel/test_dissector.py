@@ -272,6 +272,7 @@ def _waits_in_poll(pid: int) -> bool:
     return "poll" in where and not where.startswith(("ep_", "do_epoll"))
 
 
+@pytest.mark.landing("waits until a dissector is overdue")
 def test_nothing_of_names_is_proven_while_it_hangs(history: Path) -> None:
     """Supervisor and dissector stopped: a question asked meanwhile is not told, an answer on names says so, one on processes does not;
     `status` names both; afterwards the row is there."""

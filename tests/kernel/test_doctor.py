@@ -163,6 +163,7 @@ def _pins(history: Path, observed: Observed) -> list[dict[str, Any]]:
     return [one for one in _doctor(history).get("pins", []) if observed.instance in one["detail"]]
 
 
+@pytest.mark.landing("waits until hooks are silent")
 def test_a_hook_that_is_silent_and_an_observer_that_ended(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

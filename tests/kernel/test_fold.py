@@ -143,6 +143,7 @@ def test_none_is_lost_or_doubled_by_kills(cgroup: TestCgroup, history: Path, tmp
     assert _agree(observed, work)["folded"] > 0
 
 
+@pytest.mark.landing("a flood")
 @pytest.mark.counts_losses
 def test_a_ring_too_small_loses_nothing_uncounted(
     cgroup: TestCgroup, history: Path, tmp_path: Path, config: Path
@@ -170,6 +171,7 @@ def test_a_ring_too_small_loses_nothing_uncounted(
     _agree(observed, work, lost - (2 - others))  # besides: the workload's own exec, and the first telling of its cgroup
 
 
+@pytest.mark.landing("take-overs under load")
 def test_the_setting_can_be_changed_under_load(cgroup: TestCgroup, history: Path, tmp_path: Path, config: Path) -> None:
     """Off, on again, other times: what was withheld then is told, and the observer's rows say what was in force."""
     observed = Observed(history, [cgroup.path])
@@ -195,6 +197,7 @@ def test_the_setting_can_be_changed_under_load(cgroup: TestCgroup, history: Path
     assert folding == [common | {"most_ms": 100}, None, common | {"most_ms": 100}, common | {"most_ms": 90}]
 
 
+@pytest.mark.landing("a flood")
 def test_nobody_reads_for_a_while(cgroup: TestCgroup, history: Path, tmp_path: Path, config: Path) -> None:
     """Between two runs a row stands for no more than twice its time; then lives have their own rows, and all are counted."""
     observed = Observed(history, [cgroup.path], "--keep-attached")

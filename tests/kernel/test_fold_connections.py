@@ -222,6 +222,7 @@ def test_one_that_another_process_uses_is_told(live: Live) -> None:
     assert events[:2] == ["connect", "taken"] and events[-1] == "close", events
 
 
+@pytest.mark.landing("kills and take-overs")
 @pytest.mark.counts_losses
 def test_none_is_lost_or_doubled_by_kills(config: Path, history: Path) -> None:
     """What is withheld and what is counted outlives the observer: pinned, and taken over by the next one."""

@@ -191,6 +191,7 @@ def test_a_mount_read_only_for_longer_than_the_ring_holds(
     assert held[0]["n"] + lost["n"] == 3 * 400 + 3
 
 
+@pytest.mark.landing("a file system fails under an observer")
 def test_a_disk_that_fails_under_the_observer(
     cgroup: TestCgroup, failing: Failing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

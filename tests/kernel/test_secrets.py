@@ -16,6 +16,8 @@ from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed
 from tests.unit.wire.secrets import NEAR_MISSES, Shape, cut, places, shaped
 
+pytestmark = pytest.mark.landing("some hundred secrets by every way")
+
 _LAST = "the last one"
 
 

@@ -48,6 +48,7 @@ def _proven(observed: Observed) -> None:
     assert observed.rows("SELECT * FROM loss") == []
 
 
+@pytest.mark.landing("a start that hardly gets a processor")
 def test_ready_where_the_processor_is_hardly_to_be_had(cgroup: TestCgroup, poor: TestCgroup, history: Path) -> None:
     """A start that takes minutes, for it waits for its share: every hook attached, every canary seen, then `ready`."""
     _bound(poor, LITTLE)

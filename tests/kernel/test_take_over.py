@@ -73,6 +73,7 @@ def test_a_beginning_that_fails_leaves_nothing(
     assert not pins.folder_of(options.instance).exists()
 
 
+@pytest.mark.landing("a death at each step")
 def test_the_loader_dies_while_it_takes_over(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

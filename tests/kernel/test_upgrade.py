@@ -16,6 +16,8 @@ from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed
 from tests.kernel.test_torture import Truth, agree
 
+pytestmark = pytest.mark.landing("another build runs under load, is taken over and rolled back")
+
 _HERE = Path(__file__).parents[2]
 
 

@@ -24,6 +24,7 @@ from tests.kernel.observed import Observed
 from tests.kernel.test_status import _status
 
 
+@pytest.mark.landing("waits until a round of canaries is overdue")
 def test_nothing_is_proven_while_the_supervisor_is_stopped(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -226,6 +226,7 @@ def _ask(scene: Scene, *words: str) -> dict[str, Any]:
 CONTAINERS, CHILDREN = 16, 6250 if profile.name() == profile.ALL else 1250
 
 
+@pytest.mark.landing("20,000 processes")
 def test_many_processes_in_16_containers(containerd: Containerd, history: Path) -> None:
     """At full speed: the workload's own count is what was recorded and what was counted as lost; container and parent are right."""
     ids = [new_id() for _ in range(CONTAINERS)]

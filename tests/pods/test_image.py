@@ -18,7 +18,7 @@ from tests.pods.inside import Ended, Node, blind_spots
 from tests.pods.kubelet import Made
 from tests.pods.manifest import NODE, Manifest
 
-pytestmark = pytest.mark.xdist_group("runtimes")
+pytestmark = [pytest.mark.xdist_group("runtimes"), pytest.mark.landing("makes the image")]
 
 #: Bytes of the tar that is pushed and pulled.
 MOST = 160_000_000

@@ -16,7 +16,7 @@ from tests.kernel.observed import Observed
 from tests.pods.containerd import Containerd
 from tests.pods.kubelet import Kubelet
 
-pytestmark = pytest.mark.xdist_group("runtimes")
+pytestmark = [pytest.mark.xdist_group("runtimes"), pytest.mark.landing("a runtime for each layout of cgroups")]
 
 LAYOUTS = ("v2", "v1", "hybrid")
 

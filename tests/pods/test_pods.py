@@ -338,6 +338,7 @@ def test_two_hundred_churning_pods(cri: Containerd, tmp_path: Path) -> None:
     assert observed.lost() == 0
 
 
+@pytest.mark.landing("100,000 rows")
 def test_a_hundred_thousand_rows(cri: Containerd, tmp_path: Path) -> None:
     """Eight pods at once, 100,000 rows: none has a wrong name, none has none."""
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{cri.folder}/socket")
@@ -354,6 +355,7 @@ def test_a_hundred_thousand_rows(cri: Containerd, tmp_path: Path) -> None:
     assert observed.lost() == 0
 
 
+@pytest.mark.landing("a runtime is gone for 30 s")
 def test_the_runtime_restarts(cri: Containerd, tmp_path: Path) -> None:
     """Its socket is gone for 30 s while its containers work on: nothing is lost, the gap is said, and names come again after it."""
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{cri.folder}/socket")

@@ -23,7 +23,7 @@ from tests.pods.kubelet import Kubelet, Made, Pod
 from tests.pods.manifest import Manifest
 from tests.pods.node_network import NodeNetwork
 
-pytestmark = pytest.mark.xdist_group("runtimes")
+pytestmark = [pytest.mark.xdist_group("runtimes"), pytest.mark.landing("a node for each right")]
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,9 @@ def test_a_stopped_worker_is_bypassed(own: Serving, made: Path, monkeypatch: pyt
     assert asker.SILENT > 5 * worker.ALIVE
     thread, found = _sleeping(own, made)
     (pid,) = own.wait_for_workers(1)
-    while len(list(Path(f"/proc/{pid}/task").iterdir())) == 1:  # it greets; then a thread of its own says that it goes on
+    while (
+        len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
+    ):  # it greets; then a thread of its own says that it goes on
         os.sched_yield()
     monkeypatch.setattr(asker, "SILENT", 3 * worker.ALIVE)  # of the next word that is waited for
     os.kill(pid, signal.SIGSTOP)
