@@ -122,6 +122,7 @@ def test_each_life_is_told_once(cgroup: TestCgroup, history: Path, tmp_path: Pat
 
 
 @pytest.mark.counts_losses
+@pytest.mark.landing("kills and take-overs")
 def test_none_is_lost_or_doubled_by_kills(cgroup: TestCgroup, history: Path, tmp_path: Path, config: Path) -> None:
     """What is withheld and what is counted outlives the observer: pinned, and taken over by the next one."""
     chance = random.Random(SEED)

@@ -22,7 +22,7 @@ from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed, compiled
 
-pytestmark = pytest.mark.counts_losses
+pytestmark = [pytest.mark.counts_losses, pytest.mark.landing("kills, and rings that are too small")]
 
 
 KILLS = int(os.environ.get("FIRSTHAND_KILLS", "108"))

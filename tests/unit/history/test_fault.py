@@ -95,7 +95,9 @@ CASES = [(point, times) for point in fault.POINTS for times in (1, 3)]
 IN_TURN = [(point, (1, 3)[number % 2]) for number, point in enumerate(fault.POINTS)]
 
 
-@pytest.mark.parametrize(("point", "times"), CASES if profile.name() == profile.ALL else IN_TURN)
+@pytest.mark.parametrize(
+    ("point", "times"), profile.some(CASES if profile.name() == profile.ALL else IN_TURN, len(IN_TURN), quick=5)
+)
 def test_a_kill_at_every_point(tmp_path: Path, point: str, times: int) -> None:
     """Law: killed at any point, and begun again, every acknowledged row is there once; the chain holds, nothing is left over."""
     code, acknowledged = work(tmp_path, 0, 24, f"{point}:{times}")

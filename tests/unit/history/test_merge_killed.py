@@ -22,6 +22,8 @@ from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
 from tests import profile, samples
 
+pytestmark = pytest.mark.landing("kills within each level of merging")
+
 ROOT = Path(__file__).parents[3]
 LIVES, ROUNDS = 5, 29
 #: A keeper with levels that 29 small segments pass: 15 rows, 45, 135 (HEAVY), 405 (FULL), and a day that closes. It prints each
@@ -33,6 +35,7 @@ from firsthand.history import compact, levels, merge
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter, Span
 from tests import samples
+
 levels.LEVELS, levels.HEAVY, levels.FULL, levels.MOST, merge._OUT = (40, 120), 120, 400, 8, 20
 directory, first, rounds, day = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), [samples.START / 1e6]
 merged = compact.Compaction._merged
