@@ -150,3 +150,13 @@ def test_the_bell_rings_for_each_that_opens_it(history: Path) -> None:
     assert not select.select([bell], [], [], 0)[0]
     bell.close()
     bell.close()
+
+
+def test_the_clock_of_a_boot_before_proves_nothing(history: Path) -> None:
+    """It counted further than this boot's has come; its observer has ended."""
+    sign = _sign(history)
+    sign._told |= {"started": 1}
+    _, wall = _moment()
+    sign.give(through=[1 << 62, wall], flows=[1 << 62, wall])
+    found = asked.through(history, within=60)
+    assert found is not None and found.record == found.flows == datetime.fromtimestamp(wall / 1e6, UTC)
