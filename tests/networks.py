@@ -66,11 +66,13 @@ class TestNetworks:
         return self
 
     def add(self, word: str) -> Namespace:
-        """A new one, its loopback up."""
+        """A new one, its loopback up. A socket that was closed waits 5 s for its peer's end, not 60: it does so where the peer's answer comes
+        while close(2) has the socket (net/ipv4/tcp_input.c, TCP_FIN_WAIT1)."""
         made = Namespace(f"{self.prefix}-{word}")
         _run("ip", "netns", "add", made.name)
         self.made.append(made)
         made.ip("link", "set", "lo", "up")
+        made.set("net.ipv4.tcp_fin_timeout", "5")
         return made
 
     def link(self, one: Namespace, other: Namespace, number: int) -> tuple[str, str]:

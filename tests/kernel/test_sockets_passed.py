@@ -177,5 +177,9 @@ def test_accepted_by_one_served_by_another(live: Live) -> None:
         f"SELECT * FROM connection WHERE peer_port = {local} AND event IN ('accept', 'taken', 'close') ORDER BY ktime",
         2,
     )
-    assert rows[-1]["event"] == "close" and rows[-1]["pid"] == rows[-2]["pid"] == worker
+    assert rows[-1]["event"] == "close" and rows[-1]["pid"] == rows[-2]["pid"] == worker, (
+        master.pid,
+        worker,
+        [(r["event"], r["pid"], r["ktime"]) for r in rows],
+    )
     assert {row["opener_tgid"] for row in rows} == {master.pid}
