@@ -1,4 +1,4 @@
-"""A question about this moment: the observer brings in what the rings hold, and says up to when the record is whole.
+"""A question about the present: the observer writes what the rings hold, and reports up to when the record is whole.
 
 A reader opens the file `asked` beside the log; the observer watches it (inotify(7), IN_OPEN), so the right to read is enough. The
 observer answers in its sign of life (alive.py) with `through` and `flows`, moments by two clocks: the kernel's nanoseconds since boot
@@ -9,7 +9,6 @@ that began before `flows` has a row.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import time
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from firsthand.history import alive, place
+from firsthand.history import alive, growth, place
 from firsthand.host import boottime
 
 #: Seconds within which the observer answers, but for one that waits for a disk, for the dissector, or to know whether numbers were lost.
@@ -25,7 +24,6 @@ WITHIN = 3.0
 #: Seconds between two looks at the observer's answer, at first and at most; and after which it is asked once more.
 LOOK, SLOWEST, AGAIN = 0.001, 0.02, 0.25
 _OPENED = 0x20  # IN_OPEN (uapi/linux/inotify.h)
-_BYTES = 1 << 14
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,29 +33,21 @@ def path(directory: Path) -> Path:
 
 
 class Bell:
-    """The observer's side: `fileno` is readable when somebody asked; -1 where the kernel gives no watch, and then nobody is heard."""
+    """The observer's side. `fileno` is readable after a reader asked; it is -1 if the kernel gives no watch."""
 
     def __init__(self, directory: Path) -> None:
-        self._descriptor = -1
         with contextlib.suppress(OSError):  # a disk that is full or read-only has the file from before, or none
             os.close(os.open(path(directory), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o640))
             place.give(path(directory))
-        libc = ctypes.CDLL(None, use_errno=True)
-        descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if descriptor >= 0 and libc.inotify_add_watch(descriptor, os.fsencode(path(directory)), _OPENED) < 0:
-            os.close(descriptor)
-            descriptor = -1
-        self._descriptor = descriptor
+        self._descriptor = growth.watched(path(directory), _OPENED)
 
     def fileno(self) -> int:
         """The descriptor of inotify."""
         return self._descriptor
 
     def heard(self) -> None:
-        """Forget who asked until now."""
-        with contextlib.suppress(BlockingIOError):
-            while len(os.read(self._descriptor, _BYTES)) > _BYTES // 2:
-                pass
+        """Read all events of inotify: the next reader makes `fileno` readable again."""
+        growth.drain(self._descriptor)
 
     def close(self) -> None:
         """Let go of the watch. May be called twice."""
@@ -68,18 +58,19 @@ class Bell:
 
 @dataclass(frozen=True)
 class Through:
-    """Moments before which the record is whole: all of it, and it with the beginning of each flow of datagrams that goes on (a flow that
-    is short has its end's row alone, so its beginning is written when it has lasted for a second)."""
+    """Moments before which the record is whole. `record`: every event before it has its row, or is counted in `loss`. `flows`: every flow
+    of datagrams that began before it has a row; the first row of a flow is written at its end, or after one second."""
 
     record: datetime
     flows: datetime
 
 
 def through(directory: Path, *, flows: bool = False, within: float = WITHIN) -> Through | None:
-    """What the observer says: the moment of this call, or, where no such answer comes within so many seconds, earlier ones; `flows`: whether
-    it is also to be that for flows. None where the history has no observer's sign of life: a copy, or a history of an earlier version.
+    """Ask the observer to write everything until now, and return what it reports. If it does not answer within `within` seconds, the moments
+    are earlier than this call. `flows`: wait for flows of datagrams too. None if the history has no heartbeat of an observer: a copy, or a
+    history of an earlier version.
 
-    Take what is durable after this call, not before it.
+    Read the log after this call, not before it.
     """
     lock = directory / place.LOG / "lock"
     now, moment = datetime.now(UTC), boottime.now_ns()

@@ -20,6 +20,23 @@ _MODIFY, _CREATE, _MOVED_TO = 0x2, 0x100, 0x80
 _BYTES = 1 << 16
 
 
+def watched(path: Path, events: int) -> int:
+    """A descriptor that is readable after such events (bits of uapi/linux/inotify.h); -1 if the kernel gives no watch."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = int(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+    if descriptor >= 0 and libc.inotify_add_watch(descriptor, os.fsencode(path), events) < 0:
+        os.close(descriptor)
+        return -1
+    return descriptor
+
+
+def drain(descriptor: int) -> None:
+    """Read all events of such a descriptor."""
+    with contextlib.suppress(BlockingIOError):
+        while len(os.read(descriptor, _BYTES)) > _BYTES // 2:
+            pass
+
+
 class Growth:
     """One log's folder, watched from the first `wait` on. `fileno` is for who waits for more than this: -1 while it is not watched."""
 
@@ -35,15 +52,8 @@ class Growth:
         """Begin where that has not been; True where it begins now, and what came before is to be looked for."""
         if self._descriptor >= 0:
             return False
-        libc = ctypes.CDLL(None, use_errno=True)
-        descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if descriptor < 0:
-            return False
-        if libc.inotify_add_watch(descriptor, os.fsencode(self._folder), _MODIFY | _CREATE | _MOVED_TO) < 0:
-            os.close(descriptor)
-            return False
-        self._descriptor = descriptor
-        return True
+        self._descriptor = watched(self._folder, _MODIFY | _CREATE | _MOVED_TO)
+        return self._descriptor >= 0
 
     def wait(self, timeout: float, others: Sequence[int] = ()) -> list[int]:
         """Until the log grows or one of the other descriptors is readable, `timeout` seconds at most: those that are."""
@@ -57,10 +67,8 @@ class Growth:
         return [one for one in ready if one != self._descriptor]
 
     def seen(self) -> None:
-        """Take what was told, before the log is looked at."""
-        with contextlib.suppress(BlockingIOError):
-            while len(os.read(self._descriptor, _BYTES)) > _BYTES // 2:
-                pass
+        """Read the events of inotify. Call it before the log is read."""
+        drain(self._descriptor)
 
     def close(self) -> None:
         """Let go of the watch. May be called twice."""

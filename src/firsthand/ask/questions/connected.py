@@ -198,7 +198,7 @@ def _alone(requests: list[dict[str, Any]], talks: list[dict[str, Any]]) -> list[
 
 
 def _complete(row: dict[str, Any], known: dict[str, Any], ordinary: int) -> None:
-    """What is told of every row: where, by whom, with which rights, behind whom."""
+    """Adds the columns that every row has: place, process, rights, parents."""
     if "what" not in row:
         row["what"] = "accepted" if row["direction"] == "in" else "connected" if row["direction"] else "open before"
     if "peer" not in row:
