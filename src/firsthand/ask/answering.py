@@ -140,7 +140,8 @@ def _judged(
     beyond: Window | None,
 ) -> Completeness:
     by_name = question.names_matter or asked.filters.by_name or _named(question, asked)
-    began = min(asked.window.since, asked.session or asked.window.since) if question.running else asked.window.since
+    lasting = question.running or question.lasting
+    began = min(asked.window.since, asked.session or asked.window.since) if lasting else asked.window.since
     matter = question.arguments_matter or any(text.startswith("args") for text in asked.arguments)
     return completeness.judge(
         connection,
@@ -153,7 +154,7 @@ def _judged(
         names_from=began if by_name else None,
         filters=asked.filters,
         reaches=min((span.begin for span in spans), default=None) if question.compares else None,
-        stands=asked.session if question.running else asked.at_end if question.standing else None,
+        stands=asked.session if lasting else asked.at_end if question.standing else None,
         damage=damage,
         beyond=beyond,
     )

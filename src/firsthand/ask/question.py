@@ -25,7 +25,8 @@ class Question:
     conditions on. `relies`: columns by which it chooses rows, with the kinds of rows that fill them. `arguments_matter`, `names_matter`:
     the answer depends on arguments, on names of containers.
 
-    `running`: it needs the processes that ran at the window's begin. `standing`: it needs the sockets that were open at the window's end.
+    `running`: it needs the processes that ran at the window's begin; `lasting`: the connections that were open then. `standing`: it needs
+    the sockets that were open at the window's end.
     `recent`: the length of its window without --since, at most half of the history. `compares`: it compares the window with all of the
     record before it. `moment`: it is about one moment (--at). `draws`: it has a graph. `rank`: its place in lists of questions.
     """
@@ -37,6 +38,7 @@ class Question:
     arguments_matter: bool = False
     names_matter: bool = False
     running: bool = False
+    lasting: bool = False
     standing: bool = False
     recent: timedelta | None = None
     compares: bool = False

@@ -56,16 +56,19 @@ def _by_reader(query: str, history: Path | None, output: str, verbose: bool) -> 
         return False
     options.tell(verbose, f"answered by the reader, process {told.pid}")
     _print(told.names, told.rows, told.damage, told.file, output)
+    _evidence(told.evidence)
     return True
 
 
 def _run(history: History, query: str, output: str) -> None:
-    from firsthand.ask import forms
+    from firsthand.ask import forms, queried
 
     with history.sql(query) as result:
         rows = list(result.rows())
+        evidence = queried.evidence(result.connection, query, history.damage)
     file = forms.parquet(result.names, rows) if output == forms.PARQUET else b""
     _print(result.names, rows, history.damage, file, output)
+    _evidence(evidence)
 
 
 def _print(names: list[str], rows: Sequence[Sequence[Any]], damage: list[str], file: bytes, output: str) -> None:
@@ -80,6 +83,14 @@ def _print(names: list[str], rows: Sequence[Sequence[Any]], damage: list[str], f
         forms.parquet(file, sys.stdout)
     else:
         forms.rows(names, rows, output, sys.stdout)
+
+
+def _evidence(line: str | None) -> None:
+    """Whether the rows are all that there were, on standard error."""
+    from firsthand.ask.show import printable
+
+    if line is not None:
+        print(f"firsthand: {printable(line)}", file=sys.stderr)
 
 
 def _shell(history: History, output: str) -> None:

@@ -38,6 +38,8 @@ FEW = 2_000
 
 _EXPLAIN = re.compile(r"\s*EXPLAIN\b(\s+(ANALYZE|ANALYSE|VERBOSE)\b)*\s*(\([^()]*\))?", re.IGNORECASE)
 
+#: A statement that may read flows of datagrams.
+_FLOWS = re.compile(r"\bconnection\b", re.IGNORECASE)
 _ANY_TABLE = re.compile(rf"\b(?:{'|'.join(KEPT)})\b", re.IGNORECASE)
 _NAMED_TABLE = re.compile(r'\b(?:FROM|JOIN)\s+"?(\w+)', re.IGNORECASE)
 #: DuckDB's words where a statement names a table that is not there.
@@ -110,7 +112,7 @@ class History:
 
         It is interrupted after `seconds`, in which the tables that it needs are made too; close the result, or use it as a context.
         """
-        connection = self.connection()
+        connection = self.connection(flows=_FLOWS.search(text) is not None)
         deadline = Deadline(connection.duckdb, seconds)
         try:
             check(connection, text, seconds)
@@ -342,7 +344,7 @@ class Result:
     """The rows of a statement, batch by batch, while its time lasts."""
 
     def __init__(self, connection: Reader, text: str, deadline: Deadline) -> None:
-        self._connection = connection
+        self.connection = connection
         self._text = text
         self._deadline = deadline
         try:
@@ -362,14 +364,14 @@ class Result:
     def table(self) -> pa.Table:
         """All rows at once, as PyArrow has them."""
         try:
-            return self._connection.sql(self._text).to_arrow_table()
+            return self.connection.sql(self._text).to_arrow_table()
         except (duckdb.Error, OSError) as error:
             raise explained(error, self._deadline.seconds) from error
 
     def close(self) -> None:
         """Stop what still runs and free its memory."""
         self._deadline.end()
-        self._connection.close()
+        self.connection.close()
 
     def __enter__(self) -> Result:
         return self

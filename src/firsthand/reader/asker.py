@@ -37,7 +37,7 @@ class NoReader(Exception):
 @dataclass(frozen=True)
 class Told:
     """The reader's answer. `file`: the bytes of a Parquet file, if that form was requested. `spilled`: bytes. `pid`: the worker's
-    process.
+    process. `evidence`: as in messages.Done.
     """
 
     names: list[str]
@@ -46,6 +46,7 @@ class Told:
     file: bytes
     spilled: int
     pid: int
+    evidence: str | None
 
 
 def ask(directory: Path, request: Request, form: str, show: Show) -> tuple[Answer, Told]:
@@ -152,7 +153,7 @@ def _heard(line: Frames, pid: int, show: Show) -> tuple[Any, Told]:
             case messages.File():
                 file += said.data
             case messages.Done():
-                return first, Told([], rows, said.damage, bytes(file), said.spilled, pid)
+                return first, Told([], rows, said.damage, bytes(file), said.spilled, pid, said.evidence)
             case messages.Failed():
                 raise _error(said)
             case messages.Refused():

@@ -91,10 +91,13 @@ class File(msgspec.Struct, tag=True, frozen=True):
 
 
 class Done(msgspec.Struct, tag=True, frozen=True):
-    """The end of an answer. `damage`: parts of the history that could not be read. `spilled`: bytes written to disk during the question."""
+    """The end of an answer. `damage`: parts of the history that could not be read. `spilled`: bytes written to disk during the question.
+    `evidence`: the judgement of what a statement read.
+    """
 
     damage: list[str] = []
     spilled: int = 0
+    evidence: str | None = None
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from firsthand import settings
-from firsthand.ask import forms
+from firsthand.ask import forms, queried
 from firsthand.errors import FirsthandError
 from firsthand.history.connection import History
 from firsthand.history.effort import Effort
@@ -148,7 +148,8 @@ def _statement(line: Frames, asked: messages.Statement) -> None:
                     _send_rows(line, part)
                     part = []
             _send_rows(line, part)
-    line.send(messages.Done(damage=history.damage))
+        evidence = queried.evidence(result.connection, asked.text, history.damage)
+    line.send(messages.Done(damage=history.damage, evidence=evidence))
 
 
 def _send_rows(line: Frames, rows: Sequence[Any]) -> None:

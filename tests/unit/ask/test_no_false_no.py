@@ -51,13 +51,23 @@ def _lost(scene: Scene, at: float, **more: Any) -> None:
 # ---- what goes on from before the window ----
 
 
-@pytest.mark.parametrize(("question", "table"), [("privileged", "process"), ("listening", "connection")])
+@pytest.mark.parametrize(
+    ("question", "table"),
+    [
+        ("privileged", "process"),
+        ("listening", "connection"),
+        ("connected 203.0.113.9", "connection"),
+        ("connected bad.example", "request"),
+        ("connected bad.example", "packet"),
+        ("exfiltration", "connection"),
+    ],
+)
 def test_what_began_before_the_window_was_lost_before_it(
     scene: Scene, tmp_path: Path, question: str, table: str
 ) -> None:
     """Law: what stands in the window may have begun where rows were lost; a loss of before the observers started does not count."""
     _lost(scene, 60, table_name=table)
-    found = _answer(scene, tmp_path / "h", question, since=3600)
+    found = _answer(scene, tmp_path / "h", *question.split(), since=3600)
     assert found.found.total == 0 and not found.completeness.complete and found.completeness.events_lost == 1
     assert _answer(scene, tmp_path / "h", "processes", since=3600).completeness.complete
 

@@ -122,3 +122,11 @@ def test_what_a_column_means_can_be_asked(history: Path) -> None:
     text = "SELECT comment FROM duckdb_columns() WHERE table_name = 'connection' AND column_name = 'peer_kind'"
     assert b"who held the peer's address" in _asked(history, text, "json")
     assert b"peer_kind" in _asked(history, "DESCRIBE connection", "csv")
+
+
+def test_evidence_stands_on_standard_error(history: Path) -> None:
+    """Law: rows on standard output are a program's; whether they are all is said beside them, in every form."""
+    for form in FORMATS:
+        done = CliRunner().invoke(command, ["SELECT count(*) FROM process", "--history", str(history), "-o", form])
+        assert done.exit_code == 0 and b"evidence" not in done.stdout_bytes
+        assert done.stderr.startswith("firsthand: evidence INCOMPLETE: process from ")

@@ -311,6 +311,7 @@ QUESTIONS = {
         connected,
         NEEDS,
         arguments_matter=True,
+        lasting=True,
         takes=(1, 1),
         options=frozenset({"tree"}),
         relies=PEERS,

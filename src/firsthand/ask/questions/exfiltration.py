@@ -202,6 +202,7 @@ QUESTIONS = {
         NEEDS,
         recent=timedelta(days=1),
         compares=True,
+        standing=True,
         options=frozenset({"everything", "threshold"}),
         relies=BYTES,
         rank=170,
