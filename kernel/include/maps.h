@@ -27,6 +27,7 @@ enum bound {
 	WITHHELD_BYTES = 6144, /* of an exec's record that may be withheld */
 	FOLDS = 4096,
 	WITHHELD_CONNECTIONS = 4096, /* of which it is not yet known whether they fold */
+	ATTEMPTS = 16384, /* TCP connects that have no row yet */
 	CLOSED_SOCKETS = 8192, /* of several flows, between their close and the next sweep */
 };
 
@@ -370,6 +371,8 @@ HASH_MAP(struct flow_key, struct flow, FLOWS)
 flows SEC(".maps");
 HASH_MAP(__u64, __u64, CLOSED_SOCKETS) /* by cookie: when, bpf_ktime_get_boot_ns */
 closed_sockets SEC(".maps");
+HASH_MAP(__u64, __u64, ATTEMPTS) /* by cookie: when, bpf_ktime_get_boot_ns */
+attempts SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

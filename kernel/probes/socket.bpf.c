@@ -42,6 +42,27 @@ static __always_inline struct socket_memory *remember(struct sock *sk)
 	return memory;
 }
 
+/* An attempt has no row yet: a question about this moment waits for it (stats.untold). */
+static __always_inline void tries(struct sock *sk)
+{
+	struct socket_memory *memory = remember(sk);
+	__u64 cookie;
+
+	if (!memory)
+		return;
+	cookie = bpf_get_socket_cookie(sk);
+	bpf_map_update_elem(&attempts, &cookie, &memory->began, BPF_ANY); /* full: stats.untold knows nothing then */
+}
+
+/* Its row: only then it is none without one. */
+static __always_inline void tried(struct sock *sk, struct socket_memory *memory, __u8 outcome)
+{
+	__u64 cookie = bpf_get_socket_cookie(sk);
+
+	tell(sk, memory, cookie, RECORD_CONNECTION_CONNECT, outcome, 0);
+	bpf_map_delete_elem(&attempts, &cookie);
+}
+
 static __always_inline void listens(struct sock *sk)
 {
 	struct socket_memory *memory = remember(sk);
@@ -75,7 +96,7 @@ static __always_inline void established(struct sock *sk, int before)
 		return;
 	}
 	memory->state |= SOCKET_ESTABLISHED;
-	tell(sk, memory, bpf_get_socket_cookie(sk), RECORD_CONNECTION_CONNECT, OUTCOME_ESTABLISHED, 0);
+	tried(sk, memory, OUTCOME_ESTABLISHED);
 }
 
 static __always_inline __u8 failed_outcome(int error)
@@ -119,8 +140,7 @@ static __always_inline void closed(struct sock *sk, int before)
 	else if (memory->state & SOCKET_ESTABLISHED)
 		tell(sk, memory, bpf_get_socket_cookie(sk), RECORD_CONNECTION_CLOSE, closed_outcome(sk->sk_err), 0);
 	else if (before == TCP_SYN_SENT)
-		tell(sk, memory, bpf_get_socket_cookie(sk), RECORD_CONNECTION_CONNECT,
-		     failed_outcome(error_of(sk, memory)), 0);
+		tried(sk, memory, failed_outcome(error_of(sk, memory)));
 	bpf_sk_storage_delete(&sockets, sk);
 }
 
@@ -139,7 +159,7 @@ int BPF_PROG(connection_state, struct sock *sk, int before, int now)
 		return 0;
 	switch (now) {
 	case TCP_SYN_SENT:
-		remember(sk);
+		tries(sk);
 		break;
 	case TCP_LISTEN:
 		listens(sk);
@@ -170,7 +190,7 @@ int BPF_PROG(connection_retry, struct sock *sk)
 	if (!memory || memory->state & SOCKET_STARTED_TOLD)
 		return 0;
 	memory->state |= SOCKET_STARTED_TOLD;
-	tell(sk, memory, bpf_get_socket_cookie(sk), RECORD_CONNECTION_CONNECT, OUTCOME_STARTED, 0);
+	tried(sk, memory, OUTCOME_STARTED);
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,16 @@ one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 if sys.argv[2] == "True": one.connect((sys.argv[1], 9)); one.send(b"x")
 else: one.sendto(b"x", (sys.argv[1], 9))
 print("sent", flush=True)
+sys.stdin.read()
+"""
+
+#: Begins to connect, and keeps the socket until its input ends.
+_TRY = """
+import socket, sys
+one = socket.socket()
+one.setblocking(False)
+one.connect_ex((sys.argv[1], 9))
+print("tried", flush=True)
 sys.stdin.read()
 """
 
@@ -82,6 +93,27 @@ def test_connections_and_names_of_a_moment_ago(watch: Watch, tmp_path: Path) -> 
             code = f"import socket; socket.create_connection(('127.0.0.77', {port})).close()"
             watch.run([sys.executable, "-c", code]).wait()
             assert _asked(watch, began, "connected", "127.0.0.77").sentence.startswith("Yes")
+
+
+def test_attempts_that_nobody_has_answered(watch: Watch) -> None:
+    """The first segment is on its way, and comes to nobody: the attempt is asked for when it is some milliseconds old."""
+    began = datetime.now(UTC)
+    with Namespace() as namespace, watch:
+        for words in (
+            "link add nowhere type veth peer name silent",
+            "address add 198.51.100.1/24 dev nowhere",
+            "link set nowhere up",
+            "link set silent up",
+        ):
+            subprocess.run(namespace.command(["ip", *words.split()]), check=True)
+        child = watch.run(namespace.command([sys.executable, "-c", _TRY, "198.51.100.7"]), stdin=-1, stdout=-1)
+        assert child.stdout is not None and child.stdout.readline() == b"tried\n"
+        found = _asked(watch, began, "connected", "198.51.100.7")
+        late = [reason for reason in found.completeness.reasons if reason.startswith("attempts to connect")]
+        assert found.sentence.startswith("Yes: 1 of ") or late, (found.sentence, found.completeness)
+        child.communicate()
+        found = _asked(watch, began, "connected", "198.51.100.7")
+        assert found.sentence.startswith("Yes: 1 of ") and found.found.rows[0]["outcome"] == "aborted"
 
 
 def test_flows_that_go_on(watch: Watch) -> None:

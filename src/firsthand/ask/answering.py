@@ -99,7 +99,8 @@ def from_connection(
     question = question or checked(request)
     spans = completeness.spans(connection, now)
     beyond = None if question.running or request.at else completeness.held(connection, question.needs)
-    asked = _asked(connection, spans, question, request, now, beyond)
+    judging = _asked(connection, spans, question, request, now, beyond)
+    asked = replace(judging, window=_with_waited(connection, judging.window, request))
     named = known.names(asked, question.subject)
     with _damage_named(damage):
         known.check(asked, named)
@@ -108,7 +109,7 @@ def from_connection(
         known.check_together(asked)
         known.check(asked, known.named(_tests(question, asked)))
         found = question.answer(asked)
-    judged = _judged(connection, damage, spans, question, asked, beyond)
+    judged = _judged(connection, damage, spans, question, judging, beyond)
     host = question.subject and asked.arguments[:1] == ["host"]
     reasons = (
         judged.reasons + found.reasons + (claims.on_host(connection, asked.window, question.needs) if host else [])
@@ -117,7 +118,7 @@ def from_connection(
     reasons += selector.cut(connection, request.selector) if request.selector else []
     away = [] if found.total else known.outside(asked, named, question.needs)
     judged = replace(judged, reasons=reasons, complete=not reasons)
-    return Answer(request.question, _sentence(found, judged, away), found, judged, asked.window)
+    return Answer(request.question, _sentence(found, judged, away), found, judged, judging.window)
 
 
 @contextmanager
@@ -210,6 +211,14 @@ def _asked(
         tree=request.tree,
         reach=Reach(found.network.cluster, found.network.expected),
     )
+
+
+def _with_waited(connection: Any, window: Window, request: Request) -> Window:
+    """With the time of rows that were waited for: of flows and attempts that had begun and had none yet. What is judged is the window."""
+    through = connection.through if isinstance(connection, Reader) else None
+    if through is None or request.until or request.at:
+        return window
+    return Window(window.since, max(window.until, through.rows))
 
 
 def _window(whole: Window, question: Question, request: Request, now: datetime) -> Window:

@@ -33,8 +33,9 @@ RECORDED = ("process", "connection", "name", "request")
 _CGROUPS = "container"
 #: The table whose rows tell of flows of datagrams: when they end, or when they have lasted for a second.
 _FLOWS = "connection"
-#: Within this time a flow that goes on has its row: it has lasted for a second, and is looked at each second (kernel/include/flow.h).
-_SWEPT = timedelta(seconds=2.5)
+#: Within this time each flow and each attempt has its row: a flow after a second (kernel/include/flow.h), an attempt when it has an
+#: answer, after a second, or when no neighbour has the address, which takes three.
+_SWEPT = timedelta(seconds=5)
 #: What folds by setting, and the table that has the rows.
 _FOLDING = {"processes": "process", "connections": "connection"}
 
@@ -442,7 +443,7 @@ def _not_yet_told(inside: list[Span], window: Window, tables: tuple[str, ...]) -
 
 
 def _flows(connection: Connection, inside: list[Span], window: Window) -> list[str]:
-    """Where the observer that works now has not written yet which flows of datagrams go on."""
+    """Where the observer that works now has not written yet which flows of datagrams go on, and which attempts have no answer."""
     from firsthand.history.connection import Reader
 
     through = connection.through if isinstance(connection, Reader) else None
@@ -452,7 +453,7 @@ def _flows(connection: Connection, inside: list[Span], window: Window) -> list[s
     since = max(working.begin, through.flows, working.end - _SWEPT)
     if since >= window.until:
         return []
-    return [f"flows of datagrams that began since {iso(since)} on {working.node} may not be recorded yet"]
+    return [f"attempts to connect and flows of datagrams since {iso(since)} on {working.node} may not be recorded yet"]
 
 
 def _left_out(inside: list[Span]) -> list[str]:

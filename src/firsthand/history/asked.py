@@ -3,7 +3,7 @@
 A reader opens the file `asked` beside the log; the observer watches it (inotify(7), IN_OPEN), so the right to read is enough. The
 observer answers in its sign of life (alive.py) with `through` and `flows`, moments by two clocks: the kernel's nanoseconds since boot
 and microseconds since 1970. Each event before `through` has its row in the log, or is counted in a row of `loss`; each flow of datagrams
-that began before `flows` has a row.
+and attempt to connect that began before `flows` has a row.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -59,32 +59,51 @@ class Bell:
 @dataclass(frozen=True)
 class Through:
     """Moments before which the record is whole. `record`: every event before it has its row, or is counted in `loss`. `flows`: every flow
-    of datagrams that began before it has a row; the first row of a flow is written at its end, or after one second."""
+    of datagrams and each attempt to connect that began before it has a row: the first row of a flow is written at its end, or after one
+    second; that of an attempt when it has an outcome, or when its first segment is sent again. `rows`: those rows have times before it; it is
+    later than `record` if they were waited for."""
 
     record: datetime
     flows: datetime
+    rows: datetime
 
 
 def through(directory: Path, *, flows: bool = False, within: float = WITHIN) -> Through | None:
     """Ask the observer to write everything until now, and return what it reports. If it does not answer within `within` seconds, the moments
-    are earlier than this call. `flows`: wait for flows of datagrams too. None if the history has no heartbeat of an observer: a copy, or a
-    history of an earlier version.
+    are earlier than this call. `flows`: wait for flows of datagrams and attempts to connect too. None if the history has no heartbeat of an
+    observer: a copy, or a history of an earlier version.
 
     Read the log after this call, not before it.
     """
-    lock = directory / place.LOG / "lock"
-    now, moment = datetime.now(UTC), boottime.now_ns()
-    until, again, pause = time.monotonic() + within, 0.0, LOOK
+    now, until = _Now(), time.monotonic() + within
+    found = _reported(directory, now, until)
+    if found is None or not flows or found.flows >= now.wall:
+        return found
+    waited, later = _reported(directory, now, until, flows=True), _reported(directory, _Now(), until)
+    return waited and later and replace(waited, rows=max(waited.rows, later.record))
+
+
+class _Now:
+    """This moment by two clocks."""
+
+    def __init__(self) -> None:
+        self.wall, self.boot = datetime.now(UTC), boottime.now_ns()
+
+
+def _reported(directory: Path, now: _Now, until: float, *, flows: bool = False) -> Through | None:
+    """What the observer reports when its record is whole until `now`, `flows` too; what it reported last at `until`, monotonic seconds."""
+    lock, again, pause = directory / place.LOG / "lock", 0.0, LOOK
     while True:
         told = alive.read(lock)
         if told is None and not alive.beside(lock).exists():
             return None
         lives = told is not None and alive.living(told) is not None  # one of a boot before this has another clock
-        reached = [lives and _boot(told or {}, name) >= moment for name in ("through", "flows")]
+        reached = [lives and _boot(told or {}, name) >= now.boot for name in ("through", "flows")]
         late = time.monotonic() >= until or (told is not None and not _answers(told))
         if all(reached) or (reached[0] and not flows) or late:
             names = zip(reached, ("through", "flows"), strict=True)
-            return Through(*(now if there else _wall(told or {}, name) for there, name in names))
+            record, begun = (now.wall if there else _wall(told or {}, name) for there, name in names)
+            return Through(record, begun, record)
         if time.monotonic() >= again:
             _ask(directory)
             again = time.monotonic() + AGAIN

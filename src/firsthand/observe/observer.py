@@ -345,7 +345,8 @@ class Observer:
         return self.asked or self.bell.fileno() < 0
 
     def _untold(self, now: int) -> int:
-        """When the first flow of datagrams began that has no row yet, by the kernel's clock; `now` where each has one; 0: it is not known."""
+        """When the first flow of datagrams or attempt to connect began that has no row yet, by the kernel's clock; `now` if each has one; 0 if
+        it is not known."""
         try:
             found = stats.untold(self.loaded)
         except OSError:

@@ -149,6 +149,7 @@ STANDING = (
     "what raw, packet and AF_XDP sockets, TUN and TAP devices and sockets of other families carry",
     "a TUN device that was made to persist, attached to once more",
     "MPTCP's further subflows, and the peers of SCTP, DCCP and L2TP sockets",
+    "a TCP connection that a peer has opened, until a process accepts it (fentry), or reads, writes or closes it",
     "names and requests in QUIC, in DTLS, and in what IPsec of the machine itself encrypts",
 )
 #: Without these an answer is complete and a machine healthy.
@@ -210,6 +211,7 @@ SHARED = (
     "withheld_connections",
     "connection_folds",
     "closed_sockets",
+    "attempts",
 )
 
 #: Uprobes on libssl, attached in each library that a user names.

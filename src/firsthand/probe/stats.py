@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from firsthand.host import boottime
 from firsthand.probe import libbpf, pins
 from firsthand.probe.loaded import Loaded
 
@@ -15,6 +16,8 @@ from firsthand.probe.loaded import Loaded
 _HASH, _BATCH_BYTES = 1, 1 << 19
 #: Bytes from `first` and from `told`, its last member, to the end of struct flow (kernel/include/maps.h).
 FLOW_FIRST, FLOW_TOLD = 72, 2
+#: Nanoseconds after which an attempt without a row has ended and its program did not run.
+FORGOTTEN = 60 * 10**9
 _STATS_RUN_TIME = 0  # enum bpf_stats_type, include/uapi/linux/bpf.h
 
 
@@ -70,21 +73,40 @@ def _batches(fd: int) -> Iterator[tuple[int, ctypes.Array[ctypes.c_char]]]:
 
 
 def untold(loaded: Loaded) -> int | None:
-    """When the first of the flows began that have no row yet: bpf_ktime_get_boot_ns; None where each has one, or none are counted.
-
-    `first` and `told` stand at these places before the end of struct flow (kernel/include/maps.h). OSError where the kernel refuses.
+    """When the first of the flows of datagrams and attempts to connect began that have no row yet: bpf_ktime_get_boot_ns; 0 if that is not
+    known; None if each has one, or none are counted. OSError if the kernel refuses.
     """
+    found = [*_flows(loaded), *_attempts(loaded)]
+    return min(found, default=None)
+
+
+def _attempts(loaded: Loaded) -> list[int]:
+    """TCP's (the map `attempts`). The end of one that is older than FORGOTTEN was missed, which is a row of `loss`."""
+    import numpy as np
+
+    if "attempts" not in loaded.maps:
+        return []
+    found, number, oldest = list[int](), 0, boottime.now_ns() - FORGOTTEN
+    for count, values in _batches(loaded.maps["attempts"]):
+        began = np.frombuffer(memoryview(values), dtype="<u8", count=count)
+        number += count
+        found += [int(began.min())] if (began := began[began > oldest]).size else []
+    return [0] if number >= pins.info(loaded.maps["attempts"]).max_entries else found
+
+
+def _flows(loaded: Loaded) -> list[int]:
+    """Of datagrams. `first` and `told` stand at these places before the end of struct flow (kernel/include/maps.h)."""
     import numpy as np
 
     if "flows" not in loaded.maps:
-        return None
+        return []
     size, found = pins.info(loaded.maps["flows"]).value_size, list[int]()
     for count, values in _batches(loaded.maps["flows"]):
         rows = np.frombuffer(memoryview(values), dtype=np.uint8, count=count * size).reshape(count, size)
         tails = np.ascontiguousarray(rows[:, size - FLOW_FIRST :])
         begun = tails[:, :8].copy().view("<u8")[:, 0][tails[:, -FLOW_TOLD:].copy().view("<u2")[:, 0] == 0]
         found += [int(begun.min())] if len(begun) else []
-    return min(found, default=None)
+    return found
 
 
 def tables(loaded: Loaded) -> dict[str, tuple[int, int]]:

@@ -147,13 +147,13 @@ def test_what_is_not_yet_told_is_no_silence(tmp_path: Path) -> None:
     scene.rows["observer"] = [row | {"event": row["event"].replace("stop", "alive")} for row in scene.rows["observer"]]
     history = scene.write(tmp_path / "history")
     since = datetime.isoformat(scene.at(2)) + "/"
-    window = ("--since", since.strip("/"), "--until", datetime.isoformat(scene.at(597)))
+    window = ("--since", since.strip("/"), "--until", datetime.isoformat(scene.at(594)))
     told_of = ask(history, "talkers", *window)["completeness"]["reasons"]
     folded = (
         f"equal short connections since 2026-03-01T12:08:57.000Z on {scene.node} may not be told yet (setting folding)"
     )
     assert told_of == [folded]
     later = (*window[:3], datetime.isoformat(scene.at(599)))
-    flows = f"flows of datagrams that began since 2026-03-01T12:09:57.500Z on {scene.node} may not be recorded yet"
+    flows = f"attempts to connect and flows of datagrams since 2026-03-01T12:09:55.000Z on {scene.node} may not be recorded yet"
     assert ask(history, "talkers", *later)["completeness"]["reasons"] == [folded, flows]
     assert not ask(history, "processes", *window)["completeness"]["reasons"]

@@ -86,6 +86,8 @@ def test_flows_are_waited_for_where_they_matter(history: Path) -> None:
         assert timedelta(seconds=0.9) < found.record - found.flows < timedelta(seconds=1.5)
         found = asked.through(history, flows=True, within=0.3)
         assert found is not None and found.flows < found.record
+        found = asked.through(history, flows=True, within=60)
+        assert found is not None and found.flows == found.record < found.rows - timedelta(seconds=0.9)
 
 
 def test_an_answer_that_reaches_less_far_is_an_earlier_moment(history: Path) -> None:
@@ -122,14 +124,14 @@ def test_one_that_cannot_answer_is_not_waited_for(history: Path) -> None:
 def test_a_sign_that_says_nothing_of_it_proves_nothing(history: Path) -> None:
     """An observer of an earlier version, or one that has only begun."""
     _sign(history).give()
-    assert asked.through(history, within=60) == asked.Through(NEVER, NEVER)
+    assert asked.through(history, within=60) == asked.Through(NEVER, NEVER, NEVER)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"through": "x"}', '{"through": [1]}', '{"through": [1e400, null]}'])
 def test_a_sign_that_cannot_be_read_proves_nothing(history: Path, text: str) -> None:
     """It may be half written: it is read again, and at the end nothing is proven."""
     (history / "log/lock.json").write_text(text)
-    assert asked.through(history, within=0.05) == asked.Through(NEVER, NEVER)
+    assert asked.through(history, within=0.05) == asked.Through(NEVER, NEVER, NEVER)
 
 
 def test_without_a_sign_nothing_is_known(history: Path) -> None:
