@@ -43,10 +43,10 @@ class Heard:
                 self.lines.append(line)
                 self._more.notify_all()
 
-    def wait(self, text: str) -> None:
-        """Until a line holds a text."""
+    def wait(self, text: str, times: int = 1) -> None:
+        """Until so many lines hold a text."""
         with self._more:
-            assert self._more.wait_for(lambda: self.said(text), _PATIENCE), "".join(self.lines)
+            assert self._more.wait_for(lambda: self.said(text) >= times, _PATIENCE), "".join(self.lines)
 
     def said(self, text: str) -> int:
         """How many lines hold a text."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from tests.asking import ask
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed
@@ -57,6 +60,43 @@ def test_changed_settings_are_applied_under_load(
     assert observed.rows(
         "SELECT args[4] AS word, redaction FROM process WHERE event = 'exec' AND args[1] = '/bin/true'"
     ) == [{"word": "[redacted]", "redaction": "program:true,word"}]
+
+
+#: Sends one DNS question to a place where nobody answers.
+_LOOK_UP = """
+import socket, sys, dns.message
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.sendto(dns.message.make_query(sys.argv[1], "A").to_wire(), ("127.0.0.9", 53))
+"""
+
+
+@pytest.mark.landing("three starts")
+def test_what_settings_left_out_is_not_denied(
+    cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DNS off, then on again: a name that was asked for meanwhile is not denied, also by answers while observing goes on."""
+    config = tmp_path / "config.toml"
+    _write(config, "")
+    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    observed = Observed(history, [cgroup.path])
+    observed.start()
+    heard = Heard(observed)
+    reasons = []
+    for number, names in enumerate(("true", "false", "true")):
+        if number:
+            _write(config, f"[network]\nnames = {names}\n")
+            heard.wait("the settings have changed: the observer started anew", number)
+        since = datetime.now(UTC)
+        cgroup.run([sys.executable, "-c", _LOOK_UP, f"reload-{number}.example"]).wait()
+        for begin in ("", since.isoformat()):
+            found = ask(history, "connected", f"reload-{number}.example", *(("--since", begin) if begin else ()))
+            assert found["answer"].startswith("No" if number == 1 else "Yes"), (number, found)
+            reasons.append([one for one in found["completeness"]["reasons"] if "setting network.names" in one])
+    observed.process.send_signal(2)
+    assert observed.process.wait() == 0
+    heard.join()
+    assert [len(some) for some in reasons[:-1]] == [0, 0, 1, 1, 1]
+    assert not ask(history, "connected", "reload-1.example")["completeness"]["complete"]
 
 
 def test_other_ring_sizes_take_the_old_rings_in(
