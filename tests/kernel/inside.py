@@ -81,4 +81,4 @@ class Inside:
     def close(self) -> None:
         """Detach and unpin."""
         self.observer.forget()
-        pins.remove(self.observer.options.instance)
+        pins.remove(self.observer.options.top.instance)
