@@ -79,12 +79,14 @@ check: setup ## ruff, mypy, import contract, clang-format, schema lock, generate
 	@clang-format --dry-run -Werror kernel/include/*.h kernel/probes/*.c
 	@$(PYTHON) -m firsthand.schema.lock --check
 	@$(PYTHON) -m firsthand.schema.reference --check
+	@$(PYTHON) -m firsthand.settings.page --check
 	@$(PYTHON) -m docs.words
 	@codespell $(wildcard *.md) docs
 
 docs: setup ## write the generated pages anew
 	@$(PYTHON) -m firsthand.schema.lock
 	@$(PYTHON) -m firsthand.schema.reference
+	@$(PYTHON) -m firsthand.settings.page
 	@$(PYTHON) -m grpc_tools.protoc -I src --python_out=src src/firsthand/identity/runtimes/messages.proto
 
 .venv/.site: pyproject.toml

@@ -4,11 +4,11 @@
  * counts them.
  *
  * Equal: process with its rights and cgroup, both addresses, the port that is served, who began it, no flag but those
- * that say where it goes. Short: from the attempt to the close within fold_most_ms, and closed in order. A connection
- * folds where one equal to it was recorded in full, or folded, not long ago, and its peer's address is private or its
- * own: of what goes elsewhere each has its rows. Until its end the row of its beginning is withheld, by the socket's
- * cookie; who takes it out of there, by compare-and-swap, has it for itself. Everything else is written as if nothing
- * had been withheld, only later.
+ * that say where it goes. Short: from the attempt to the close within folding.most_ms, and closed in order. A
+ * connection folds where one equal to it was recorded in full, or folded, not long ago, and its peer's address is
+ * private or its own: of what goes elsewhere each has its rows. Until its end the row of its beginning is withheld, by
+ * the socket's cookie; who takes it out of there, by compare-and-swap, has it for itself. Everything else is written as
+ * if nothing had been withheld, only later.
  */
 #pragma once
 #include "socket.h"
@@ -141,7 +141,7 @@ static __always_inline void add_row(struct connection_folded *all, const struct 
 	all->folded_count++;
 }
 
-/* Whether the fold took a connection that ended, `made` when it began. A row stands for twice fold_every_seconds at
+/* Whether the fold took a connection that ended, `made` when it began. A row stands for twice folding.every_seconds at
  * most, even where nobody sweeps. */
 static __always_inline bool count_row(struct connection_fold *fold, const struct connection_event *row, __u64 made,
 				      __u64 now)
@@ -153,7 +153,7 @@ static __always_inline bool count_row(struct connection_fold *fold, const struct
 		return false;
 	taken = is_recent(fold->seen, now) &&
 		(!all->folded_count || (all->event.header.layout == settings.layout_number &&
-					now - all->event.header.ktime <= settings.fold_every_seconds * 2 * SECOND));
+					now - all->event.header.ktime <= folding.every_seconds * 2 * SECOND));
 	if (taken && !all->folded_count) {
 		all->event = *row;
 		all->event.header.kind = RECORD_CONNECTION_FOLDED;
@@ -187,8 +187,8 @@ static __always_inline void learn_row(struct draft *draft, struct connection_key
 static __always_inline bool fold_row(struct draft *draft, struct connection_event *row, struct socket_memory *memory,
 				     __u64 cookie)
 {
-	bool fits = row->outcome == OUTCOME_CLOSED && row->duration <= settings.fold_most_ms * MILLISECOND &&
-		    may_be_brief(row);
+	bool fits =
+		row->outcome == OUTCOME_CLOSED && row->duration <= folding.most_ms * MILLISECOND && may_be_brief(row);
 	struct withheld_connection *withheld = memory->state & SOCKET_WITHHELD ? claim_row(cookie) : NULL;
 	struct connection_key *key = fill_key(draft, row);
 	struct connection_fold *fold;
@@ -213,7 +213,7 @@ static __always_inline void unfold_row(struct socket_memory *memory, __u64 cooki
 {
 	struct withheld_connection *withheld;
 
-	if (!settings.fold_connections || !(memory->state & SOCKET_WITHHELD))
+	if (!folding.connections || !(memory->state & SOCKET_WITHHELD))
 		return;
 	memory->state &= ~SOCKET_WITHHELD;
 	withheld = claim_row(cookie);

@@ -85,7 +85,7 @@ static long sweep_flow(void *map, struct flow_key *key, struct flow *flow, struc
 {
 	if (sweep->some_closed && bpf_map_lookup_elem(&closed_sockets, &key->cookie)) {
 		end_flow(map, key, flow, 0);
-	} else if (sweep->now > flow->last && sweep->now - flow->last > settings.flow_idle * 1000000000ULL) {
+	} else if (sweep->now > flow->last && sweep->now - flow->last > network.flow_idle_seconds * 1000000000ULL) {
 		end_flow(map, key, flow, CONNECTION_IDLE);
 	} else if (!flow->told && sweep->now > flow->first && sweep->now - flow->first > FLOW_TOLD_AFTER) {
 		flow->told = 1;

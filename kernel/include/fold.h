@@ -3,9 +3,9 @@
  * By setting, repeated equal short processes (probes) become one row that counts them.
  *
  * Equal: all is equal that their rows tell, but for ids and times; raw bytes of arguments and environment included.
- * Short: from fork to exit within fold_most_ms. A life folds where one equal to it was recorded in full, or folded, not
- * long ago; where nothing in it is flagged, it ended with that one's exit code and with the rights and names that it
- * began with, and it did nothing else that is recorded. Until its end its fork and exec are withheld (withhold.h).
+ * Short: from fork to exit within folding.most_ms. A life folds where one equal to it was recorded in full, or folded,
+ * not long ago; where nothing in it is flagged, it ended with that one's exit code and with the rights and names that
+ * it began with, and it did nothing else that is recorded. Until its end its fork and exec are withheld (withhold.h).
  * Everything else is written as if nothing had been withheld, only later.
  */
 #pragma once
@@ -107,7 +107,7 @@ static __always_inline bool withhold_exec(struct draft *draft, struct process_ex
 {
 	__u64 ticket;
 
-	if (!settings.fold || !memory)
+	if (!folding.processes || !memory)
 		return false;
 	ticket = claim(memory);
 	if (may_fold(draft, exec, memory, bprm) && ticket && is_known(&memory->probe, draft->now)) {
@@ -124,7 +124,7 @@ static __always_inline bool withhold_exec(struct draft *draft, struct process_ex
 static __always_inline bool is_short(struct process_exit *exit)
 {
 	return exit->exit_signal == -1 && !exit->core_dumped && !exit->context.flags &&
-	       exit->duration <= settings.fold_most_ms * MILLISECOND;
+	       exit->duration <= folding.most_ms * MILLISECOND;
 }
 
 /* Whether a process ended with the rights, namespaces, cgroup and names that it had when it executed its program. */
@@ -149,13 +149,13 @@ static __always_inline void end_fold(struct fold *fold)
 	__sync_lock_test_and_set(&fold->busy, 0);
 }
 
-/* A row stands for twice fold_every_seconds at most, even where nobody sweeps: answers look back no further. */
+/* A row stands for twice folding.every_seconds at most, even where nobody sweeps: answers look back no further. */
 static __always_inline bool takes(struct fold *fold, struct process_exit *exit, __u64 now)
 {
 	if (fold->exit_code != exit->exit_code || !is_recent(fold->seen, now))
 		return false;
 	return !fold->count ||
-	       (fold->folded_code == exit->exit_code && now - fold->first <= settings.fold_every_seconds * 2 * SECOND);
+	       (fold->folded_code == exit->exit_code && now - fold->first <= folding.every_seconds * 2 * SECOND);
 }
 
 static __always_inline void add(struct fold *fold, struct process_exit *exit, __u64 executed)
@@ -241,7 +241,7 @@ static __always_inline bool fold_exit(struct process_memory *memory, struct proc
 	bool fits;
 	__u64 ticket;
 
-	if (!settings.fold || !memory)
+	if (!folding.processes || !memory)
 		return false;
 	ticket = claim(memory);
 	fits = memory->stage == LIFE_EXECED && is_short(exit);

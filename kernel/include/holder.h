@@ -8,7 +8,7 @@ static __always_inline void tell(struct sock *sk, struct socket_memory *memory, 
 {
 	struct connection_event *row;
 
-	if (settings.fold_connections && kind != RECORD_CONNECTION_LISTEN && !flags) {
+	if (folding.connections && kind != RECORD_CONNECTION_LISTEN && !flags) {
 		tell_brief(sk, memory, cookie, kind, outcome);
 		return;
 	}

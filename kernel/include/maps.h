@@ -57,7 +57,7 @@ enum ring_number {
 	RING_COUNT = 2,
 };
 
-/* Settings, fixed by the loader before the programs are loaded: a section of their own, so that it finds them. */
+/* What the loader fixes before the programs are loaded: a section of its own, so that it finds it. */
 struct settings {
 	__u32 layout_number;
 	__u32 container_hierarchy; /* 0: cgroup v2, else v1's number */
@@ -65,23 +65,41 @@ struct settings {
 	__u32 scoped;
 	__u32 read_args;
 	__u32 read_env;
-	__u32 read_names; /* DNS messages are picked out */
-	__u32 read_requests; /* heads of TLS and HTTP are picked out */
-	__u32 read_plain; /* what is written through libssl is matched with connections */
 	__u32 stamp; /* of programs and settings: who set a timer */
-	__u32 flow_idle; /* seconds without a datagram after which a flow counts as ended */
-	__u32 fold; /* 1: equal short processes fold; see fold.h */
-	__u32 fold_most_ms;
-	__u32 fold_every_seconds;
-	__u32 fold_connections; /* 1: equal short connections fold; see brief.h */
 };
 
 const volatile struct settings settings SEC(".rodata.settings") = {
 	.read_args = 1,
 	.read_env = 1,
-	.read_names = 1,
-	.read_requests = 1,
-	.flow_idle = 30,
+};
+
+/*
+ * Sections of the settings file, as the user gives them: the variable NAME in .rodata.NAME is of struct NAME_settings
+ * and its members are named as the section's settings. A setting that is a list is 1 where anything is in it.
+ */
+struct network_settings {
+	__u32 names; /* DNS messages are picked out */
+	__u32 requests; /* heads of TLS and HTTP are picked out */
+	__u32 plaintext; /* what is written through libssl is matched with connections */
+	__u32 flow_idle_seconds; /* without a datagram, after which a flow counts as ended */
+};
+
+const volatile struct network_settings network SEC(".rodata.network") = {
+	.names = 1,
+	.requests = 1,
+	.flow_idle_seconds = 30,
+};
+
+struct folding_settings {
+	__u32 processes; /* 1: equal short processes fold; see fold.h */
+	__u32 connections; /* 1: equal short connections fold; see brief.h */
+	__u32 most_ms;
+	__u32 every_seconds;
+};
+
+const volatile struct folding_settings folding SEC(".rodata.folding") = {
+	.most_ms = 1000,
+	.every_seconds = 60,
 };
 
 /* Anchors: a type that only helper calls or tags mention is dropped from BTF. */

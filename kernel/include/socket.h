@@ -103,7 +103,7 @@ static __always_inline bool is_wanted(struct task_struct *task, __u64 *id)
 		return false;
 	*id = cgroup_id(cgroup);
 	know_cgroup(cgroup, *id);
-	if (settings.fold)
+	if (folding.processes)
 		unfold(memory_of(task));
 	return true;
 }

@@ -100,7 +100,7 @@ static __always_inline __u32 known_until(struct tcp_sock *tcp, __u32 first, cons
 static __always_inline void stream(struct __sk_buff *skb, struct bpf_sock *sk, struct socket_memory *memory,
 				   const struct view *view, bool out)
 {
-	bool dns = is_dns(view), wanted_at_all = dns ? settings.read_names : settings.read_requests;
+	bool dns = is_dns(view), wanted_at_all = dns ? network.names : network.requests;
 	bool asks = out == !(memory->state & SOCKET_INCOMING); /* from who connected to who accepted */
 	__u32 way = out ? 0 : 1, offset, wanted;
 	struct tcp_sock *tcp;

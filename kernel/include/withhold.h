@@ -74,7 +74,7 @@ static __attribute__((noinline)) int release(__u64 ticket)
  */
 static __always_inline void unfold(struct process_memory *memory)
 {
-	if (!settings.fold || !memory)
+	if (!folding.processes || !memory)
 		return;
 	memory->stage = LIFE_OTHER;
 	release(claim(memory));
@@ -83,7 +83,7 @@ static __always_inline void unfold(struct process_memory *memory)
 /* Not longer ago than ten rows of a fold apart. Another processor's moment may lie a little ahead. */
 static __always_inline bool is_recent(__u64 moment, __u64 now)
 {
-	return (__s64)(now - moment) <= (__s64)(settings.fold_every_seconds * 10 * SECOND);
+	return (__s64)(now - moment) <= (__s64)(folding.every_seconds * 10 * SECOND);
 }
 
 /* Keep a fork's record back, if its cgroup has had equal short processes of late; its ticket, or 0. */
@@ -91,7 +91,8 @@ static __always_inline __u64 withhold_fork(struct draft *draft, struct process_f
 {
 	__u64 ticket;
 
-	if (!settings.fold || !known || !known->probed || !is_recent(known->probed, draft->now) || fork->context.flags)
+	if (!folding.processes || !known || !known->probed || !is_recent(known->probed, draft->now) ||
+	    fork->context.flags)
 		return 0;
 	ticket = new_ticket();
 	head(draft, RECORD_PROCESS_FORK, RING_ORDINARY);

@@ -57,7 +57,7 @@ int fold_late(struct bpf_iter__bpf_map_elem *ctx)
 	if (!key || !fork)
 		return 0;
 	ticket = *key;
-	if (!forced() && bpf_ktime_get_boot_ns() - fork->context.header.ktime <= settings.fold_most_ms * MILLISECOND)
+	if (!forced() && bpf_ktime_get_boot_ns() - fork->context.header.ktime <= folding.most_ms * MILLISECOND)
 		return answer(ctx, 'h');
 	if (!has_room())
 		return answer(ctx, 'w');
@@ -106,7 +106,7 @@ static __always_inline bool tell(struct fold *fold)
 
 static __always_inline bool is_due(struct fold *fold, __u64 now)
 {
-	return fold->count && (forced() || now - fold->first >= settings.fold_every_seconds * SECOND);
+	return fold->count && (forced() || now - fold->first >= folding.every_seconds * SECOND);
 }
 
 SEC("iter/bpf_map_elem")
@@ -130,7 +130,7 @@ int fold_tell(struct bpf_iter__bpf_map_elem *ctx)
 	told = due && tell(fold);
 	/* Twice as long as an exec counts on it: no life that would be counted here still runs. */
 	idle = !fold->count && !is_recent(fold->seen, now) &&
-	       !is_recent(fold->seen, now - settings.fold_every_seconds * 10 * SECOND);
+	       !is_recent(fold->seen, now - folding.every_seconds * 10 * SECOND);
 	end_fold(fold);
 	if (idle)
 		bpf_map_delete_elem(&folds, &key);
@@ -146,7 +146,7 @@ int fold_connection_late(struct bpf_iter__bpf_map_elem *ctx)
 	if (!key || !element)
 		return 0;
 	cookie = *key;
-	if (!forced() && bpf_ktime_get_boot_ns() - element->row.header.ktime <= settings.fold_most_ms * MILLISECOND)
+	if (!forced() && bpf_ktime_get_boot_ns() - element->row.header.ktime <= folding.most_ms * MILLISECOND)
 		return answer(ctx, 'h');
 	if (!has_room())
 		return answer(ctx, 'w');
@@ -188,11 +188,11 @@ int fold_connection_tell(struct bpf_iter__bpf_map_elem *ctx)
 	if (!begin_connection_fold(fold))
 		return answer(ctx, 'w');
 	due = fold->row.folded_count &&
-	      (forced() || now - fold->row.event.header.ktime >= settings.fold_every_seconds * SECOND);
+	      (forced() || now - fold->row.event.header.ktime >= folding.every_seconds * SECOND);
 	told = due && tell_connections(fold);
 	/* Twice as long as a beginning counts on it: no connection that would be counted here still lives. */
 	idle = !fold->row.folded_count && !is_recent(fold->seen, now) &&
-	       !is_recent(fold->seen, now - settings.fold_every_seconds * 10 * SECOND);
+	       !is_recent(fold->seen, now - folding.every_seconds * 10 * SECOND);
 	end_connection_fold(fold);
 	if (idle)
 		bpf_map_delete_elem(&connection_folds, &key);

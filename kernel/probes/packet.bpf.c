@@ -115,7 +115,7 @@ static __always_inline void datagram(struct __sk_buff *skb, struct bpf_sock *sk,
 	}
 	__builtin_memcpy(memory->last.peer, view->peer, 16);
 	memory->last.port = view->peer_port;
-	if (settings.read_names && view->length && view->protocol == IPPROTO_UDP && view->found && is_dns(view)) {
+	if (network.names && view->length && view->protocol == IPPROTO_UDP && view->found && is_dns(view)) {
 		struct pieces all = {
 			.skb = skb,
 			.process = &memory->process,
@@ -175,7 +175,7 @@ static __always_inline void plain(struct __sk_buff *skb, struct bpf_sock *sk, st
 
 static __always_inline bool wants_plain(const struct socket_memory *memory)
 {
-	return settings.read_plain && !(memory->state & SOCKET_PLAIN_TOLD);
+	return network.plaintext && !(memory->state & SOCKET_PLAIN_TOLD);
 }
 
 /* Whether it may be another process than the one that is known who sends. */

@@ -13,7 +13,7 @@ const struct process_fork *anchor_fork __attribute__((unused));
 const struct process_exec *anchor_exec __attribute__((unused));
 
 /* One that folds becomes the row of its fold: its strings lie behind what that has more. */
-#define EXEC_FIXED (settings.fold ? sizeof(struct process_folded) : sizeof(struct process_exec))
+#define EXEC_FIXED (folding.processes ? sizeof(struct process_folded) : sizeof(struct process_exec))
 
 /* A gain of privilege, a program that is in no file, or one brought in from outside. Not DRIFT: that can be a build. */
 enum {

@@ -17,6 +17,9 @@ from firsthand.probe import handover, hierarchy, load, stats
 from firsthand.probe.options import LoadOptions
 from firsthand.probe.ring import Ring
 from firsthand.schema.layout import installed
+from firsthand.settings import Settings
+from firsthand.settings.sections.folding import Folding
+from firsthand.settings.sections.top import Top
 from firsthand.wire import _drain
 from tests import require
 from tests.bench.machine import machine
@@ -89,7 +92,10 @@ def test_getppid(cgroup: TestCgroup, life: Path, tmp_path: Path) -> None:
 def test_program_time(cgroup: TestCgroup, life: Path, fold: bool) -> None:
     """The kernel's own measure of the attached programs, for each life, beside what a life takes and what it leaves in the ring."""
     options = LoadOptions(
-        installed(), hierarchy.choose([cgroup.path]), [hierarchy.key(cgroup.path)], f"bench-{os.getpid()}", fold=fold
+        installed(),
+        hierarchy.choose([cgroup.path]),
+        [hierarchy.key(cgroup.path)],
+        Settings(Top(instance=f"bench-{os.getpid()}"), Folding(processes=fold)),
     )
     loaded = load.bring_in(options)
     try:

@@ -29,6 +29,9 @@ from firsthand.probe import hierarchy, libbpf, load, stats
 from firsthand.probe.options import LoadOptions
 from firsthand.probe.ring import Ring
 from firsthand.schema.layout import installed
+from firsthand.settings import Settings
+from firsthand.settings.sections.folding import Folding
+from firsthand.settings.sections.top import Top
 from firsthand.wire import _drain
 from tests import require
 from tests.bench.machine import machine
@@ -119,7 +122,10 @@ class _Switch:
 
     def __init__(self, cgroup: TestCgroup) -> None:
         options = LoadOptions(
-            installed(), hierarchy.choose([cgroup.path]), [hierarchy.key(cgroup.path)], f"bench-{os.getpid()}"
+            installed(),
+            hierarchy.choose([cgroup.path]),
+            [hierarchy.key(cgroup.path)],
+            Settings(Top(instance=f"bench-{os.getpid()}")),
         )
         self.loaded = load.bring_in(options)
         self.programs = [one for one in self.loaded.programs if one.name in EACH_REQUEST]
@@ -307,10 +313,11 @@ def test_program_time_of_connections(cgroup: TestCgroup, tmp_path: Path, fold: b
     """The kernel's own measure of the programs, and what is left in the ring: for a connection with a request (both ends), and for a
     request on one that stays."""
     chosen, keys = hierarchy.choose([cgroup.path]), [hierarchy.key(cgroup.path)]
-    options = LoadOptions(installed(), chosen, keys, f"bench-{os.getpid()}", fold_connections=fold)
+    given = Settings(Top(instance=f"bench-{os.getpid()}"), Folding(connections=fold))
+    options = LoadOptions(installed(), chosen, keys, given)
     loaded = load.bring_in(options)
     try:
-        ring = Ring(loaded.maps["ring"], options.ring_bytes)
+        ring = Ring(loaded.maps["ring"], options.sizes["ring"])
         with _nginx(cgroup, tmp_path) as port:
             for what, more in (("connection", ("-H", "Connection: close")), ("request", ())):
                 measuring = stats.enable()

@@ -11,6 +11,8 @@ from firsthand.history.connection import History
 from firsthand.observe.observer import Observer
 from firsthand.observe.options import ObserverOptions
 from firsthand.probe import load, pins
+from firsthand.settings import Settings
+from firsthand.settings.sections.top import Top
 from firsthand.wire.clock import Clock, Sample, read_clocks
 from tests.cgroups import TestCgroup
 
@@ -27,12 +29,13 @@ class Wall:
 
 
 class Inside:
-    """An observer of one cgroup, from `ready` on; `close` takes it away. `options` as ObserverOptions has them."""
+    """An observer of one cgroup, from `ready` on; `close` takes it away. `top`: settings under no heading."""
 
-    def __init__(self, cgroup: TestCgroup, history: Path, **options: Any) -> None:
+    def __init__(self, cgroup: TestCgroup, history: Path, **top: Any) -> None:
         self.cgroup, self.history, self.wall = cgroup, history, Wall()
         instance = f"test-{uuid.uuid4().hex[:12]}"
-        told = ObserverOptions(history=str(history), scopes=(str(cgroup.path),), instance=instance, poll=5, **options)
+        given = Settings(Top(instance=instance, poll_ms=5, **top))
+        told = ObserverOptions(history=str(history), scopes=(str(cgroup.path),), settings=given)
         self.observer = Observer(told)
         self.observer.clock = self.observer.rows.clock = Clock(self.wall)
         self.loaded = load.bring_in(told.load_options())
@@ -78,4 +81,4 @@ class Inside:
     def close(self) -> None:
         """Detach and unpin."""
         self.observer.forget()
-        pins.remove(self.observer.options.instance)
+        pins.remove(self.observer.options.top.instance)

@@ -29,7 +29,7 @@ def inside(cgroup: TestCgroup, history: Path) -> Iterator[Inside]:
 
 def _pinned(inside: Inside, name: str) -> int:
     """The map as anybody with root's rights opens it."""
-    fd = pins.open_pin(pins.folder_of(inside.observer.options.instance) / name)
+    fd = pins.open_pin(pins.folder_of(inside.observer.options.top.instance) / name)
     assert fd is not None
     return fd
 

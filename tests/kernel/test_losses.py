@@ -235,4 +235,4 @@ def test_more_scopes_than_there_is_room_for(cgroup: TestCgroup, history: Path) -
     options = replace(made.observer.options.load_options(), scopes=range(2000, 3100))
     with pytest.raises(UsageError, match="1,100 scopes were given, and the kernel side takes 1,024"):
         load.bring_in(options)
-    pins.remove(made.observer.options.instance)
+    pins.remove(made.observer.options.top.instance)

@@ -16,6 +16,10 @@ from firsthand.observe.options import ObserverOptions
 from firsthand.probe import libbpf, load, pins, programs, stats
 from firsthand.probe.options import LoadOptions
 from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, SWEEPS, AtCgroup
+from firsthand.settings import Settings
+from firsthand.settings.sections.folding import Folding
+from firsthand.settings.sections.network import Network
+from firsthand.settings.sections.top import Top
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel import sweeps
@@ -58,9 +62,10 @@ def options(cgroup: TestCgroup, history: Path) -> Iterator[LoadOptions]:
     require.bpf()
     folds = not sweeps.refusal()
     libraries = tuple(map(str, Path("/usr/lib").glob("*/libssl.so*")))
-    told = ObserverOptions(history=str(history), scopes=(str(cgroup.path),), instance=f"test-{uuid.uuid4().hex[:12]}")
-    yield replace(told, fold=folds, fold_connections=folds, plain=libraries[:1]).load_options()
-    pins.remove(told.instance)
+    top = Top(instance=f"test-{uuid.uuid4().hex[:12]}")
+    given = Settings(top, Folding(processes=folds, connections=folds), Network(plaintext=libraries[:1]))
+    yield ObserverOptions(history=str(history), scopes=(str(cgroup.path),), settings=given).load_options()
+    pins.remove(top.instance)
 
 
 def test_no_program_is_long_to_verify(options: LoadOptions, watched: Watched) -> None:
@@ -111,7 +116,8 @@ def test_one_way_of_a_hook_at_a_time(options: LoadOptions) -> None:
     other = chosen.programs[1]
     for word in ("link", "spine", "entry"):
         (folder / f"{word}_{chosen.programs[0]}").rename(folder / f"{word}_{other}")
-    load.bring_in(replace(options, flow_idle=31)).forget()
+    told = options.told.having(Network, flow_idle_seconds=31)
+    load.bring_in(replace(options, told=told)).forget()
     pinned = {path.name for path in folder.iterdir()}
     assert f"link_{chosen.programs[0]}" in pinned and not pinned & {
         f"{word}_{other}" for word in ("link", "spine", "entry")

@@ -15,6 +15,8 @@ from firsthand.errors import BusyError
 from firsthand.observe.options import ObserverOptions
 from firsthand.probe import load, pins, shared
 from firsthand.probe.options import LoadOptions
+from firsthand.settings import Settings
+from firsthand.settings.sections.top import Top
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed
@@ -28,7 +30,8 @@ def _instance(observed: Observed) -> str:
 
 def _options(cgroup: TestCgroup, history: Path) -> LoadOptions:
     instance = f"test-{uuid.uuid4().hex[:12]}"
-    return ObserverOptions(history=str(history), scopes=(str(cgroup.path),), instance=instance).load_options()
+    given = Settings(Top(instance=instance))
+    return ObserverOptions(history=str(history), scopes=(str(cgroup.path),), settings=given).load_options()
 
 
 @pytest.fixture

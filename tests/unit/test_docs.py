@@ -10,7 +10,6 @@ import pytest
 
 from docs import samples
 from docs import words as vocabulary
-from firsthand import settings
 from firsthand.ask.registry import QUESTIONS
 from firsthand.cli.main import VERBS
 from firsthand.history.share import CAUSE
@@ -62,11 +61,6 @@ def test_every_failure_that_the_kernel_counts_is_described() -> None:
     page = (DOCS / "loss.md").read_text()
     for name in failure_names():
         assert name == "COUNT" or f"`{name.lower()}`" in page, name
-
-
-def test_the_default_settings_are_shown_as_they_are() -> None:
-    """The page of configuration holds the default file."""
-    assert settings.DEFAULTS.read_text() in (DOCS / "configuration.md").read_text()
 
 
 def _anchors(page: Path) -> set[str]:

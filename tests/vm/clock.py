@@ -17,6 +17,8 @@ from firsthand.history.ipc import columns_of
 from firsthand.history.log import LogReader
 from firsthand.observe.options import ObserverOptions
 from firsthand.probe import hierarchy
+from firsthand.settings import Settings
+from firsthand.settings.sections.top import Top
 
 HISTORY = Path("/tmp/history")
 #: Words of the programs that are run, and by how much the wall clock is set before each, in seconds.
@@ -33,7 +35,9 @@ def run() -> dict[str, Any]:
     """The whole; the tables' rows."""
     scope = hierarchy.here()[0].mount / "clocked"
     scope.mkdir()
-    options = ObserverOptions(history=str(HISTORY), scopes=(str(scope),), instance="clock", canary_every=0)
+    options = ObserverOptions(
+        history=str(HISTORY), scopes=(str(scope),), settings=Settings(Top(instance="clock", canary_seconds=0))
+    )
     observer = _observe(options)
     _until(lambda: '"ready"' in Path("/tmp/said").read_text(), observer)
     for word, seconds in STEPS.items():

@@ -22,6 +22,9 @@ from firsthand.probe.loaded import RINGS
 from firsthand.probe.options import LoadOptions
 from firsthand.probe.ring import Ring
 from firsthand.schema.layout import enumerators, installed
+from firsthand.settings import Settings
+from firsthand.settings.sections.folding import Folding
+from firsthand.settings.sections.top import Top
 from firsthand.wire import _drain
 from firsthand.wire.batch import Fixed
 from firsthand.wire.decode import Decoder
@@ -53,8 +56,8 @@ def _run() -> None:
     scope.mkdir()
     chosen = hierarchy.choose([scope])
     layout, keys = installed(), [hierarchy.key(scope)]
-    folding: dict[str, Any] = {"fold": True, "fold_connections": True, "fold_most_ms": 10_000}
-    options = LoadOptions(layout, chosen, keys, "vm", RING, **folding)
+    folding = Folding(processes=True, connections=True, most_ms=10_000)
+    options = LoadOptions(layout, chosen, keys, Settings(Top(instance="vm", ring_bytes=RING), folding))
     refused: list[str] = []
     made = programs.RefusedError.__init__
 

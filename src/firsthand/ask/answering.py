@@ -27,6 +27,8 @@ from firsthand.history.connection import History, Reader, explained
 from firsthand.history.engine import duckdb
 from firsthand.probe import spec
 from firsthand.schema import capability
+from firsthand.settings.sections.network import Network
+from firsthand.settings.sections.top import Top
 
 
 def answer(history: History, request: Request, now: datetime | None = None) -> Answer:
@@ -201,7 +203,7 @@ def _asked(
         list(request.arguments),
         Filters(request.namespace, request.pod, chosen, request.node),
         request.limit,
-        capability.bits(found.ordinary_capabilities),
+        capability.bits(found[Top].ordinary_capabilities),
         request.could,
         completeness.session_began(spans, window.since),
         completeness.session_began(spans, window.until),
@@ -209,7 +211,7 @@ def _asked(
         everything=request.everything,
         threshold=request.threshold,
         tree=request.tree,
-        reach=Reach(found.network.cluster, found.network.expected),
+        reach=Reach(found[Network].cluster, found[Network].expected),
     )
 
 

@@ -20,11 +20,13 @@ def command() -> None:
 def show(as_json: bool) -> None:
     """Each setting, its value, and what it comes from: the defaults or the file in force."""
     from firsthand import settings
+    from firsthand.settings import page
+    from firsthand.settings.declare import declared
 
     path = settings.where(os.environ)
     settings.load()  # a wrong file is told before anything is shown
     given = settings.flat(settings.read(path)) if path else {}
-    values = settings.flat(settings.read(settings.DEFAULTS)) | given
+    values = {one.name: page.written(one) for one in declared() if not one.absent} | given
     rows = [
         {
             "setting": name,
@@ -41,6 +43,14 @@ def show(as_json: bool) -> None:
         click.echo(f"{row['setting']:<28} {_shown(row['value'])}{'' if row['from'] == 'default' else '   (file)'}")
 
 
+@command.command()
+def schema() -> None:
+    """JSON schema of the settings file, for editors that check TOML by one."""
+    from firsthand.settings import page
+
+    click.echo(json.dumps(page.schema(), indent=1))
+
+
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 90 else f"{text[:87]}..."
@@ -52,6 +62,7 @@ def check(file: Path | None) -> None:
     """Whether FILE, or the one in force, could be used; exit code 2 with the key, what was expected and found where not."""
     from firsthand import settings
     from firsthand.errors import FirsthandError, UsageError
+    from firsthand.settings.sections.redaction import Redaction
     from firsthand.wire.programs import compile_programs
     from firsthand.wire.redact import Pattern, compile_redactor
 
@@ -60,9 +71,9 @@ def check(file: Path | None) -> None:
     found = settings.load(environment)
     where = "redaction.programs"
     try:
-        programs = compile_programs(dict(found.redaction_programs), where)
+        programs = compile_programs(found[Redaction].programs, where)
         where = "redaction.patterns"
-        compile_redactor([Pattern(name, one) for name, one in found.redaction_patterns], programs=programs)
+        compile_redactor([Pattern(name, one) for name, one in found[Redaction].patterns.items()], programs=programs)
     except FirsthandError as error:
         raise UsageError(f"{path}: {error if where == 'redaction.programs' else f'{where}: {error}'}") from error
     click.echo(f"{path or 'the defaults'}: good")

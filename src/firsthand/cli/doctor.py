@@ -25,6 +25,7 @@ def command(history: Path | None, as_json: bool, bundle: Path | None) -> int:
     from firsthand import settings
     from firsthand.errors import FirsthandError
     from firsthand.health.doctor import Finding, examine
+    from firsthand.settings.sections.runtimes import Runtimes
 
     place = options.place(history)
     try:
@@ -35,7 +36,7 @@ def command(history: Path | None, as_json: bool, bundle: Path | None) -> int:
             settings.load({"HOME": "/nonexistent"}),
             [Finding("fail", "settings", str(error), "firsthand config check")],
         )
-    findings = wrong + examine(place, found.runtime_sockets) + _reader(place)
+    findings = wrong + examine(place, found[Runtimes].sockets) + _reader(place)
     if bundle is not None:
         _bundle(bundle, place, [asdict(one) for one in findings])
     if as_json:

@@ -45,6 +45,7 @@ def command(finding: str | None, history: Path | None, output: Path | None, as_j
     from firsthand import settings
     from firsthand.errors import UsageError
     from firsthand.evidence import checking, making
+    from firsthand.settings.sections.integrity import Integrity
 
     if finding is not None:
         raise UsageError(_NO_FINDINGS.format(finding))
@@ -52,7 +53,7 @@ def command(finding: str | None, history: Path | None, output: Path | None, as_j
         raise UsageError("name the file to write with -o FILE")
     if not output.parent.is_dir():
         raise UsageError(f"-o {output}: there is no folder {output.parent}")
-    heads = _heads(settings.load().heads, options.place(history))
+    heads = _heads(settings.load()[Integrity].heads, options.place(history))
     now = datetime.now(UTC)
     made = making.make(options.place(history), _wish(given, now), output, now, heads)
     _warn(made)

@@ -14,6 +14,7 @@ import click
 
 from firsthand import settings
 from firsthand.errors import FirsthandError, UsageError
+from firsthand.settings.sections.top import Top
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -53,7 +54,7 @@ def place(given: Path | None) -> Path:
 
     if given is not None:
         return given
-    named = os.environ.get("FIRSTHAND_HISTORY") or settings.load().history
+    named = os.environ.get("FIRSTHAND_HISTORY") or settings.load()[Top].history
     return Path(named) if named else default_directory()
 
 

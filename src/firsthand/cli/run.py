@@ -9,7 +9,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +84,7 @@ def command(
     """
     from firsthand import settings
     from firsthand.run.session import Session
+    from firsthand.settings.sections.reader import Reader
 
     for scope in scopes:
         if not scope.exists():
@@ -93,8 +93,8 @@ def command(
     place = options.place(history).absolute()
 
     def planned(found: Settings) -> Plan:
-        plan = _planned(found, place, scopes, instance, sockets)
-        return replace(plan, reader_idle=found.reader.idle_seconds if reader or found.reader.enabled else 0)
+        wanted = found.having(Reader, enabled=True) if reader else found
+        return _planned(wanted, place, scopes, instance, sockets)
 
     found = settings.load()
     live = None if quiet else _live(place, found, output, (words, container, flags, namespace, pod))
@@ -112,10 +112,11 @@ def _live(
     namespace and pod."""
     from firsthand.cli.live import Choice, Live
     from firsthand.schema import flags
+    from firsthand.settings.sections.top import Top
 
     words, container, wanted, namespace, pod = chosen
     choice = Choice(words, container, flags.checked(wanted or ""), namespace, pod)
-    return Live(place, choice, output, found.fold, found.ordinary_capabilities)
+    return Live(place, choice, output, found[Top].fold, found[Top].ordinary_capabilities)
 
 
 def _planned(
@@ -125,39 +126,20 @@ def _planned(
     from firsthand.host import resolvers
     from firsthand.observe.options import ObserverOptions
     from firsthand.run.session import Plan
+    from firsthand.settings.sections.network import Network
+    from firsthand.settings.sections.redaction import Redaction
+    from firsthand.settings.sections.top import Top
     from firsthand.wire.programs import compile_programs
 
-    chosen = ObserverOptions(
-        history=str(place),
-        scopes=tuple(str(scope) for scope in scopes),
-        instance=instance or found.instance,
-        hierarchy=found.hierarchy,
-        ring_bytes=found.ring_bytes,
-        urgent_bytes=found.urgent_bytes,
-        patience=found.patience_seconds,
-        canary_every=found.canary_seconds,
-        poll=found.poll_ms,
-        commit=found.commit_ms,
-        fold=found.folding.processes,
-        fold_connections=found.folding.connections,
-        fold_most_ms=found.folding.most_ms,
-        fold_every_seconds=found.folding.every_seconds,
-        redaction=found.redaction_mode,
-        redaction_key=found.redaction_key,
-        redaction_scopes=found.redaction_scopes,
-        patterns=found.redaction_patterns,
-        programs=compile_programs(dict(found.redaction_programs)),
-        environment=found.environment_allow,
-        names=found.network.names,
-        requests=found.network.requests,
-        plain=found.network.plaintext,
-        flow_idle=found.network.flow_idle_seconds,
-        translated=found.network.translated_namespaces if found.network.translations else None,
-        resolvers=found.network.resolvers or resolvers.found(),
-        keep_query=found.network.keep_query,
-    )
+    told = found.of("observer")
+    told = told.having(Top, instance=instance or found[Top].instance)
+    told = told.having(Network, resolvers=found[Network].resolvers or resolvers.found())
+    told = told.having(Redaction, programs={})
+    programs = compile_programs(found[Redaction].programs)
+    named = tuple(str(scope) for scope in scopes)
+    chosen = ObserverOptions(history=str(place), scopes=named, settings=told, programs=programs)
     following = _following(found, place, sockets, bool(scopes))
-    return Plan(chosen, following, found.retention, found.heads, found.restart_most_seconds, found.scrub_days)
+    return Plan(chosen, following, found)
 
 
 #: Seconds for which the settings file must have stayed as it is before it is applied: who writes it may empty it first.
@@ -228,15 +210,22 @@ class Reload:
 
 def _following(found: Settings, place: Path, sockets: tuple[str, ...], scoped: bool) -> FollowerOptions | None:
     """What the follower is told; None where no runtime is to be asked."""
-    from firsthand import settings
     from firsthand.observe.options import FollowerOptions
+    from firsthand.settings.sections.runtimes import Runtimes
 
-    chosen = (
-        tuple(settings.socket(name, "--runtime") for name in sockets if name != "none")
-        if sockets
-        else found.runtime_sockets
-    )
-    return FollowerOptions(str(place), chosen, found.runtime_annotations, scoped) if chosen else None
+    section = found[Runtimes]
+    chosen = tuple(_socket(name) for name in sockets if name != "none") if sockets else section.sockets
+    return FollowerOptions(str(place), chosen, section.annotations, scoped) if chosen else None
+
+
+def _socket(name: str) -> str:
+    from firsthand.errors import UsageError
+    from firsthand.settings import kinds
+
+    try:
+        return kinds.socket(name)
+    except ValueError as error:
+        raise UsageError(f"--runtime: a runtime's socket: expected {kinds.SOCKET}, found {name!r}") from error
 
 
 def _observe(session: Session, live: Live | None, until: float | None, place: Path, reload: Reload) -> None:

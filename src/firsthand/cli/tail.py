@@ -39,11 +39,12 @@ def command(
     from firsthand.history.follow import Follower
     from firsthand.schema import capability
     from firsthand.schema.tables import KEPT
+    from firsthand.settings.sections.top import Top
 
     if table not in KEPT:
         raise UsageError(f"no table {table!r}; there are {', '.join(KEPT)}")
     choice = Choice(container=container, namespace=namespace, pod=pod)
-    ordinary = capability.bits(settings.load().ordinary_capabilities)
+    ordinary = capability.bits(settings.load()[Top].ordinary_capabilities)
     _say_what_is_awaited(options.place(history))
     known = Known(options.place(history), past=True)
     folders = [getattr(_place, name) for name in _FOLDERS.get(table, ("LOG",))]

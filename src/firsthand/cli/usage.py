@@ -26,11 +26,12 @@ def command(history: Path | None, by: str, as_json: bool) -> None:
     from firsthand import settings
     from firsthand.errors import HistoryError
     from firsthand.health import usage
+    from firsthand.settings.sections.retention import Limits
 
     place = options.place(history)
     if not place.is_dir():
         raise HistoryError(f"{place}: there is no history here; record one with `firsthand run`, or name another")
-    found = usage.usage(place, settings.load().retention, datetime.now(UTC), by)
+    found = usage.usage(place, settings.load()[Limits], datetime.now(UTC), by)
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return

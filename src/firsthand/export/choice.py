@@ -17,6 +17,7 @@ from firsthand.errors import UsageError
 from firsthand.schema import capability, flags
 from firsthand.schema.column import Column
 from firsthand.schema.tables import KEPT
+from firsthand.settings.sections.top import Top
 
 #: Rows of this table go out whatever narrows the others: what is missing must be told to everyone who relies on the rest.
 ALWAYS = "loss"
@@ -93,7 +94,7 @@ def _flagged(rows: pa.Table, wanted: Sequence[str]) -> pa.Table:
     padded = pc.binary_join_element_wise("", rows["flag_names"], "", ",")
     masks = [pc.match_substring(padded, f",{flag},") for flag in wanted if flag not in flags.DERIVED]
     if set(wanted) & set(flags.DERIVED) and set(flags.COLUMNS) <= set(rows.column_names):
-        ordinary = capability.bits(settings.load().ordinary_capabilities)
+        ordinary = capability.bits(settings.load()[Top].ordinary_capabilities)
         told = rows.select(flags.COLUMNS).to_pylist()
         masks.append(pa.array([bool(set(flags.of(row, ordinary)) & set(wanted)) for row in told], pa.bool_()))
     return rows.filter(_any(masks, rows.num_rows))

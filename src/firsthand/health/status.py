@@ -18,6 +18,7 @@ from firsthand.history import alive, chain, manifest, place, scrubbed
 from firsthand.history.holders import holders, rests
 from firsthand.host import machine
 from firsthand.probe.spec import UNNEEDED
+from firsthand.settings.sections.integrity import Integrity
 
 #: Containers without a name are counted over this.
 RECENT = timedelta(days=1)
@@ -40,7 +41,9 @@ def status(connection: Connection, now: datetime, directory: Path) -> dict[str, 
         "observers": _observers(connection, now, processes),
         "losses": _losses(connection, now),
         "disk": disk(directory),
-        "scrub": scrubbed.plain(directory, settings.usable().scrub_days, lambda at: iso(_moment(int(at * 1_000_000)))),
+        "scrub": scrubbed.plain(
+            directory, settings.usable()[Integrity].scrub_days, lambda at: iso(_moment(int(at * 1_000_000)))
+        ),
         "chain": {"entries": manifest.chain_length(directory), "limit": chain.MOST},
         "runtimes": _runtimes(connection),
         "containers": _containers(connection, now),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from firsthand.ask.answer import iso
 from firsthand.history import hold, inventory, manifest, place, retention, segment
@@ -15,7 +16,7 @@ from firsthand.history.budget import DAY, Piece
 from firsthand.history.hold import Hold
 from firsthand.history.manifest import Snapshot
 from firsthand.history.share import HOST, NONE, PROTECTED
-from firsthand.settings import Limits
+from firsthand.settings.sections.retention import Limits
 
 #: What rows and bytes can be told by.
 BY = ("namespace", "table", "workload", "binary")
@@ -39,7 +40,7 @@ def usage(directory: Path, limits: Limits, now: datetime, by: str) -> dict[str, 
     return {
         "history": str(directory),
         "bytes": _bytes(directory, snapshot),
-        "limits": asdict(limits) | {"namespaces": {name: asdict(limit) for name, limit in limits.namespaces}},
+        "limits": msgspec.to_builtins(limits),
         "bytes_allowed_now": retention.goal(directory, snapshot, limits),
         **_held(pieces, limits, micro),
         "holds": _holds(pieces, holds),
@@ -97,7 +98,7 @@ def _holds(pieces: Sequence[Piece], holds: Sequence[Hold]) -> dict[str, int]:
 
 def _namespaces(_: Path, __: Snapshot, pieces: Sequence[Piece], limits: Limits) -> list[dict[str, Any]]:
     """With `share`: the bytes that it may have however much others write."""
-    fixed = {name: limit.bytes for name, limit in limits.namespaces if limit.bytes is not None}
+    fixed = {name: limit.bytes for name, limit in limits.namespaces.items() if limit.bytes is not None}
     names = {one.share.namespace for one in pieces}
     others = max(len(names - set(fixed)), 1)
     equal = (limits.bytes - sum(fixed.values())) // others

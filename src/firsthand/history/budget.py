@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from firsthand.history.share import BULK, NAMES, PROTECTED, RECORD, Share
-from firsthand.settings import Limits
+from firsthand.settings.sections.retention import Limits
 
 DAY = 86_400_000_000
 #: Over the budget, this much of it is filled again, so that not every minute's rows cost a rewriting.
@@ -62,7 +62,7 @@ _Step = Callable[[Sequence[Piece], Sequence[Piece]], Iterable[Cut]]
 
 def _aged(limits: Limits, now: int) -> _Step:
     """Rows that are older than their days. One without a time does not age."""
-    fixed = {name: limit.days for name, limit in limits.namespaces if limit.days is not None}
+    fixed = {name: limit.days for name, limit in limits.namespaces.items() if limit.days is not None}
 
     def step(left: Sequence[Piece], _: Sequence[Piece]) -> Iterator[Cut]:
         for one in left:
@@ -77,7 +77,7 @@ def _aged(limits: Limits, now: int) -> _Step:
 
 def _capped(limits: Limits) -> _Step:
     """Namespaces over the bytes that they were given, whatever room there is else."""
-    fixed = {name: limit.bytes for name, limit in limits.namespaces if limit.bytes is not None}
+    fixed = {name: limit.bytes for name, limit in limits.namespaces.items() if limit.bytes is not None}
 
     def step(left: Sequence[Piece], _: Sequence[Piece]) -> Iterator[Cut]:
         for name, most in fixed.items():
@@ -123,7 +123,7 @@ def _over(pieces: list[Piece], most: int, limits: Limits, reason: str) -> Iterat
     by_name: dict[str, list[Piece]] = {}
     for one in sorted(pieces, key=lambda one: (one.share.last, one.path)):
         by_name.setdefault(one.share.namespace, []).append(one)
-    fixed = {name: limit.bytes for name, limit in limits.namespaces if limit.bytes is not None}
+    fixed = {name: limit.bytes for name, limit in limits.namespaces.items() if limit.bytes is not None}
     may = fair({name: _bytes(mine) for name, mine in by_name.items()}, most, fixed)
     for name, mine in by_name.items():
         yield from _oldest(mine, may[name], reason)

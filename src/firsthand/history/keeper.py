@@ -19,7 +19,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from firsthand import settings
 from firsthand.errors import DamagedError, HistoryError
 from firsthand.history import arrow, aside, chain, generations, levels, names, place, segment
 from firsthand.history.alive import Sign
@@ -36,6 +35,7 @@ from firsthand.history.source import Source
 from firsthand.history.steady import Steady
 from firsthand.history.unnamed import Found, Unnamed
 from firsthand.host import boottime
+from firsthand.settings.sections.retention import Limits
 
 #: Seconds between two looks at the log. A pass comes when so many bytes wait, or after so many looks: a segment costs as much as a
 #: thousand rows, and readers have what waits from the log.
@@ -67,7 +67,7 @@ class Keeper:
         max_rows: int = MAX_ROWS,
         grace: float = 0.0,
         many: int = levels.FAN,
-        limits: settings.Limits | None = None,
+        limits: Limits | None = None,
         now: Callable[[], float] = time.time,
         elapsed: Callable[[], float] | None = None,
         heads: Path | None = None,

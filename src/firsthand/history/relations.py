@@ -22,6 +22,7 @@ from firsthand.history.telling import PEERS
 from firsthand.schema import capability, filled, flags
 from firsthand.schema.column import Table
 from firsthand.schema.tables import KEPT
+from firsthand.settings.sections.top import Top
 
 _EPOCH = datetime(1970, 1, 1)
 
@@ -86,7 +87,7 @@ MARKS = (
 
 
 def _marks() -> str:
-    return flags.sql(capability.bits(settings.usable().ordinary_capabilities))
+    return flags.sql(capability.bits(settings.usable()[Top].ordinary_capabilities))
 
 
 def computed(table: str) -> dict[str, tuple[str, str]]:

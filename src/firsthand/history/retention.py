@@ -26,7 +26,7 @@ from firsthand.history.hold import Hold
 from firsthand.history.inventory import Inventory
 from firsthand.history.manifest import Manifest, Segment, Snapshot
 from firsthand.history.steady import Steady
-from firsthand.settings import Limits
+from firsthand.settings.sections.retention import Limits
 
 #: Seconds between two looks.
 EVERY = 60.0

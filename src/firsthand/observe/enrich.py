@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ class Completion:
         self.resolver = Resolver(late=LATE)
         self.resolved = Resolved()
         self.redactor = _redactor(options)
-        self.modes = ScopedModes(dict(options.redaction_scopes), options.redaction)
+        self.modes = ScopedModes(dict(options.redaction.scopes), options.redaction.mode)
         self.folded = {"process": 0, "connection": 0}
 
     def complete(self, batches: list[Batch]) -> list[Batch]:
@@ -127,10 +127,8 @@ def _order(batch: Batch) -> int:
 
 
 def _redactor(options: ObserverOptions) -> Redactor:
-    patterns = [Pattern(name, expression) for name, expression in options.patterns]
-    return compile_redactor(
-        patterns, cast("Any", options.redaction), options.redaction_key.encode() or None, options.programs
-    )
+    patterns = [Pattern(name, expression) for name, expression in sorted(options.redaction.patterns.items())]
+    return compile_redactor(patterns, options.redaction.mode, options.redaction.key.encode() or None, options.programs)
 
 
 def _only_containers_are_entered(columns: dict[str, Any], decoder: Decoder) -> None:

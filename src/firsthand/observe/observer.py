@@ -45,6 +45,7 @@ from firsthand.probe.guard import Guard
 from firsthand.probe.loaded import Loaded
 from firsthand.probe.rounds import MOST_ROUNDS
 from firsthand.schema import layout as _layout
+from firsthand.settings.sections.environment import Environment
 from firsthand.wire.batch import Batch
 from firsthand.wire.clock import SET, Clock
 from firsthand.wire.decode import Decoder
@@ -99,7 +100,7 @@ class Observer:
         self.clock = Clock()
         self.node, self.boot = machine.node(), machine.boot()
         self.scopes = [Path(scope) for scope in options.scopes]
-        self.hierarchy = _hierarchy.choose(self.scopes, options.hierarchy)
+        self.hierarchy = _hierarchy.choose(self.scopes, options.top.hierarchy)
         self.canaries = Canaries(self.hierarchy, options.canary, self._hear)
         self.tables = measures.KernelTables()
         self.word = ""
@@ -107,7 +108,7 @@ class Observer:
         self.waiting: Pending | None = None
         self.asked, self.signed = False, False
         self.through, self.flows = (0, 0), (0, 0)
-        self.packets = Packets(Line(control, tell), wanted=options.packets)
+        self.packets = Packets(Line(control, tell), wanted=options.network.packets)
         self.rows = Completion(options, (self.node, self.boot), self.clock, self.canaries, self.packets)
 
     def open(self, loaded: Loaded) -> None:
@@ -152,7 +153,7 @@ class Observer:
         if self.loaded.taken_over or self.loaded.previous is not None:
             saved = schema_store.saved(directory)
             layouts += [_layout.parse(text) for hash_, text in saved.items() if hash_ != self.layout.hash]
-        names = tuple(name.encode() for name in self.options.environment)
+        names = tuple(name.encode() for name in self.options.settings[Environment].allow)
         return {layout.number: Decoder(layout, names) for layout in layouts}
 
     def _empty(self, previous: Loaded) -> None:
@@ -186,7 +187,7 @@ class Observer:
         """
         looks = 0
         while not self.canaries.all_proven(self._attached()) and looks < PROOF and not self.word:
-            select.select([self.loaded.maps["urgent"]], [], [], self.options.poll / 1000)
+            select.select([self.loaded.maps["urgent"]], [], [], self.options.top.poll_ms / 1000)
             self._hear()
             self.commit()
             looks += self.canaries.complete
@@ -231,7 +232,7 @@ class Observer:
     def _pause(self) -> float:
         """Seconds until the next look: while nothing waits it may come twice as late, and what comes then is committed at once."""
         looks = 1 if self.waiting is not None or any(stream.waiting for stream in self.source.streams) else 2
-        pause = looks * self.options.poll / 1000
+        pause = looks * self.options.top.poll_ms / 1000
         if not self.asked or self.waiting is not None:
             return pause
         return min(pause, max(0.0, self.marks.looked + ASKED - time.monotonic()))
@@ -263,10 +264,10 @@ class Observer:
             return True
         if urgent and since >= URGENT:
             return True
-        if since < self.options.commit / 1000 or not (ordinary or self.waiting):
+        if since < self.options.top.commit_ms / 1000 or not (ordinary or self.waiting):
             return False
         fast = ordinary > FAST * since and ordinary * 8 < self.source.streams[0].ring.size
-        return not fast or since >= STRETCH * self.options.commit / 1000
+        return not fast or since >= STRETCH * self.options.top.commit_ms / 1000
 
     def commit(self) -> None:
         """Everything that the rings hold now: decode, make durable, release. One chunk, but where a ring holds more than a slice."""
@@ -424,7 +425,7 @@ class Observer:
         row: dict[str, object] = {
             "time": self.clock.now() if moment is None else moment,
             "event": event,
-            "instance": self.options.instance,
+            "instance": self.options.top.instance,
             "version": __version__,
             "kernel": f"{os.uname().release} {os.uname().machine}",
             "scope": "\n".join(_hierarchy.path_in(self.hierarchy, scope) for scope in self.scopes) or None,
@@ -464,7 +465,11 @@ class Observer:
         suspended machine is not late."""
         if not self.options.canary or self.canaries.judged is None:
             return {}
-        told = {"monotonic": now, "proven_monotonic": self.canaries.judged, "canary_seconds": self.options.canary_every}
+        told = {
+            "monotonic": now,
+            "proven_monotonic": self.canaries.judged,
+            "canary_seconds": self.options.top.canary_seconds,
+        }
         return {name: round(value, 3) for name, value in told.items()}
 
     def _write(self, table: str, rows: list[dict[str, object]]) -> None:

@@ -1,90 +1,68 @@
-"""What the observer, its loader and the follower are told."""
+"""What the observer, its loader and the follower are given."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from firsthand.probe import hierarchy as _hierarchy
 from firsthand.probe.options import LoadOptions
 from firsthand.schema import layout as _layout
+from firsthand.settings import Settings
+from firsthand.settings.sections.folding import Folding
+from firsthand.settings.sections.network import Network
+from firsthand.settings.sections.redaction import Redaction
+from firsthand.settings.sections.top import Top
 from firsthand.wire.programs import Program
 
 
-@dataclass(frozen=True)
-class ObserverOptions:
-    """All that the observer is told.
+class ObserverOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the observer is given: the history's folder, the observed cgroups' folders, its settings.
 
-    Times in milliseconds, `patience` in seconds; ring sizes powers of two; `redaction` mask, hash or drop; `programs` the
-    user's, compiled; `canary` the cgroup's path below which the supervisor's canaries live, empty for none; `canary_every`
-    and `flow_idle` in seconds; `fold` and its limits as in LoadOptions; `resolvers` addresses and networks; `keep_query`: of
-    the paths of HTTP requests.
+    `programs` the user's, compiled; `canary` the cgroup's path below which the supervisor's canaries live, empty for none.
     """
 
     history: str
     scopes: tuple[str, ...] = ()
-    instance: str = "default"
-    hierarchy: str = "auto"
-    ring_bytes: int = 8 << 20
-    urgent_bytes: int = 1 << 20
-    patience: float = 600.0
-    poll: int = 40
-    commit: int = 80
-    redaction: str = "mask"
-    redaction_key: str = ""
-    redaction_scopes: tuple[tuple[str, str], ...] = ()
-    patterns: tuple[tuple[str, str], ...] = ()
+    settings: Settings = msgspec.field(default_factory=Settings)
     programs: tuple[Program, ...] = ()
-    environment: tuple[str, ...] = ()
     canary: str = ""
-    canary_every: float = 60.0
-    flow_idle: int = 30
-    translated: tuple[str, ...] | None = None
-    names: bool = True
-    requests: bool = True
-    plain: tuple[str, ...] = ()
-    resolvers: tuple[str, ...] = ()
-    keep_query: bool = False
-    fold: bool = False
-    fold_connections: bool = False
-    fold_most_ms: int = 1000
-    fold_every_seconds: int = 60
+
+    @property
+    def top(self) -> Top:
+        """The settings under no heading."""
+        return self.settings[Top]
+
+    @property
+    def network(self) -> Network:
+        """The section of that name."""
+        return self.settings[Network]
+
+    @property
+    def redaction(self) -> Redaction:
+        """The section of that name, without its programs."""
+        return self.settings[Redaction]
 
     def left_out(self, refused: str) -> dict[str, object]:
         """Settings that leave something out of the record, for the observer table. `refused`: why nothing folds."""
-        names = [name for name, _ in self.patterns]
+        network, redaction, folding = self.network, self.redaction, self.settings[Folding]
         found: dict[str, object] = {
-            "redaction": self.redaction,
-            "redaction_scopes": dict(self.redaction_scopes),
-            "patterns": names,
+            "redaction": redaction.mode,
+            "redaction_scopes": dict(redaction.scopes),
+            "patterns": sorted(redaction.patterns),
             "programs": sorted(name for program in self.programs for name in program.names),
-            "names": self.names,
-            "requests": self.requests,
-            "translations": self.translated is not None,
-            "plaintext": self.plain,
-            "keep_query": self.keep_query,
-            "resolvers": self.resolvers,
+            "names": network.names,
+            "requests": network.requests,
+            "translations": network.translations,
+            "plaintext": network.plaintext,
+            "keep_query": network.keep_query,
+            "resolvers": network.resolvers,
         }
-        if not self.fold and not self.fold_connections:
+        if not folding.wanted:
             return found
-        limits = {
-            "processes": self.fold,
-            "connections": self.fold_connections,
-            "most_ms": self.fold_most_ms,
-            "every_seconds": self.fold_every_seconds,
-        }
-        return found | {"folding": {"refused": refused} if refused else limits}
-
-    @property
-    def packets(self) -> bool:
-        """Whether there is anything for a dissector to read."""
-        return self.names or self.requests or bool(self.plain)
-
-    @property
-    def read_args(self) -> bool:
-        """Whether any row keeps something of its arguments; else the kernel side does not read them."""
-        return any(mode != "drop" for mode in (self.redaction, *dict(self.redaction_scopes).values()))
+        return found | {"folding": {"refused": refused} if refused else msgspec.to_builtins(folding)}
 
     @property
     def observed(self) -> list[Path]:
@@ -92,33 +70,19 @@ class ObserverOptions:
         return [Path(scope) for scope in (*self.scopes, *filter(None, [self.canary]))] if self.scopes else []
 
     def load_options(self) -> LoadOptions:
-        """What the loader is told."""
+        """What the loader is given."""
         scopes = [Path(scope) for scope in self.scopes]
         return LoadOptions(
             _layout.installed(),
-            _hierarchy.choose(scopes, self.hierarchy),
+            _hierarchy.choose(scopes, self.top.hierarchy),
             [_hierarchy.key(scope) for scope in self.observed],
-            self.instance,
-            self.ring_bytes,
-            self.urgent_bytes,
-            self.patience,
-            read_args=self.read_args,
-            flow_idle=self.flow_idle,
-            translated=self.translated,
-            read_names=self.names,
-            read_requests=self.requests,
-            plain=self.plain,
-            fold=self.fold,
-            fold_connections=self.fold_connections,
-            fold_most_ms=self.fold_most_ms,
-            fold_every_seconds=self.fold_every_seconds,
+            self.settings,
             canary=_hierarchy.key(Path(self.canary)) if self.canary and scopes else 0,
         )
 
 
-@dataclass(frozen=True)
-class FollowerOptions:
-    """What the follower is told. `sockets` may name runtimes that are not there (yet); `scoped`: only cgroups of the log."""
+class FollowerOptions(msgspec.Struct, frozen=True):
+    """What the follower is given. `sockets` may name runtimes that are not there (yet); `scoped`: only cgroups of the log."""
 
     history: str
     sockets: tuple[str, ...]
@@ -126,14 +90,26 @@ class FollowerOptions:
     scoped: bool = False
 
 
-def tuples(raw: dict[str, Any]) -> dict[str, Any]:
-    """Options from JSON, whose lists were tuples."""
-    found = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-    for name in ("patterns", "redaction_scopes"):
-        found[name] = tuple(tuple(pair) for pair in raw.get(name, ()))
-    found["programs"] = tuple(_program(one) for one in raw.get("programs", ()))
-    return found
+T = TypeVar("T", ObserverOptions, FollowerOptions)
 
 
-def _program(raw: dict[str, Any]) -> Program:
-    return Program(tuple(raw["names"]), tuple((text, one) for text, one in raw["expressions"]), tuple(raw["keys"]))
+def encode(options: ObserverOptions | FollowerOptions) -> str:
+    """As JSON, for the process's argument."""
+    return msgspec.json.encode(options, enc_hook=_builtins).decode()
+
+
+def decode(kind: type[T], text: str) -> T:
+    """Options that `encode` gave. msgspec.ValidationError for anything else."""
+    return msgspec.json.decode(text, type=kind, dec_hook=_made)
+
+
+def _builtins(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.builtins()
+    raise NotImplementedError(type(value))
+
+
+def _made(kind: type, value: Any) -> Any:
+    if kind is Settings:
+        return Settings.parse(value)
+    raise NotImplementedError(kind)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from firsthand.errors import NotSupportedError, ProbeError
@@ -15,6 +14,8 @@ from firsthand.probe.loaded import NETWORK, Loaded, Program
 from firsthand.probe.options import LoadOptions
 from firsthand.probe.programs import Programs, RefusedError
 from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, PLAIN_FUNCTIONS, SWEEPS, Hook
+from firsthand.settings.sections.folding import Folding
+from firsthand.settings.sections.network import Network
 
 #: An iterator over tasks begins in the pid namespace of who opens it (kernel/bpf/task_iter.c, init_seq_pidns).
 _PIDS = "not in the machine's pid namespace: what ran before, outside of this one, is not seen; hostPID: true in a pod"
@@ -36,10 +37,10 @@ def bring_in(options: LoadOptions) -> Loaded:
         shared.adopt(loaded, options)
         same = loaded.taken_over and loaded.control.build == options.build
         former = [] if same else shared.pinned_sweeps(loaded.folder)
-        wanted = options.fold or options.fold_connections
+        wanted = options.told[Folding].wanted
         loaded.folding = wanted and _bring_sweeps(loaded, options, anew=not same)
         refused = wanted and not loaded.folding
-        chosen = replace(options, fold=False, fold_connections=False) if refused else options
+        chosen = options.unfolded if refused else options
         _bring_hooks(loaded, chosen, anew=not same)
         _require(loaded)
         _bring_plain(loaded, options)
@@ -47,8 +48,8 @@ def bring_in(options: LoadOptions) -> Loaded:
             loaded.missing |= dict.fromkeys(("existing_processes", "existing_sockets"), _PIDS)
         shared.scope(loaded, options)
         _end_sweeps(loaded, former)
-        if options.translated is not None:
-            _hear_translations(loaded, options.translated)
+        if (beside := options.told[Network].translated) is not None:
+            _hear_translations(loaded, beside)
         shared.take_control(loaded, options)
     except BaseException:
         loaded.forget() if goes_on else loaded.close()  # what a reader before left records on, for the next try
@@ -185,7 +186,8 @@ def _end_sweeps(loaded: Loaded, former: list[Program]) -> None:
 def _bring_plain(loaded: Loaded, options: LoadOptions) -> None:
     """Uprobes in the libraries that a user names; attached anew each time, since libraries come and go."""
     pins.unpin(loaded.folder, f"link_{PLAIN.name}")
-    if not options.plain:
+    libraries = options.told[Network].plaintext
+    if not libraries:
         return
     with Programs(loaded, options) as programs:
         try:
@@ -193,7 +195,7 @@ def _bring_plain(loaded: Loaded, options: LoadOptions) -> None:
         except OSError as error:
             loaded.missing[PLAIN.name] = _reason(PLAIN, PLAIN.name, error)
             return
-        links, refused = uprobe.attach(program, options.plain, PLAIN_FUNCTIONS)
+        links, refused = uprobe.attach(program, libraries, PLAIN_FUNCTIONS)
         for number, link in enumerate(links):
             pins.pin(link, loaded.folder / f"link_{PLAIN.name}_{number}")
             os.close(link)

@@ -29,7 +29,7 @@ from firsthand.schema.layout import objects
 MOST_AT_ONCE = 4
 #: Beginnings of sections whose programs some kernels refuse altogether: they share no load with others.
 _REFUSABLE = ("fentry", "fexit", "fmod_ret", "lsm", "kprobe")
-_SETTINGS = ".rodata.settings"
+_SETTINGS = ".rodata."
 _SPINE, _ENTRY = "spine_", "entry_"
 
 Wanted = tuple[Hook, str]
@@ -182,8 +182,9 @@ class Programs:
             libbpf.call("bpf_map__reuse_fd", found, self.loaded.maps[word])
         elif word in self.options.sizes:
             libbpf.call("bpf_map__set_max_entries", found, self.options.sizes[word])
-        elif word == _SETTINGS:
-            _write_settings(found, group.path, self.options.settings)
+        elif word.startswith(_SETTINGS):
+            name = word.removeprefix(_SETTINGS)
+            _write_settings(found, group.path, name, self.options.settings.get(name, {}))
 
 
 def side_by_side(tasks: Sequence[Callable[[], None]]) -> None:
@@ -253,20 +254,23 @@ def _set_type(hook: Hook, name: str, program: int) -> None:
         libbpf.call("bpf_program__set_expected_attach_type", program, kind.attach)
 
 
-def _write_settings(found: int, path: Path, settings: Mapping[str, int]) -> None:
-    """Every member of `struct settings` (kernel/include/maps.h) gets its value; SchemaError where one has none."""
+def _write_settings(found: int, path: Path, name: str, settings: Mapping[str, int]) -> None:
+    """Every member of the struct in .rodata.NAME (kernel/include/maps.h) gets its value; SchemaError where one has none."""
     size = ctypes.c_size_t()
     start = libbpf.pointer("bpf_map__initial_value", found, ctypes.byref(size))
-    offsets = _settings_of(path)
+    offsets = _settings_of(path, name)
     if set(offsets) != set(settings):
-        raise SchemaError(f"{path}: struct settings and the loader differ; run `make setup` to build both anew")
-    for name, offset in offsets.items():
-        ctypes.memmove(start + offset, struct.pack("<I", settings[name]), 4)
+        raise SchemaError(f"{path}: .rodata.{name} and the loader differ; run `make setup` to build both anew")
+    for member, offset in offsets.items():
+        ctypes.memmove(start + offset, struct.pack("<I", settings[member]), 4)
 
 
 @cache
-def _settings_of(path: Path) -> dict[str, int]:
-    """Members of an object's `struct settings`, and their offsets in bytes; read once, for an object may be loaded often."""
+def _settings_of(path: Path, name: str) -> dict[str, int]:
+    """Members of the struct in an object's .rodata.NAME, and their offsets in bytes; none for the compiler's own (strings).
+
+    Read once: an object may be loaded often.
+    """
     types = btf.read_object(path)
-    holder = types.named(btf.STRUCT, "settings")
-    return {name: offset for name, _, offset in types.members(holder)} if holder else {}
+    holder = types.named(btf.STRUCT, "settings" if name == "settings" else f"{name}_settings")
+    return {member: offset for member, _, offset in types.members(holder)} if holder else {}

@@ -16,6 +16,7 @@ from firsthand.probe.options import LoadOptions
 from firsthand.probe.pins import Control, MapInfo
 from firsthand.probe.spec import HOOKS, SHARED, SWEEPS
 from firsthand.schema.layout import objects
+from firsthand.settings.sections.top import Top
 
 _SECRET = "fold_secret"
 
@@ -74,7 +75,7 @@ def take_control(loaded: Loaded, options: LoadOptions) -> None:
     """Say who reads from now on; the programs count for nobody but write."""
     now = boottime.now_ns()
     incarnation = loaded.control.incarnation or now
-    loaded.written = Control(incarnation, now, round(options.patience * 1_000_000_000), options.build)
+    loaded.written = Control(incarnation, now, round(options.told[Top].patience_seconds * 1_000_000_000), options.build)
     loaded.written.write(loaded.maps["control"])
 
 

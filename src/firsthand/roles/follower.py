@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -11,13 +10,12 @@ from firsthand.history import place
 from firsthand.history.patience import begun
 from firsthand.host import ending
 from firsthand.observe.follower import Follower
-from firsthand.observe.options import FollowerOptions
+from firsthand.observe.options import FollowerOptions, decode
 
 
 def main(arguments: list[str]) -> int:
     """The follower process: 0 after an orderly end, 1 with a message where it cannot follow."""
-    raw = json.loads(arguments[0])
-    options = FollowerOptions(raw["history"], tuple(raw["sockets"]), tuple(raw["annotations"]), raw["scoped"])
+    options = decode(FollowerOptions, arguments[0])
     stops = ending.stops()
     try:
         place.create(Path(options.history))

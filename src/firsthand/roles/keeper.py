@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import msgspec
+
 from firsthand import settings
 from firsthand.errors import FirsthandError
 from firsthand.history import place
@@ -13,6 +15,8 @@ from firsthand.history.keeper import EVERY, GRACE, LINGER, Keeper, run
 from firsthand.history.patience import begun
 from firsthand.host import ending
 from firsthand.host.ending import RESTS
+from firsthand.settings.sections.integrity import Integrity
+from firsthand.settings.sections.retention import Limits
 
 
 def main(arguments: list[str]) -> int:
@@ -25,7 +29,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--grace", type=float, default=GRACE, help="seconds that rows wait in the log for their names")
     parser.add_argument("--heads", type=Path, help="a file outside the history to which the chain's head is appended")
-    parser.add_argument("--limits", help="settings.Limits as JSON; the settings file's by default")
+    parser.add_argument("--limits", help="the section retention as JSON; the settings file's by default")
     parser.add_argument(
         "--scrub-days", type=int, help="days in which all is read again; the settings file's by default"
     )
@@ -33,10 +37,10 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     stops = ending.stops()
     try:
-        limits = settings.Limits.parse(options.limits) if options.limits else settings.load().retention
+        limits = _limits(options.limits) if options.limits else settings.load()[Limits]
         history = options.history or place.default_directory()
         times = {"linger": options.linger, "grace": options.grace}
-        times["scrub_days"] = options.scrub_days or settings.load().scrub_days
+        times["scrub_days"] = options.scrub_days or settings.load()[Integrity].scrub_days
         keeper = begun(lambda: Keeper(history, **times, limits=limits, heads=options.heads), "keeper", stops)
         if keeper is not None:
             rests = run(keeper, min(options.every, 10.0), stops, rests=options.rests)
@@ -46,6 +50,10 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _limits(text: str) -> Limits:
+    return msgspec.json.decode(text, type=Limits)
 
 
 if __name__ == "__main__":

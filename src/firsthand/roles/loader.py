@@ -12,13 +12,13 @@ import socket
 import sys
 
 from firsthand.errors import FirsthandError
-from firsthand.observe.options import ObserverOptions, tuples
+from firsthand.observe.options import ObserverOptions, decode
 from firsthand.probe import handover, load
 
 
 def main(arguments: list[str]) -> int:
     """0 after handing over; 1 with one JSON line on standard output where it could not."""
-    options = ObserverOptions(**tuples(json.loads(arguments[0])))
+    options = decode(ObserverOptions, arguments[0])
     try:
         load.check_machine()
         loaded = load.bring_in(options.load_options())

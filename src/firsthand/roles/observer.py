@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 import socket
@@ -11,13 +10,13 @@ import sys
 
 from firsthand.errors import FirsthandError
 from firsthand.observe.observer import Observer, tell
-from firsthand.observe.options import ObserverOptions, tuples
+from firsthand.observe.options import ObserverOptions, decode
 from firsthand.probe import handover
 
 
 def main(arguments: list[str]) -> int:
     """The observer process: 0 after an orderly end, 1 with an error line where it could not observe."""
-    options = ObserverOptions(**tuples(json.loads(arguments[0])))
+    options = decode(ObserverOptions, arguments[0])
     source = socket.socket(fileno=int(arguments[1]))
     control = socket.socket(fileno=int(arguments[2])) if len(arguments) > 2 else None
     reading, writing = os.pipe()

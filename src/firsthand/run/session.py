@@ -19,9 +19,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from firsthand.confine import wall
 from firsthand.confine.roles import ROLES
@@ -29,13 +32,17 @@ from firsthand.errors import BusyError, FirsthandError, HistoryError, NotSupport
 from firsthand.history import alive, chain, place
 from firsthand.history.alive import Sign, beside
 from firsthand.host import machine
-from firsthand.observe.options import FollowerOptions, ObserverOptions
+from firsthand.observe.options import FollowerOptions, ObserverOptions, encode
 from firsthand.probe import load, pins, rounds
 from firsthand.reader import listening
-from firsthand.run.child import AGAIN_MOST, Asked, Child, Keeping, Lines
+from firsthand.run.child import Asked, Child, Keeping, Lines
 from firsthand.run.progress import Progress
 from firsthand.run.readiness import notify
-from firsthand.settings import Limits
+from firsthand.settings import Settings
+from firsthand.settings.sections.integrity import Integrity
+from firsthand.settings.sections.reader import Reader
+from firsthand.settings.sections.retention import Limits
+from firsthand.settings.sections.top import Top
 
 #: Seconds between two looks at processes that are waited for; and what the service manager hears meanwhile: another 90 s (sd_notify(3)).
 LOOK = 1.0
@@ -58,16 +65,26 @@ class Summary:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the processes are told: the follower's None where no runtime is asked, `heads` empty for none; `reader_idle`: seconds, 0 for no
-    reader."""
+    """What the processes are given: the follower's None where no runtime is asked, `settings` those in force."""
 
     options: ObserverOptions
     following: FollowerOptions | None = None
-    limits: Limits | None = None
-    heads: str = ""
-    again_most: float = AGAIN_MOST
-    scrub_days: int = 7
-    reader_idle: int = 0
+    settings: Settings = field(default_factory=Settings)
+
+    @property
+    def heads(self) -> str:
+        """The settings' file of heads; empty: none."""
+        return self.settings[Integrity].heads
+
+    @property
+    def again_most(self) -> float:
+        """Seconds until a process that dies again and again is started again, at most."""
+        return self.settings[Top].restart_most_seconds
+
+    @property
+    def reader_idle(self) -> int:
+        """Seconds without a question after which the reader ends; 0: there is none."""
+        return self.settings[Reader].idle
 
 
 class Session:
@@ -110,7 +127,7 @@ class Session:
             self.summary.notes.append(told)
         self._prepare_canary()
         self._children["observer"] = Child("observer", self._observer, self.plan.again_most)
-        if self.options.packets:
+        if self.options.network.packets:
             self._children["dissector"] = self._of_dissector()
         self._children["keeper"] = Keeping(history, self._keeper, self.plan.again_most)
         if self.plan.following is not None:
@@ -128,11 +145,11 @@ class Session:
         os.chown(beside(history / wall.LOCK), -1, wall.identity("keeper", history).readers)
 
     def _prepare_canary(self) -> None:
-        if not self.options.canary_every:
+        if not self.options.top.canary_seconds:
             self.summary.notes.append("no canaries: canary_seconds is 0")
             return
         try:
-            folder = rounds.make(self.options.load_options().hierarchy, self.options.instance)
+            folder = rounds.make(self.options.load_options().hierarchy, self.options.top.instance)
         except OSError as error:
             self.summary.notes.append(f"no canaries: {error.filename} cannot be made ({error.strerror})")
             return
@@ -142,7 +159,7 @@ class Session:
         """The loader and the observer, joined by a socket that only they have; to another one we send the dissectors' lines."""
         mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         control = self._new_control()
-        options = json.dumps(asdict(replace(self.options, history=".")))
+        options = encode(replace(self.options, history="."))
         self._lines.begin()
         self._reading = False
         with mine, its, control:
@@ -170,11 +187,11 @@ class Session:
         dissector = self._children.get("dissector")
         if dissector is not None:
             dissector.end()
-            if self.options.packets:
+            if self.options.network.packets:
                 dissector.start()
             else:
                 del self._children["dissector"]
-        elif self.options.packets and self._observed:  # the settings wanted none before
+        elif self.options.network.packets and self._observed:  # the settings wanted none before
             self._children["dissector"] = self._of_dissector()
 
     def _of_dissector(self) -> Child:
@@ -184,7 +201,8 @@ class Session:
         """The dissector, joined to the observer that there is by a socket that only they have."""
         assert self._control is not None
         mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        options = json.dumps({"resolvers": self.options.resolvers, "keep_query": self.options.keep_query})
+        network = self.options.network
+        options = json.dumps({"resolvers": network.resolvers, "keep_query": network.keep_query})
         self._line += 1
         with mine, its:
             process = self._spawn("dissector", options, str(its.fileno()), sockets=[its])
@@ -199,13 +217,13 @@ class Session:
 
     def _keeper(self) -> subprocess.Popen[bytes]:
         told = ["--heads", str(self._heads())] if self.plan.heads else []
-        told += ["--limits", self.plan.limits.text] if self.plan.limits else []
-        told += ["--scrub-days", str(self.plan.scrub_days), "--rests"]
+        told += ["--limits", msgspec.json.encode(self.plan.settings[Limits]).decode()]
+        told += ["--scrub-days", str(self.plan.settings[Integrity].scrub_days), "--rests"]
         return self._spawn("keeper", "--history", ".", *told)
 
     def _follower(self) -> subprocess.Popen[bytes]:
         assert self.plan.following is not None
-        options = json.dumps(asdict(replace(self.plan.following, history=".")))
+        options = encode(replace(self.plan.following, history="."))
         return self._spawn("follower", options)
 
     def _have_reader(self) -> None:
@@ -287,7 +305,7 @@ class Session:
             one for one in self._loaders if one.poll() is None
         ]  # one that ended is a zombie until it is asked
         self._give_sign()
-        if self._reading and time.monotonic() - self._round >= self.options.canary_every:
+        if self._reading and time.monotonic() - self._round >= self.options.top.canary_seconds:
             self._canary()
 
     def rest(self, timeout: float, others: Sequence[int] = ()) -> None:
@@ -296,7 +314,7 @@ class Session:
         now = time.monotonic()
         due = [now + timeout, now + alive.EVERY, *(child.due for child in self._children.values() if child.due)]
         if self._reading and self.options.canary:
-            due.append(self._round + self.options.canary_every)
+            due.append(self._round + self.options.top.canary_seconds)
         heard = [] if self._lines.over else [self._lines.reader]
         if self._reader is not None:
             heard += self._reader.wakes
@@ -328,7 +346,7 @@ class Session:
         if replace(plan.options, canary=old.options.canary) != old.options:
             self.options = replace(plan.options, canary=self.options.canary)
             changed.append("observer")
-        if (plan.limits, plan.heads, plan.scrub_days) != (old.limits, old.heads, old.scrub_days):
+        if plan.settings.of("keeper") != old.settings.of("keeper"):
             changed.append("keeper")
         if plan.following != old.following:
             changed.append("follower")
@@ -396,7 +414,7 @@ class Session:
     def _end_observer(self, observer: Child) -> None:
         if not self.keep_attached:
             with contextlib.suppress(FileNotFoundError):
-                pins.unpin(pins.folder_of(self.options.instance), "link_")
+                pins.unpin(pins.folder_of(self.options.top.instance), "link_")
         observer.end(b"keep\n" if self.keep_attached else b"stop\n")
         progress = Progress()
         while not (observer.dead() and not self._lines.waiting) and not progress.stuck:
@@ -417,8 +435,8 @@ class Session:
         orderly = observer is not None and (observer.process.returncode == 0 or not self._observed)
         if orderly and not self.keep_attached:
             with contextlib.suppress(FirsthandError, OSError):
-                _, lock = pins.claim(self.options.instance)
-                pins.remove(self.options.instance)
+                _, lock = pins.claim(self.options.top.instance)
+                pins.remove(self.options.top.instance)
                 os.close(lock)
         if self._control is not None:
             self._control.close()

@@ -62,7 +62,7 @@ def test_config_check_names_the_mistake(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     for text, words in (
         ("folt = 3", "unknown setting folt"),
-        ("fold = 'x'", "fold must be int"),
+        ("fold = 'x'", "fold: expected whole lines of at least 1"),
         ("ring_bytes = 5000", "power of two"),
         ("[redaction.patterns]\nx = '('", "redaction.patterns"),
         ("[redaction.programs]\ntool = ['-p']", "write SECRET where the secret stands"),

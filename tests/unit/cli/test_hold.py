@@ -13,7 +13,7 @@ import pytest
 from firsthand.cli.usage import size
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
-from firsthand.settings import Limits
+from firsthand.settings.sections.retention import Limits
 from tests import samples
 
 DAY = 86_400_000_000

@@ -10,6 +10,7 @@ import pytest
 
 from firsthand.cli.run import SETTLED, Reload
 from firsthand.settings import Settings
+from firsthand.settings.sections.retention import Limits
 
 
 class Applied:
@@ -19,7 +20,7 @@ class Applied:
         self.days: list[tuple[Any, float]] = []
 
     def apply(self, plan: Settings) -> list[str]:
-        self.days.append((plan.retention.days, time.monotonic()))
+        self.days.append((plan[Limits].days, time.monotonic()))
         return ["keeper"]
 
 

@@ -20,7 +20,7 @@ from firsthand.evidence.checking import check
 from firsthand.history import manifest
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
-from firsthand.settings import Limits
+from firsthand.settings.sections.retention import Limits
 from tests import samples
 from tests.unit.evidence import forged, scene
 

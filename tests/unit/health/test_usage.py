@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from firsthand.health import usage
 from firsthand.history import hold, manifest
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
-from firsthand.settings import Limit, Limits
+from firsthand.settings.sections.retention import Limit, Limits
 from tests import samples
 
 LIMITS = Limits(days=30, bytes=1_000_000, free=0, protected_days=365)
@@ -70,12 +70,12 @@ def test_how_long_it_lasts(history: Path) -> None:
 
 def test_shares(history: Path) -> None:
     """Law: a namespace has its fixed bytes, the others equal parts of the rest."""
-    rows = _usage(history, "namespace", replace(LIMITS, namespaces=(("shop", Limit(bytes=100_000)),)))["rows"]
+    rows = _usage(history, "namespace", replace(LIMITS, namespaces={"shop": Limit(bytes=100_000)}))["rows"]
     assert {row["namespace"]: row["share"] for row in rows} == {
         "shop": 100_000,
         **dict.fromkeys(("(host)", "kube-system", "jobs"), 300_000),
     }
-    rows = _usage(history, "namespace", replace(LIMITS, namespaces=(("shop", Limit(bytes=700_000)),)))["rows"]
+    rows = _usage(history, "namespace", replace(LIMITS, namespaces={"shop": Limit(bytes=700_000)}))["rows"]
     assert {row["share"] for row in rows} == {700_000, 100_000}
 
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from firsthand.history.budget import DAY, LOW, PART, Piece, fair, plan
 from firsthand.history.share import BULK, NAMES, PROTECTED, RECORD, Share
-from firsthand.settings import Limit, Limits
+from firsthand.settings.sections.retention import Limit, Limits
 
 NOW = 400 * DAY
 LIMITS = Limits(days=30, bytes=1000, free=0, protected_days=90)
@@ -62,7 +63,7 @@ def test_age() -> None:
         "aprotected91": "older than 90 days",
         "bbulk31": "older than 30 days",
     }
-    kept = gone(pieces, replace(LIMITS, namespaces=(("a", Limit(days=100)), ("b", Limit(days=5)))))
+    kept = gone(pieces, structs.replace(LIMITS, namespaces={"a": Limit(days=100), "b": Limit(days=5)}))
     assert kept == {"bbulk31": "older than 5 days"}
 
 
@@ -78,7 +79,7 @@ def test_a_flood_shortens_its_own_history() -> None:
 
 def test_a_namespace_over_what_it_was_given() -> None:
     """Law: a fixed budget holds though there is room, and takes bulk rows before protected ones."""
-    limits = replace(LIMITS, namespaces=(("a", Limit(bytes=300)),))
+    limits = structs.replace(LIMITS, namespaces={"a": Limit(bytes=300)})
     pieces = [piece(day) for day in (1, 2, 3)] + [piece(9, kind=PROTECTED), piece(1, 500, "b")]
     assert list(gone(pieces, limits)) == ["abulk3", "abulk2"]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from msgspec import structs
 
 from firsthand.errors import HistoryError
 from firsthand.history import hold, manifest, place, retention, segment, share
@@ -23,7 +24,7 @@ from firsthand.history.budget import PART
 from firsthand.history.connection import History
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
-from firsthand.settings import Limits
+from firsthand.settings.sections.retention import Limits
 from firsthand.wire.batch import Batch, Fixed
 from tests import require, samples
 
@@ -142,7 +143,7 @@ def look(life: Life, clock: threading.Lock) -> None:
 def test_forty_days_with_a_flood(tmp_path: Path) -> None:
     """Law: budgets hold at each step; a flood shortens its own history; no reader ever sees a row twice, or misses one that is
     not told to be gone."""
-    limits = replace(LIMITS, bytes=2_500_000)
+    limits = structs.replace(LIMITS, bytes=2_500_000)
     life = Life(tmp_path, limits)
     lock, stop, failures = threading.Lock(), threading.Event(), list[BaseException]()
     looks = 0
@@ -395,7 +396,7 @@ def test_what_is_damaged_is_set_aside_and_not_written_again(life: Life, place_of
 
 def test_a_disk_that_others_fill(small: Path) -> None:
     """Law: where the file system lacks room the budget is less, what leaves counts as left, and a quarter of it stays."""
-    limits = replace(LIMITS, bytes=4_000_000, free=4 << 20)
+    limits = structs.replace(LIMITS, bytes=4_000_000, free=4 << 20)
     with contextlib.closing(Life(small / "history", limits, many=1000)) as life:
         life.days(20, 2_000)
         held = life.bytes

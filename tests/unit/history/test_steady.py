@@ -12,12 +12,12 @@ from firsthand.history import manifest
 from firsthand.history.connection import History
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter, files
-from firsthand.settings import Limit, Limits
+from firsthand.settings.sections.retention import Limit, Limits
 from tests import samples
 
 _DAY = 86_400.0
 #: The keeper's limits: ten days, whatever the bytes.
-LIMITS = Limits(days=10, bytes=1 << 40, free=0, protected_days=20, namespaces=(("shop", Limit(days=5)),))
+LIMITS = Limits(days=10, bytes=1 << 40, free=0, protected_days=20, namespaces={"shop": Limit(days=5)})
 
 
 class Clocks:

@@ -8,11 +8,11 @@ import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from firsthand.errors import HistoryError
 from firsthand.history import alive, asked
@@ -22,6 +22,8 @@ from firsthand.host import boottime, machine
 from firsthand.observe.observer import Observer
 from firsthand.observe.options import ObserverOptions
 from firsthand.schema import layout
+from firsthand.settings import Settings
+from firsthand.settings.sections.top import Top
 from tests.recorded import BUSY, PROGRAMS, SIZE, Recorded
 
 
@@ -62,7 +64,7 @@ def _opened(recorded: Recorded, folder: Path) -> Observer:
     if not (folder / "history").exists():
         with LogWriter(folder / "history", machine.node(), machine.boot()) as log:
             log.append([], [], recorded.state)  # the last chunk of the reader before
-    made = Observer(ObserverOptions(history=str(folder / "history"), canary_every=0))
+    made = Observer(ObserverOptions(history=str(folder / "history"), settings=Settings(Top(canary_seconds=0))))
     made.open(recorded)
     return made
 
@@ -228,7 +230,8 @@ def test_who_asks_has_all_until_then(observer: Observer, tmp_path: Path) -> None
     """What the rings hold is durable before the observer says so, whenever the next commit and the next sign of life are due."""
     observer.tick()
     first = _through(tmp_path)
-    observer.options = replace(observer.options, commit=3_600_000)
+    given = observer.options.settings.having(Top, commit_ms=3_600_000)
+    observer.options = structs.replace(observer.options, settings=given)
     now = boottime.now_ns()
     _asked(observer, tmp_path)
     assert first < now <= _through(tmp_path) and not observer.asked

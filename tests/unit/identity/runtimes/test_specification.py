@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from firsthand.errors import RuntimeGoneError, UsageError
+from firsthand.errors import RuntimeGoneError
 from firsthand.identity import runtimes
 from firsthand.identity.runtimes import cri, engine, specification
 from firsthand.identity.runtimes.facts import ContainerFacts
 from firsthand.schema import capability
-from firsthand.settings import socket
+from firsthand.settings.kinds import socket
 
 
 def _taken(spec: dict[str, Any]) -> ContainerFacts:
@@ -99,10 +99,10 @@ def test_the_runtime_behind_a_socket(name: str, kind: str) -> None:
 
 
 def test_a_socket_that_is_none() -> None:
-    """The setting's message says what is expected; a runtime that is not there says which socket."""
+    """It is refused by its text; a runtime that is not there says which socket."""
     for text in ("containerd", "kvm:/run/x.sock", "", ":/x"):
-        with pytest.raises(UsageError, match="expected"):
-            socket(text, "config.toml")
+        with pytest.raises(ValueError, match=f"not '{text}'"):
+            socket(text)
     for name in ("docker:/nowhere/x.sock", "cri:/nowhere/x.sock"):
         with pytest.raises(RuntimeGoneError, match=r"/nowhere/x\.sock"):
             runtimes.of(name).connect()
