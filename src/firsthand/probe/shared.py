@@ -14,7 +14,8 @@ from firsthand.probe import libbpf, pins
 from firsthand.probe.loaded import Loaded, Program
 from firsthand.probe.options import LoadOptions
 from firsthand.probe.pins import Control, MapInfo
-from firsthand.probe.spec import HOOKS, SHARED, SWEEPS
+from firsthand.probe.spec import HOOKS, SWEEPS
+from firsthand.probe.spec import shared as shared_maps
 from firsthand.schema.layout import objects
 from firsthand.settings.sections.top import Top
 
@@ -23,13 +24,13 @@ _SECRET = "fold_secret"
 
 def adopt(loaded: Loaded, options: LoadOptions) -> None:
     """Take over the pinned maps, where there are all and of the same shape; else what is there becomes `previous`."""
-    found = {word: fd for word in SHARED if (fd := pins.open_pin(loaded.folder / word)) is not None}
+    found = {word: fd for word in shared_maps() if (fd := pins.open_pin(loaded.folder / word)) is not None}
     if not found:
         pins.unpin(loaded.folder)  # an interrupted beginning or end
         return
     loaded.maps = found
     wanted = _shapes(options)
-    if set(found) == set(SHARED) and all(pins.info(found[word]) == wanted[word] for word in SHARED):
+    if set(found) == set(shared_maps()) and all(pins.info(found[word]) == wanted[word] for word in found):
         control = loaded.control
         loaded.taken_over = bool(control.incarnation)
         loaded.unattended = boottime.now_ns() - control.heartbeat > control.patience
@@ -83,7 +84,7 @@ def share(loaded: Loaded, handle: int) -> None:
     """The first object to carry a shared map makes it; it is kept by a descriptor of our own and pinned."""
     for found in libbpf.each("bpf_object__next_map", handle):
         word = libbpf.library().bpf_map__name(found).decode()
-        if word not in SHARED or word in loaded.maps:
+        if word not in shared_maps() or word in loaded.maps:
             continue
         loaded.maps[word] = os.dup(libbpf.call("bpf_map__fd", found))
         if word == _SECRET:

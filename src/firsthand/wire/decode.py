@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firsthand.errors import WireError
-from firsthand.schema.column import TYPES, Column
 from firsthand.schema.layout import Field, Layout, Record
 from firsthand.schema.lock import columns_of
 from firsthand.schema.tables import TABLES
+from firsthand.subjects.column import TYPES, Column
 from firsthand.wire import _drain
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector, distinct, spread, text, worded
 
