@@ -35,7 +35,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mark = '\t__u8 core_dumped DOC("a core was dumped")'
     assert mark in text
     events.write_text(text.replace(mark, '\t__u64 minor_faults DOC("page faults without a read");\n' + mark))
-    probe = place / "kernel/probes/exit.bpf.c"
+    probe = place / "kernel/subjects/exit.bpf.c"
     text = probe.read_text()
     mark = "\texit->peak_memory ="
     assert mark in text

@@ -243,7 +243,7 @@ def _carried(handle: int) -> set[str]:
 
 
 def _object(name: str) -> Path:
-    """The object of kernel/probes/NAME.bpf.c."""
+    """The object of kernel/subjects/NAME.bpf.c."""
     return next(path for path in objects() if path.name == f"{name}.bpf.o")
 
 

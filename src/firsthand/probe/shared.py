@@ -20,17 +20,24 @@ from firsthand.schema.layout import objects
 from firsthand.settings.sections.top import Top
 
 _SECRET = "fold_secret"
+#: Without these nothing can be taken over.
+_CORE = ("ring", "urgent", "produced", "failures", "control")
 
 
 def adopt(loaded: Loaded, options: LoadOptions) -> None:
-    """Take over the pinned maps, where there are all and of the same shape; else what is there becomes `previous`."""
+    """Take over the pinned maps, where they are of the same shape; else what is there becomes `previous`.
+
+    Maps that a version before did not have are made by the objects that carry them (`share`); where the programs are the same none may be
+    missing, for what is attached goes on with the one that was there.
+    """
     found = {word: fd for word in shared_maps() if (fd := pins.open_pin(loaded.folder / word)) is not None}
     if not found:
         pins.unpin(loaded.folder)  # an interrupted beginning or end
         return
     loaded.maps = found
     wanted = _shapes(options)
-    if set(found) == set(shared_maps()) and all(pins.info(found[word]) == wanted[word] for word in found):
+    usable = set(_CORE) <= set(found) and all(pins.info(found[word]) == wanted[word] for word in found)
+    if usable and (set(found) == set(shared_maps()) or loaded.control.build != options.build):
         control = loaded.control
         loaded.taken_over = bool(control.incarnation)
         loaded.unattended = boottime.now_ns() - control.heartbeat > control.patience
@@ -50,7 +57,7 @@ def _replace(loaded: Loaded, found: dict[str, int]) -> None:
     old.sweeps = pinned_sweeps(loaded.folder)
     pins.unpin(loaded.folder)
     loaded.maps = {}
-    if {"ring", "produced", "failures", "control"} <= set(found):
+    if set(_CORE) - {"urgent"} <= set(found):
         loaded.previous = old
         loaded.notes.append("the rings of another version were replaced: what they held is taken in first")
     else:

@@ -1,4 +1,4 @@
-"""The words in which a subject is declared: its hooks and their blind spots, canary, tables, settings and questions.
+"""The words in which a subject is declared: its hooks and their blind spots, canary, tables and questions.
 
 A subject is one family of events. Its three files are kernel/subjects/NAME.h (records, with their columns), kernel/subjects/NAME.bpf.c
 (programs and maps), and a module of this package, which exports `SUBJECT`.
@@ -148,19 +148,6 @@ class SubjectTable:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A setting in the section of the subject's name; it goes to the member of the same name of `struct NAME_settings`, section
-    `.rodata.NAME` of the subject's objects. A default of True or False: it is on or off; else a number from `least` to `most`."""
-
-    name: str
-    doc: str
-    default: bool | int
-    least: int = 0
-    most: int = (1 << 32) - 1
-    unit: str = ""
-
-
-@dataclass(frozen=True)
 class Switch:
     """A setting that leaves rows out where it is off: where it stands in the observer's column `settings`, the table, and what is said of
     answers from it then. `setting`: its name for users."""
@@ -199,7 +186,6 @@ class Subject:
     sweeps: Mapping[str, Hook] = field(default_factory=dict)
     standing: tuple[str, ...] = ()
     canary: Canary | None = None
-    settings: tuple[Setting, ...] = ()
     switches: tuple[Switch, ...] = ()
     questions: tuple[Listing, ...] = ()
     rank: int = 1_000

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from firsthand.probe.spec import EXISTING, HOOKS, SWEEPS, SWEPT, needed, shared
-from firsthand.schema import btf
+from firsthand.schema import btf, layout
 from firsthand.schema.layout import enumerators, objects
 from firsthand.schema.tables import TABLES
+from kernel import build
 
 
 def _functions(name: str) -> set[str]:
@@ -20,6 +21,15 @@ def test_every_program_of_the_spec_is_in_its_object() -> None:
     for hook in (*HOOKS, *EXISTING, *SWEEPS):
         assert all(program in _functions(hook.object_of(program)) for program in hook.programs)
         assert hook.table in TABLES and hook.blind_spot
+
+
+def test_the_spine_has_a_line_for_each_program_that_is_attached() -> None:
+    """And for no other: it is written from the sections of the objects' programs."""
+    folder = objects()[0].parent
+    lines = build.spine([path for path in objects() if path.name != layout.SPINE]).splitlines()
+    named = {line.partition("(")[2].partition(",")[0] for line in lines if line.startswith("SPINE")}
+    assert named == {program for hook in HOOKS for program in hook.programs}
+    assert {name for name, _ in build.programs(folder / layout.SPINE)} == {f"spine_{name}" for name in named}
 
 
 def test_what_completeness_needs() -> None:
