@@ -30,7 +30,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(_HERE / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml"):
         shutil.copy(_HERE / name, place / name)
-    events = place / "kernel/include/events.h"
+    events = place / "kernel/subjects/process.h"
     text = events.read_text()
     mark = '\t__u8 core_dumped DOC("a core was dumped")'
     assert mark in text

@@ -28,7 +28,7 @@ from firsthand.subjects.registry import TABLES
 KINDS = (BULK, PROTECTED, NAMES, RECORD)
 #: Tables that later versions have, and protect.
 _LATER = ("finding", "privilege")
-#: Processes that gained rights or hid their binary, by process_flag of kernel/include/events.h.
+#: Processes that gained rights or hid their binary, by process_flag of kernel/subjects/process.h.
 FLAGS = {"SETUID": 0, "SETGID": 1, "FILECAPS": 2, "MEMFD": 4, "DELETED": 5, "ENTERED": 7, "DETACHED": 9}
 _MASK = sum(1 << bit for bit in FLAGS.values())
 _KEY = b"firsthand.shares"

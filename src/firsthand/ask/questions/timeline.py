@@ -35,7 +35,7 @@ def _line(table: str) -> str:
 
 def timeline(asked: Asked) -> Found:
     """All rows of a container, a process, or of the window."""
-    narrow, parameters = _narrowed(asked)
+    narrow, parameters = narrowed(asked)
     parts, values = [], []
     for table, line in _LINES.items():
         if not line.always and (narrow or asked.filters.conditions):
@@ -67,7 +67,8 @@ def _worded(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _narrowed(asked: Asked) -> tuple[list[tuple[str, list[Any]]], str]:
+def narrowed(asked: Asked) -> tuple[list[tuple[str, list[Any]]], str]:
+    """The conditions that a question's argument is, a pod, a container or a process, and the words for it."""
     if not asked.arguments:
         return [], ""
     text = asked.arguments[0]
