@@ -17,10 +17,11 @@ _FIRST = ("time", "event", "pod", "container_name", "container", "exec_id", "exe
 
 def questions() -> dict[str, Question]:
     """Those of all subjects, by name."""
-    return {one.name: _question(one) for subject in SUBJECTS for one in subject.questions}
+    return {one.name: question(one) for subject in SUBJECTS for one in subject.questions}
 
 
-def _question(one: Listing) -> Question:
+def question(one: Listing) -> Question:
+    """The question that is declared so."""
     usage = "[POD|CONTAINER|EXEC_ID|PID]"
     return Question(one.doc, usage, partial(_listed, one), (one.table,), takes=(0, 1), subject=True, rank=one.rank)
 

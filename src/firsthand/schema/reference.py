@@ -8,6 +8,8 @@ from pathlib import Path
 from firsthand.schema import layout as _layout
 from firsthand.schema.tables import KEPT
 from firsthand.subjects.column import Column, Table
+from firsthand.subjects.declare import Subject
+from firsthand.subjects.registry import SUBJECTS, answers
 
 PATH = Path("docs/events.md")
 _HEAD = """# Events
@@ -27,6 +29,7 @@ def render() -> str:
     parts = [_HEAD, _section("Common columns", "In every table, in this order.", common)]
     parts += [_table(table) for table in KEPT.values()]
     parts += [_enum(name, values) for name, values in _layout.installed().enums.items()]
+    parts += [_hooks(one) for one in SUBJECTS if one.hooks or one.existing]
     return "\n".join(parts)
 
 
@@ -51,6 +54,18 @@ def _cell(text: str) -> str:
 def _enum(name: str, values: dict[str, int]) -> str:
     rows = [f"| `{word}` | {number} |" for word, number in values.items()]
     return "\n".join([f"## Words of `{name}`", "", "| word | value |", "|---|---|", *rows, ""])
+
+
+def _hooks(subject: Subject) -> str:
+    """A subject's hooks: how each is done, best first, what is not seen without it, and whether rounds of canaries prove it."""
+    proven = {name for one in answers() for name in (*one.hooks, *one.unless)}
+    rows = [
+        f"| `{hook.name}` | {', '.join(f'`{name}`' for name in hook.programs)} | {_cell(hook.blind_spot)} "
+        f"| {'yes' if hook.name in proven else ''} |"
+        for hook in (*subject.hooks, *subject.existing)
+    ]
+    head = [f"## Hooks of `{subject.name}`", "", "| hook | programs, best first | blind spot without it | canary |"]
+    return "\n".join([*head, "|---|---|---|---|", *rows, ""])
 
 
 def main(arguments: list[str]) -> int:

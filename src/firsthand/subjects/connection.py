@@ -212,6 +212,7 @@ SUBJECT = Subject(
         "connection_folds": Hook("fold_connection_tell", "fold", ("fold_connection_tell",), "connection", _UNFOLDED),
     },
     standing=_STANDING,
+    page="docs/network.md, Sockets of every kind",
     canary=Canary(
         (
             Answer("connection", "listen", ("connection_state",), "tcp"),

@@ -176,8 +176,8 @@ class Listing:
 @dataclass(frozen=True)
 class Subject:
     """All that is declared of a subject. `existing`: iterators that tell what is there already, run once at the start. `sweeps`: iterators
-    over the maps of these names, run each second where rows fold. `standing`: what no hook meets, on any kernel. `rank`: the place of
-    its hooks among all."""
+    over the maps of these names, run each second where rows fold. `standing`: what no hook meets, on any kernel, told on the `page`.
+    `rank`: the place of its hooks among all."""
 
     name: str
     tables: tuple[SubjectTable, ...]
@@ -185,6 +185,7 @@ class Subject:
     existing: tuple[Hook, ...] = ()
     sweeps: Mapping[str, Hook] = field(default_factory=dict)
     standing: tuple[str, ...] = ()
+    page: str = ""
     canary: Canary | None = None
     switches: tuple[Switch, ...] = ()
     questions: tuple[Listing, ...] = ()

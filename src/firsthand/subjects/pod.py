@@ -24,7 +24,7 @@ _TABLE = SubjectTable(
     ),
     kinds=("named", "gone"),
     retention=NAMES,
-    summary=WHOSE,
+    summary=WHOSE[:-1],  # it has no container_name
     line=Line("array_to_string(addresses, ' ')", "concat_ws(' ', runtime, state, workload)"),
 )
 

@@ -17,11 +17,12 @@ def _all() -> tuple[Subject, ...]:
     found = sorted(
         (module.SUBJECT for module in modules if hasattr(module, "SUBJECT")), key=lambda one: (one.rank, one.name)
     )
-    _check(found)
+    check(found)
     return tuple(found)
 
 
-def _check(found: list[Subject]) -> None:
+def check(found: list[Subject]) -> None:
+    """Raises SchemaError if two of these declare the same thing, or one declares a role that there is not."""
     declared = [("subject", one.name) for one in found]
     for one in found:
         declared += [("table", table.name) for table in one.tables]
