@@ -400,3 +400,20 @@ static __always_inline void count(enum failure what)
 	if (counter)
 		__sync_fetch_and_add(counter, 1);
 }
+
+/*
+ * A subject's own: of `enum SUBJECT_failure`, whose numbers are below `most` (which never changes: a map of another
+ * size is not taken over). What is counted is a loss of the subject's tables alone.
+ */
+#define FAILURES(subject, most)                                                                                        \
+	MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, most)                                                             \
+	subject##_failures SEC(".maps");                                                                               \
+	enum subject##_failure anchor_##subject##_failure __attribute__((unused));                                     \
+	static __always_inline void count_##subject(enum subject##_failure what)                                       \
+	{                                                                                                              \
+		__u32 key = what;                                                                                      \
+		__u64 *counter = bpf_map_lookup_elem(&subject##_failures, &key);                                       \
+                                                                                                                       \
+		if (counter)                                                                                           \
+			__sync_fetch_and_add(counter, 1);                                                              \
+	}

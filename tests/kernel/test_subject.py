@@ -105,10 +105,13 @@ def test_a_subject_of_three_files_is_observed_asked_and_taken_over(
     _rename(cgroup, "thread", "while-alone")
     observed.start(env=_environment(larger))
     _rename(cgroup, "thread", "taken-over")
+    _rename(cgroup, "leader", "!shouted")
     assert observed.stop() == 0, "".join(observed.errors)
     then = _renamed(larger, history)
     assert [row["new_name"] for row in then["rows"][1:]] == ["while-alone", "taken-over"]
-    assert then["completeness"]["complete"], then["completeness"]
+    (reason,) = then["completeness"]["reasons"]
+    assert "1 events or values lost" in reason and "helper_failed: rename_shouted" in reason, reason
+    assert _asked(larger, history, "processes")["completeness"]["complete"]
     told = _asked(larger, history, "timeline")["rows"]
     assert [row["detail"] for row in told if row["table"] == "rename" and row["detail"].endswith("taken-over")] != []
 
@@ -135,4 +138,4 @@ def test_a_subject_of_three_files_is_observed_asked_and_taken_over(
             str(history),
         )
     )
-    assert lost == []
+    assert [(row["cause"], row["table_name"]) for row in lost] == [("helper_failed", "rename")]

@@ -22,6 +22,7 @@ from firsthand.probe.loaded import RINGS, Loaded
 from firsthand.probe.ring import Ring
 from firsthand.schema import layout
 from firsthand.schema.tables import TABLES
+from firsthand.subjects.registry import SUBJECTS
 from firsthand.wire import _drain
 from firsthand.wire.batch import Batch
 from firsthand.wire.decode import Decoder
@@ -279,6 +280,7 @@ class Source:
         names = [n.lower() for n in failure_names() if n.lower() not in (*IN_GAPS, "count")]
         since = self._before(now)
         found = [Lost("helper_failed", count, since, now, name) for name, count in self._failures(names).items()]
+        found += self._of_subjects(since, now)
         misses = {f"recursion_miss {p.name}": p.recursion_misses for p in stats.programs(self.loaded)}
         for name, count in self._deltas(misses).items():
             found.append(Lost("recursion_miss", count, since, now, name.partition(" ")[2]))
@@ -287,6 +289,15 @@ class Source:
         words = "a table of another version, which this one cannot keep"
         found += [Lost("malformed", count, since, now, words, table=table) for table, count in self._strange.items()]
         self._strange = {}
+        return found
+
+    def _of_subjects(self, since: float, now: float) -> list[Lost]:
+        """What subjects count that failed: a loss of each of the subject's tables."""
+        found = []
+        for subject, counted in stats.subject_failures(self.loaded).items():
+            tables = [table.name for one in SUBJECTS if one.name == subject for table in one.tables]
+            for name, count in self._deltas({f"{subject}_{word}": number for word, number in counted.items()}).items():
+                found += [Lost("helper_failed", count, since, now, name, table=table) for table in tables]
         return found
 
     def _new_malformed(self) -> list[int]:

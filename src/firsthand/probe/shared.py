@@ -14,8 +14,9 @@ from firsthand.probe import libbpf, pins
 from firsthand.probe.loaded import Loaded, Program
 from firsthand.probe.options import LoadOptions
 from firsthand.probe.pins import Control, MapInfo
-from firsthand.probe.spec import HOOKS, SWEEPS
+from firsthand.probe.spec import EXISTING, HOOKS, SWEEPS
 from firsthand.probe.spec import shared as shared_maps
+from firsthand.schema import layout
 from firsthand.schema.layout import objects
 from firsthand.settings.sections.top import Top
 
@@ -27,8 +28,8 @@ _CORE = ("ring", "urgent", "produced", "failures", "control")
 def adopt(loaded: Loaded, options: LoadOptions) -> None:
     """Take over the pinned maps, where they are of the same shape; else what is there becomes `previous`.
 
-    Maps that a version before did not have are made by the objects that carry them (`share`); where the programs are the same none may be
-    missing, for what is attached goes on with the one that was there.
+    Maps that a version before did not have are made by the objects that carry them (`share`). Where the programs are the same none may be
+    missing that one of them uses, for what is attached goes on with the one that was there.
     """
     found = {word: fd for word in shared_maps() if (fd := pins.open_pin(loaded.folder / word)) is not None}
     if not found:
@@ -37,12 +38,21 @@ def adopt(loaded: Loaded, options: LoadOptions) -> None:
     loaded.maps = found
     wanted = _shapes(options)
     usable = set(_CORE) <= set(found) and all(pins.info(found[word]) == wanted[word] for word in found)
-    if usable and (set(found) == set(shared_maps()) or loaded.control.build != options.build):
+    if usable and (loaded.control.build != options.build or not _missed(loaded)):
         control = loaded.control
         loaded.taken_over = bool(control.incarnation)
         loaded.unattended = boottime.now_ns() - control.heartbeat > control.patience
     else:
         _replace(loaded, found)
+
+
+def _missed(loaded: Loaded) -> set[str]:
+    """Shared maps that are not pinned, though a program whose object has them is."""
+    pinned = {path.name.partition("_")[2] for path in loaded.folder.iterdir()}
+    objects = {
+        hook.object_of(name) for hook in (*HOOKS, *EXISTING, *SWEEPS) for name in hook.programs if name in pinned
+    }
+    return {name for name, having in layout.installed().maps.items() if name not in loaded.maps and having & objects}
 
 
 def _replace(loaded: Loaded, found: dict[str, int]) -> None:

@@ -51,13 +51,15 @@ class Record:
 class Layout:
     """All records of the loaded objects. `hash` is a SHA-256 over names, offsets, types, roles and enumerations.
 
-    `maps`: names of the maps that the objects share, which are none of its text. `text` and `hash` are made once: whoever asks for them
-    has added every record.
+    `maps`: the maps that the objects share, with those that have them (NAME of NAME.bpf.o); `failures`: by subject what its map
+    SUBJECT_failures counts, words in small letters by place. Neither is of its text. `text` and `hash` are made once: whoever asks for
+    them has added every record.
     """
 
     records: dict[int, Record] = field(default_factory=dict)
     enums: dict[str, dict[str, int]] = field(default_factory=dict)
-    maps: dict[str, None] = field(default_factory=dict)
+    maps: dict[str, set[str]] = field(default_factory=dict)
+    failures: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @cached_property
     def text(self) -> str:
@@ -110,7 +112,9 @@ def read(paths: Sequence[Path]) -> Layout:
     for path in paths:
         btf = _btf.read_object(path)
         if path.name != SPINE:
-            layout.maps |= dict.fromkeys(btf.section(".maps"))
+            for name in btf.section(".maps"):
+                layout.maps.setdefault(name, set()).add(path.name.partition(".")[0])
+            layout.failures |= _failures(btf)
         for kind in btf.types:
             if kind.kind == _btf.STRUCT and any(t.startswith("table:") for t in btf.tags.get((kind.number, -1), ())):
                 _add(layout, btf, kind, str(path))
@@ -147,6 +151,17 @@ def _add(layout: Layout, btf: Btf, kind: Type, where: str) -> None:
         if ":" in found.role:
             name = found.role.partition(":")[2]
             layout.enums[name] = _shortened(name, btf.enumerators(name))
+
+
+def _failures(btf: Btf) -> dict[str, dict[str, int]]:
+    """What subjects count that failed, by subject: `enum SUBJECT_failure`."""
+    found = {}
+    for name in btf.enums("failure"):
+        subject = name.removesuffix("failure").rstrip("_")
+        if subject:
+            words = _shortened(subject, btf.enumerators(name))
+            found[subject] = {word.lower(): place for word, place in words.items()}
+    return found
 
 
 def _shortened(name: str, values: dict[str, int]) -> dict[str, int]:

@@ -14,6 +14,8 @@ const volatile struct rename_settings rename SEC(".rodata.rename") = {
 HASH_MAP(__u32, __u64, 1024) /* by process id */
 renames SEC(".maps");
 
+FAILURES(rename, 4)
+
 static __always_inline __u64 another(__u32 tgid)
 {
 	__u64 one = 1, *known = bpf_map_lookup_elem(&renames, &tgid);
@@ -24,6 +26,14 @@ static __always_inline __u64 another(__u32 tgid)
 	return 1;
 }
 
+static __always_inline bool is_shouted(const char *name)
+{
+	char first = 0;
+
+	bpf_probe_read_kernel(&first, 1, name);
+	return first == '!';
+}
+
 static __always_inline void tell(struct task_struct *task, const char *name)
 {
 	bool thread = task->pid != task->tgid;
@@ -32,6 +42,10 @@ static __always_inline void tell(struct task_struct *task, const char *name)
 
 	if ((thread && !rename.threads) || !is_wanted(task, &cgroup))
 		return;
+	if (is_shouted(name)) {
+		count_rename(RENAME_SHOUTED);
+		return;
+	}
 	row = reserve(sizeof(*row));
 	if (!row)
 		return;

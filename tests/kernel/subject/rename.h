@@ -7,6 +7,10 @@ enum rename_record_kind {
 	RECORD_RENAME = 250,
 };
 
+enum rename_failure {
+	RENAME_SHOUTED = 0, /* a name that begins with an exclamation mark: no row tells of it */
+};
+
 enum rename_flag {
 	RENAME_THREAD = 1 << 0, /* of a thread that does not lead its process */
 };
