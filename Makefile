@@ -2,9 +2,9 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-KERNEL_SOURCES := $(wildcard kernel/include/*.h kernel/probes/*.bpf.c)
+KERNEL_SOURCES := $(wildcard kernel/include/*.h kernel/subjects/*.[hc])
 SOURCES := $(shell find src -name '*.py')
-COMPILED := $(KERNEL_SOURCES) $(wildcard src/firsthand/*/*.pyx) setup.py
+COMPILED := $(KERNEL_SOURCES) $(wildcard src/firsthand/*/*.pyx) setup.py kernel/build.py
 LIBRARIES := src/firsthand/probe/lib/libbpf.so.1
 ROOMS := $(addprefix tests/,vm pods install kernel fuzz unit)
 # As tests/landing.py, which a test compares.
@@ -76,7 +76,7 @@ check: setup ## ruff, mypy, import contract, clang-format, schema lock, generate
 	@ruff format --check .
 	@mypy
 	@lint-imports
-	@clang-format --dry-run -Werror kernel/include/*.h kernel/probes/*.c
+	@clang-format --dry-run -Werror $(KERNEL_SOURCES)
 	@$(PYTHON) -m firsthand.schema.lock --check
 	@$(PYTHON) -m firsthand.schema.reference --check
 	@$(PYTHON) -m firsthand.settings.page --check
@@ -99,7 +99,7 @@ site: .venv/.packages .venv/.site ## build the docs as one site into build/site,
 format: setup ## put the sources into the house's form
 	@ruff format .
 	@ruff check --fix .
-	@clang-format -i kernel/include/*.h kernel/probes/*.c
+	@clang-format -i $(KERNEL_SOURCES)
 
 wheel: setup ## build the wheel into dist/
 	@$(PYTHON) -m pip wheel -q --no-deps --no-build-isolation -w dist .

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +13,10 @@ from setuptools import Command, Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
-ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
+sys.path.insert(0, str(ROOT))  # setuptools runs this file without its folder (PEP 517)
+
+from kernel.build import build  # noqa: E402
+
 LIBRARIES = ("libz.so.1", "libelf.so.1", "libbpf.so.1", "libseccomp.so.2")
 
 
@@ -22,22 +25,9 @@ class Build(build_ext):
 
     def run(self) -> None:
         package = ROOT / "src/firsthand" if self.inplace else Path(self.build_lib) / "firsthand"
-        self.compile_probes(package / "probe/objects")
+        build(package / "probe/objects")
         copy_libraries(package / "probe/lib")
         super().run()
-
-    def compile_probes(self, to: Path) -> None:
-        to.mkdir(parents=True, exist_ok=True)
-        architecture = ARCHITECTURES[platform.machine()]
-        for source in sorted((ROOT / "kernel/probes").glob("*.bpf.c")):
-            target = to / f"{source.name.removesuffix('.c')}.o"
-            command = ["clang", "-target", "bpf", "-mcpu=v3", "-g", "-O2", "-Wall", "-Werror"]
-            command += [
-                "-fno-strict-aliasing"
-            ]  # records are hashed and compared as words, and written as what they are
-            command += ["-Wno-unused-function", f"-D__TARGET_ARCH_{architecture}", f"-I{ROOT / 'kernel/include'}"]
-            subprocess.run([*command, "-c", str(source), "-o", str(target)], check=True)
-            subprocess.run(["llvm-strip", "-g", str(target)], check=True)  # DWARF only: BTF stays
 
 
 class Libraries(Command):

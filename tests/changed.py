@@ -1,6 +1,6 @@
 """The tests of what changed (`make quick`): python -m tests.changed [COMMIT], which is main where nothing is said.
 
-Chosen: changed test files; those that mirror a changed module (src/firsthand/x/y.py: tests/unit/x/test_y.py, kernel/probes/y.bpf.c:
+Chosen: changed test files; those that mirror a changed module (src/firsthand/x/y.py: tests/unit/x/test_y.py, kernel/subjects/y.bpf.c:
 tests/kernel/test_y.py); those that import a changed module or a changed part of the tests. The nearest run first; after 20 s the rest
 is left, with its number. Never silently empty: what was chosen and why is printed first.
 """

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firsthand.probe.spec import EXISTING, HOOKS
-from firsthand.schema.column import TYPES
 from firsthand.schema.tables import TABLES
+from firsthand.subjects.column import TYPES
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector, text
 
 NODE = "node-1"

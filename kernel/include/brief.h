@@ -42,20 +42,6 @@ static __always_inline bool has_counters(__u16 kind)
 	return kind == RECORD_CONNECTION_CLOSE || kind == RECORD_CONNECTION_TAKEN || kind == RECORD_CONNECTION_SEEN;
 }
 
-/* An address of RFC 1918, 3927, 6598 or 4193, of the link or of the machine itself; those of PRIVATE in
- * identity/address.py. */
-static __always_inline bool is_near(const __u8 *address)
-{
-	const __u8 *four = address + 12;
-
-	if (is_loopback(address))
-		return true;
-	if (!is_mapped(address))
-		return (address[0] & 0xfe) == 0xfc || (address[0] == 0xfe && (address[1] & 0xc0) == 0x80);
-	return four[0] == 10 || (four[0] == 172 && (four[1] & 0xf0) == 16) || (four[0] == 192 && four[1] == 168) ||
-	       (four[0] == 169 && four[1] == 254) || (four[0] == 100 && (four[1] & 0xc0) == 64);
-}
-
 static __always_inline bool may_be_brief(const struct connection_event *row)
 {
 	return !(row->flags & ~(__u64)BRIEF_FLAGS) && row->process.exec_tgid && !row->error &&

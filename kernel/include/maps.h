@@ -5,7 +5,10 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
-#include "events.h"
+#include "connection.h"
+#include "container.h"
+#include "packet.h"
+#include "process.h"
 
 enum bound {
 	RING_BYTES = 8 << 20, /* the loader sets the configured sizes */
@@ -103,18 +106,8 @@ const volatile struct folding_settings folding SEC(".rodata.folding") = {
 };
 
 /* Anchors: a type that only helper calls or tags mention is dropped from BTF. */
-enum record_kind anchor_kind __attribute__((unused));
-enum process_flag anchor_flag __attribute__((unused));
-enum namespace_kind anchor_namespace __attribute__((unused));
-enum stream_kind anchor_stream __attribute__((unused));
 enum failure anchor_failure __attribute__((unused));
 enum ring_number anchor_ring __attribute__((unused));
-enum transport anchor_transport __attribute__((unused));
-enum outcome anchor_outcome __attribute__((unused));
-enum connection_flag anchor_connection_flag __attribute__((unused));
-enum direction anchor_direction __attribute__((unused));
-enum packet_kind anchor_packet_kind __attribute__((unused));
-enum family anchor_family __attribute__((unused));
 
 enum controller {
 	CONTROLLER_V2 = 0,
@@ -407,3 +400,20 @@ static __always_inline void count(enum failure what)
 	if (counter)
 		__sync_fetch_and_add(counter, 1);
 }
+
+/*
+ * A subject's own: of `enum SUBJECT_failure`, whose numbers are below `most` (which never changes: a map of another
+ * size is not taken over). What is counted is a loss of the subject's tables alone.
+ */
+#define FAILURES(subject, most)                                                                                        \
+	MAP(BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, most)                                                             \
+	subject##_failures SEC(".maps");                                                                               \
+	enum subject##_failure anchor_##subject##_failure __attribute__((unused));                                     \
+	static __always_inline void count_##subject(enum subject##_failure what)                                       \
+	{                                                                                                              \
+		__u32 key = what;                                                                                      \
+		__u64 *counter = bpf_map_lookup_elem(&subject##_failures, &key);                                       \
+                                                                                                                       \
+		if (counter)                                                                                           \
+			__sync_fetch_and_add(counter, 1);                                                              \
+	}

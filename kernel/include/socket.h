@@ -2,6 +2,7 @@
 /* Whose a socket is, its ends, and the rows that tell of it. Memory lies in the socket itself and goes with it. */
 #pragma once
 #include "withhold.h"
+#include "address.h"
 
 enum {
 	AF_UNIX = 1,
@@ -126,22 +127,6 @@ static __always_inline void mapped(__u8 *to, __be32 address)
 static __always_inline void no_address(__u8 *to)
 {
 	__builtin_memset(to, 0xff, 16);
-}
-
-static __always_inline bool is_mapped(const __u8 *address)
-{
-	const __u32 *words = (const __u32 *)address;
-
-	return !words[0] && !words[1] && words[2] == __builtin_bswap32(0xffff);
-}
-
-static __always_inline bool is_loopback(const __u8 *address)
-{
-	const __u32 *words = (const __u32 *)address;
-
-	if (is_mapped(address))
-		return address[12] == 127;
-	return !words[0] && !words[1] && !words[2] && words[3] == __builtin_bswap32(1);
 }
 
 static __always_inline __u64 end_flags(const struct socket_ends *ends)

@@ -30,12 +30,12 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(_HERE / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml"):
         shutil.copy(_HERE / name, place / name)
-    events = place / "kernel/include/events.h"
+    events = place / "kernel/subjects/process.h"
     text = events.read_text()
     mark = '\t__u8 core_dumped DOC("a core was dumped")'
     assert mark in text
     events.write_text(text.replace(mark, '\t__u64 minor_faults DOC("page faults without a read");\n' + mark))
-    probe = place / "kernel/probes/exit.bpf.c"
+    probe = place / "kernel/subjects/exit.bpf.c"
     text = probe.read_text()
     mark = "\texit->peak_memory ="
     assert mark in text

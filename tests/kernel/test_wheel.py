@@ -20,7 +20,8 @@ def test_it_holds_objects_and_libbpf() -> None:
     """Every BPF object, libbpf with what it needs, the drain, the lock and the default settings."""
     names = zipfile.ZipFile(wheel.built()).namelist()
     objects = {
-        f"firsthand/probe/objects/{path.name.removesuffix('.c')}.o" for path in (ROOT / "kernel/probes").glob("*.bpf.c")
+        f"firsthand/probe/objects/{path.name.removesuffix('.c')}.o"
+        for path in (ROOT / "kernel/subjects").glob("*.bpf.c")
     }
     assert objects <= set(names)
     for name in (

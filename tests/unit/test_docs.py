@@ -14,7 +14,7 @@ from firsthand.ask.registry import QUESTIONS
 from firsthand.cli.main import VERBS
 from firsthand.history.share import CAUSE
 from firsthand.observe.source import GAPS, failure_names
-from firsthand.schema.own import CAUSES
+from firsthand.subjects.record import CAUSES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

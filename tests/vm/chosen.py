@@ -19,7 +19,7 @@ MODES = ("v2", "v1", "hybrid")
 EVENTS, CLOCK = "events", "clock"
 _KIND = "boots-passed"
 #: What the boots prove, and how.
-_PROVEN = ("kernel", "src/firsthand/probe", "tests/vm")
+_PROVEN = ("kernel", "src/firsthand/probe", "src/firsthand/subjects", "tests/vm")
 
 
 class Chosen(NamedTuple):

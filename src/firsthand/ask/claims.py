@@ -12,14 +12,11 @@ from firsthand.ask.answer import Asked, Connection, Window, fetched, plural
 from firsthand.history import summary
 from firsthand.history.mentions import Condition
 from firsthand.history.telling import CONTRADICTED
+from firsthand.subjects.registry import OWNED
 
 _UNKNOWN = "(`firsthand ask unknown` lists them)"
 #: Segments of which no row is of a container without a name, or of a claimed one, are left out.
 _SUCH = Condition("=", summary.UNSURE, ("yes",))
-
-
-#: Tables whose rows say which container they are of.
-OWNED = ("process", "connection", "name", "request")
 
 
 def reasons(connection: Connection, window: Window, tables: Collection[str] = ()) -> list[str]:

@@ -16,19 +16,15 @@ from firsthand.history import observing
 from firsthand.history.observing import Run
 from firsthand.history.owner import CAUSE
 from firsthand.schema.tables import KEPT
+from firsthand.subjects.declare import Switch
+from firsthand.subjects.registry import OWNED, SUBJECTS
 
 #: A running observer says that it is alive every ten seconds; one that was silent for longer has ended.
 ALIVE_WITHIN = timedelta(seconds=15)
 _BEGIN, _READY, _RESUME, _STOP = "start", "ready", "resume", "stop"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: Settings that leave a table's rows out, and what is said then.
-_SWITCHES = {
-    "names": ("name", "DNS questions and answers were not recorded"),
-    "requests": ("request", "heads of TLS and HTTP were not recorded"),
-    "translations": ("connection", "what services' addresses were translated to was not recorded"),
-}
-#: Tables whose rows the kernel's side records, whether anybody reads them or not.
-RECORDED = ("process", "connection", "name", "request")
+#: Settings that leave a table's rows out.
+_SWITCHES: tuple[Switch, ...] = tuple(switch for one in SUBJECTS for switch in one.switches)
 #: The table that tells which cgroups there are and what moves between them: by it a row is a container's.
 _CGROUPS = "container"
 #: The table whose rows tell of flows of datagrams: when they end, or when they have lasted for a second.
@@ -178,10 +174,10 @@ def extent(found: list[Span], now: datetime, held: Window | None = None) -> Wind
 
 
 def held(connection: Connection, tables: Collection[str]) -> Window | None:
-    """When the first and the last event happened that the history has of tables of RECORDED; None: there is none."""
+    """When the first and the last event happened that the history has of tables of OWNED; None: there is none."""
     from firsthand.history.connection import Reader
 
-    bounds = connection.held([name for name in tables if name in RECORDED]) if isinstance(connection, Reader) else None
+    bounds = connection.held([name for name in tables if name in OWNED]) if isinstance(connection, Reader) else None
     return Window(*(moment.replace(tzinfo=UTC) for moment in bounds)) if bounds else None
 
 
@@ -409,8 +405,15 @@ def _missing(inside: list[Span], tables: tuple[str, ...], hooks_of: dict[str, st
 
 def _switched_off(inside: list[Span], tables: tuple[str, ...]) -> list[str]:
     """What the settings of those who observed leave out."""
-    off = {key for span in inside for key in _SWITCHES if span.settings.get(key) is False}
-    return [f"{_SWITCHES[key][1]} (setting network.{key})" for key in sorted(off) if _SWITCHES[key][0] in tables]
+    off = {one.setting: one for span in inside for one in _SWITCHES if _value(span.settings, one.at) is False}
+    return [f"{off[name].words} (setting {name})" for name in sorted(off) if off[name].table in tables]
+
+
+def _value(settings: Any, at: Sequence[str]) -> Any:
+    """What stands there in an observer's settings; None where nothing does."""
+    for name in at:
+        settings = settings.get(name) if isinstance(settings, dict) else None
+    return settings
 
 
 def _not_there(inside: list[Span], tables: tuple[str, ...], hooks_of: dict[str, str]) -> list[str]:

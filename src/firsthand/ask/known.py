@@ -16,10 +16,11 @@ from firsthand.ask.nearest import nearest
 from firsthand.ask.predicate import Test
 from firsthand.errors import UsageError
 from firsthand.history.owner import HOST, NONE
+from firsthand.subjects.registry import OWNED
 
 #: Where names are looked for, the small tables first.
 _SMALL = ("pod", "container", "loss", "observer", "address")
-_LARGE = ("process", "connection", "name", "request")
+_LARGE = OWNED
 #: Columns that name a thing, by its kind, and the tables that have them.
 _COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
     "pod": dict.fromkeys(("pod", "container", *_LARGE), ("pod", "pod_uid")),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 def flagged(name: str) -> str:
-    """Whether a row has this flag of connection_flag (kernel/include/events.h)."""
+    """Whether a row has this flag of connection_flag (kernel/subjects/connection.h)."""
     return f"contains(coalesce(flag_names, ''), '{name}')"
 
 

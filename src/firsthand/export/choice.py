@@ -15,9 +15,9 @@ from firsthand import settings
 from firsthand.ask.selector import Requirement
 from firsthand.errors import UsageError
 from firsthand.schema import capability, flags
-from firsthand.schema.column import Column
 from firsthand.schema.tables import KEPT
 from firsthand.settings.sections.top import Top
+from firsthand.subjects.column import Column
 
 #: Rows of this table go out whatever narrows the others: what is missing must be told to everyone who relies on the rest.
 ALWAYS = "loss"

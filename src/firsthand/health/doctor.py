@@ -18,7 +18,8 @@ from firsthand.errors import FirsthandError
 from firsthand.health import status
 from firsthand.history.connection import History
 from firsthand.probe import load, pins
-from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, STANDING, UNNEEDED
+from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, UNNEEDED
+from firsthand.subjects.registry import SUBJECTS
 
 _LEAST = 0.05
 _SLOW_MS = 100
@@ -156,8 +157,9 @@ def _blind_spots(observer: dict[str, Any]) -> Iterator[Finding]:
     for spot in observer["blind_spots"]:
         if spot not in spots.values():
             yield Finding("warn", "blind spot", spot, "docs/install.md, As a pod")
-    for spot in STANDING:
-        yield Finding("ok", "blind spot", f"on every kernel: {spot}", "docs/network.md, Sockets of every kind")
+    for subject in SUBJECTS:
+        for spot in subject.standing:
+            yield Finding("ok", "blind spot", f"on every kernel: {spot}", subject.page)
 
 
 def _runtimes(sockets: Sequence[str]) -> Iterator[Finding]:

@@ -23,8 +23,8 @@ from firsthand.history.relations import Relations, known_columns
 from firsthand.history.relations import computed as computed
 from firsthand.history.relations import quoted as quoted
 from firsthand.history.rounds import Stretch
-from firsthand.schema.column import Table
 from firsthand.schema.tables import KEPT
+from firsthand.subjects.column import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa

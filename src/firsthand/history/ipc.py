@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from firsthand.errors import DamagedError, SchemaError
 from firsthand.history import flatbuffer
 from firsthand.history.chunk import Piece
-from firsthand.schema.column import TYPES
 from firsthand.schema.tables import KEPT, TABLES
+from firsthand.subjects.column import TYPES
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector
 
 _ALIGNMENT = 8

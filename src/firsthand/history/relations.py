@@ -20,9 +20,9 @@ from firsthand.history.manifest import Segment
 from firsthand.history.mentions import ANY, Condition, Mention
 from firsthand.history.telling import PEERS
 from firsthand.schema import capability, filled, flags
-from firsthand.schema.column import Table
 from firsthand.schema.tables import KEPT
 from firsthand.settings.sections.top import Top
+from firsthand.subjects.column import Table
 
 _EPOCH = datetime(1970, 1, 1)
 
@@ -92,11 +92,11 @@ def _marks() -> str:
 
 def computed(table: str) -> dict[str, tuple[str, str]]:
     """The columns that a view has behind those of its table: SQL and doc by name."""
-    more: dict[str, tuple[str, str]] = {}
-    if table == "process":
-        more = {"previous_exec_id": PREVIOUS, "creator_exec_id": CREATOR, "marks": (_marks(), MARKS)}
-    elif table == "connection":
-        more = {"opener_exec_id": OPENER}
+    names = set(KEPT[table].names)
+    ids = {"previous_exec_id": PREVIOUS, "creator_exec_id": CREATOR, "opener_exec_id": OPENER}
+    more = {name: one for name, one in ids.items() if name.replace("exec_id", "number") in names}
+    if set(flags.COLUMNS) <= names:
+        more["marks"] = (_marks(), MARKS)
     return {"exec_id": EXEC_ID, "parent_exec_id": PARENT, **more}
 
 
@@ -177,7 +177,7 @@ class Relations:
         more = computed(table.name)
         words = {name for one in wanted if one in more for name in _words(more[one][0])}
         names = {name for name in table.names if name in wanted or name in words}
-        peers = table.name == "connection" and names & set(PEERS)
+        peers = names & set(PEERS)
         source = self._with_peers(table, names, segments) if peers else self._source(table, names, segments)
         columns = [f"{more[name][0]} AS {name}" if name in more else f'"{name}"' for name in wanted]
         return f"SELECT {', '.join(columns)} FROM ({source})"  # noqa: S608 - names of KEPT

@@ -22,8 +22,8 @@ from firsthand.history.intact import damage as damage
 from firsthand.history.manifest import Segment
 from firsthand.history.place import generation as generation
 from firsthand.history.share import Share
-from firsthand.schema.column import Column
 from firsthand.schema.tables import KEPT
+from firsthand.subjects.column import Column
 
 #: The one column that segments have beyond their table's: an exporter that stopped within a segment's span goes on by it,
 #: also where a compaction has sorted the rows anew. Repeats for all rows of a chunk, and so costs next to nothing.

@@ -18,13 +18,17 @@ import pyarrow.parquet as pq
 from firsthand.history.owner import CAUSE as CAUSE
 from firsthand.history.owner import HOST as HOST
 from firsthand.history.owner import NONE as NONE
+from firsthand.subjects.declare import BULK as BULK
+from firsthand.subjects.declare import BY_FLAGS
+from firsthand.subjects.declare import NAMES as NAMES
+from firsthand.subjects.declare import PROTECTED as PROTECTED
+from firsthand.subjects.declare import RECORD as RECORD
+from firsthand.subjects.registry import TABLES
 
-BULK, PROTECTED, NAMES, RECORD = KINDS = ("bulk", "protected", "names", "record")
-#: Tables that say who and whether, without which other rows cannot be judged, and those that are findings.
-_NAMES = ("container", "pod", "address")
-_RECORD = ("loss", "observer", "clock")
-_PROTECTED = ("finding", "privilege")
-#: Processes that gained rights or hid their binary, by process_flag of kernel/include/events.h.
+KINDS = (BULK, PROTECTED, NAMES, RECORD)
+#: Tables that later versions have, and protect.
+_LATER = ("finding", "privilege")
+#: Processes that gained rights or hid their binary, by process_flag of kernel/subjects/process.h.
 FLAGS = {"SETUID": 0, "SETGID": 1, "FILECAPS": 2, "MEMFD": 4, "DELETED": 5, "ENTERED": 7, "DETACHED": 9}
 _MASK = sum(1 << bit for bit in FLAGS.values())
 _KEY = b"firsthand.shares"
@@ -47,10 +51,10 @@ class Share:
 
 def kind(table: str) -> str | None:
     """The kind of all rows of a table; None where it differs by row."""
-    for known, tables in ((NAMES, _NAMES), (RECORD, _RECORD), (PROTECTED, _PROTECTED)):
-        if table in tables:
-            return known
-    return None if table == "process" else BULK
+    if table not in TABLES:
+        return PROTECTED if table in _LATER else BULK
+    retention = TABLES[table].retention
+    return None if retention == BY_FLAGS else retention
 
 
 def namespaces(rows: pa.Table) -> Any:

@@ -17,45 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from firsthand.history.mentions import Condition
 from firsthand.schema.tables import KEPT
+from firsthand.subjects.registry import TABLES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 HEAD = ""
-_OWNER = (
-    "exec_start",
-    "parent_start",
-    "exe",
-    "container",
-    "pod",
-    "pod_uid",
-    "namespace",
-    "workload",
-    "image",
-    "container_name",
-)
 #: Columns whose values are kept, by table.
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "process": (*_OWNER, "event"),
-    "connection": (*_OWNER, "event", "opener_start", "peer_address", "nat_address", "local_address", "names"),
-    "name": (*_OWNER, "name", "addresses", "records"),
-    "request": (*_OWNER, "sni", "host", "ja4"),
-    "container": _OWNER[3:],
-    "pod": _OWNER[3:],
-    "address": ("address", "namespace"),
-    "loss": ("cause", "namespace"),
-}
-#: Facts of rows that no single column has, by table: the columns that each is made of, by `_words`.
-_OWNED = ("container", "cgroup_id", "cgroup_path")
-FACTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "process": {
-        "outside": (*_OWNED, "ns_pid", "host_namespaces", "boot", "file_device"),
-        "host_device": ("file_device", "host_namespaces"),
-    },
-    "connection": {"outside": _OWNED},
-    "name": {"outside": _OWNED},
-    "request": {"outside": _OWNED},
-}
+COLUMNS: dict[str, tuple[str, ...]] = {name: one.summary for name, one in TABLES.items() if one.summary}
+#: Facts of rows that no single column has, by table: the columns that each is made of, by `_fact`.
+FACTS: dict[str, dict[str, tuple[str, ...]]] = {name: dict(one.facts) for name, one in TABLES.items() if one.facts}
 #: Words of `outside`, of rows in no container: apart from the host (ask/apart.py); in a cgroup whose path is not known.
 APART, UNPLACED = "apart", "unplaced"
 #: What the manifest knows of a segment without a summary: whether it has rows of containers that have no name, or that no runtime confirmed.

@@ -20,8 +20,11 @@ IMAGES = 262144
 _FIELDS = ("container", "cgroup_path", "runtime", "pod_uid")
 #: Columns of a process and of who forked it, by what ImageTable.follow calls them.
 _IDS = {f"{of}{part}": f"{of or 'exec_'}{part}" for of in ("", "parent_") for part in ("tgid", "start", "number")}
-#: enum record_kind of kernel/include/events.h to the codes of ImageTable.follow.
+#: Words of `event` to the codes of ImageTable.follow: who left ends as who exits does.
 _EVENTS = {b"fork": 0, b"exec": 1, b"exit": 2, b"seen": 3, b"folded": 4, b"left": 2}
+_OTHER = 255
+#: The first letters of a word in a number of 64 bits, by how many there are; of a longer word nothing.
+_LETTERS = np.array([*((1 << 8 * length) - 1 for length in range(9)), 0], dtype=np.uint64)
 
 
 class Cgroups:
@@ -87,11 +90,12 @@ class Resolver:
     def containers(self, batch: Batch) -> None:
         """container, cgroup_path, runtime, pod_uid and claimed of each row, from its cgroup_id: nobody has confirmed a path yet."""
         ids = cast("Fixed", batch.columns["cgroup_id"]).values
+        tells = "cgroup_path" in batch.columns  # its records are about cgroups
         codes, found = distinct(ids)
         rows = [self.cgroups.words(key) for key in found]
         for place, name in enumerate(_FIELDS):
             batch.columns[name] = named(codes, [row[place] for row in rows])
-        if batch.table != "container":
+        if not tells:
             batch.columns["claimed"] = _claims(codes, rows)
 
     def binaries(self, batches: Sequence[Batch]) -> None:
@@ -105,7 +109,7 @@ class Resolver:
             return
         ids = {word: _joined([one[name].values for one in columns]) for word, name in _IDS.items()}
         exe = _joined_texts([one["exe"] for one in columns])
-        events = _joined([_event_codes(one["event"]) for one in columns])
+        events = _joined([_codes(one["event"], _EVENTS, _OTHER) for one in columns])
         order = _in_time([one["ktime"].values for one in columns])
         codes = self.images.follow(order, events, offsets=exe.offsets, data=exe.data, **ids)
         begins = np.cumsum([batch.length for batch in batches[:-1]])
@@ -148,20 +152,21 @@ def _joined_texts(texts: Sequence[Text]) -> Text:
 
 
 def _removals(event: Text) -> NDArray[np.bool_]:
-    """Whether each row of `container` is a removal: create, seen, move and remove differ by their first two letters."""
-    first, second = (event.data[event.offsets[:-1] + place] for place in (0, 1))
-    found: NDArray[np.bool_] = (first == ord("r")) & (second == ord("e"))
+    """Whether each row of `container` is a removal."""
+    found: NDArray[np.bool_] = _codes(event, {b"remove": 1}, 0) == 1
     return found
 
 
-def _event_codes(event: Text) -> NDArray[np.uint8]:
-    """fork, exec, exit, seen, folded and left by their second and third letters: or, xe, xi, ee, ol, ef. Who left ends as who exits does."""
-    second = event.data[event.offsets[:-1] + 1].astype(np.int32)
-    third = event.data[event.offsets[:-1] + 2].astype(np.int32)
-    codes = np.full(len(event), 255, dtype=np.uint8)
-    for word, code in _EVENTS.items():
-        codes[(second == word[1]) & (third == word[2])] = code
-    return codes
+def _codes(event: Text, words: Mapping[bytes, int], other: int) -> NDArray[np.uint8]:
+    """words[word] of each row, `other` for words that are not among them; these have 8 letters at most."""
+    padded = np.concatenate((event.data, np.zeros(8, dtype=np.uint8)))
+    eight: NDArray[np.uint64] = np.ndarray(len(padded) - 7, "<u8", padded, strides=(1,))
+    lengths = np.minimum(np.diff(event.offsets), len(_LETTERS) - 1)
+    numbers = eight[event.offsets[:-1]] & _LETTERS[lengths]
+    found = np.full(len(event), other, dtype=np.uint8)
+    for word, code in words.items():
+        found[numbers == int.from_bytes(word, "little")] = code
+    return found
 
 
 def named(codes: NDArray[Any], words: list[bytes]) -> Text:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firsthand.dissect.frame import ROWS_OF, Part, Reader
-from firsthand.schema.column import TYPES
 from firsthand.schema.tables import TABLES
+from firsthand.subjects.column import TYPES
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector, rows_of
 
 

@@ -1,9 +1,10 @@
 """Canaries (law 6): events that Firsthand causes itself and that must come back through the rings, by each hook.
 
-The supervisor announces a round to the observer and causes it (probe/rounds.py). A hook that did not answer in time is a blind
-spot. A round's own rows are left out of the record, and only they: of a cgroup that was announced, each event as often as a round
-causes it, and an exec only with the name among its arguments. Whatever else happens there is recorded. Of a round that goes on while
-an observer takes over, what runs is the round's where it names it, or is the supervisor's child.
+The supervisor announces a round to the observer and causes it (probe/rounds.py); what it causes, and which hooks that proves, the
+subjects declare. A hook that did not answer in time is a blind spot. A round's own rows are left out of the record, and only they:
+of a cgroup that was announced, each event as often as a round causes it, and an exec only with the name among its arguments. Whatever
+else happens there is recorded. Of a round that goes on while an observer takes over, what runs is the round's where it names it, or
+is the supervisor's child.
 """
 
 from __future__ import annotations
@@ -21,36 +22,19 @@ from numpy.typing import NDArray
 
 from firsthand.probe.hierarchy import Hierarchy, path_in
 from firsthand.probe.rounds import MOST_ROUNDS
+from firsthand.subjects import registry
+from firsthand.subjects.declare import Answer
 from firsthand.wire.batch import Batch, Text
 from firsthand.wire.decode import Decoder
 
 #: Seconds within which every hook must have answered once a round was caused, within which it must have been, and between two rounds.
 PATIENCE, CAUSED, EVERY = 5.0, 60.0, 60.0
-#: Hooks that answer to a round, by table, event and transport; process_prepare answers by what the exec knows of before.
-_ANSWERS: dict[tuple[str, bytes, bytes], tuple[str, ...]] = {
-    ("container", b"create", b""): ("cgroup_create",),
-    ("container", b"move", b""): ("cgroup_move",),
-    ("container", b"remove", b""): ("cgroup_remove",),
-    ("process", b"fork", b""): ("process_fork",),
-    ("process", b"exec", b""): ("process_exec",),
-    ("process", b"exit", b""): ("process_exit",),
-    ("connection", b"listen", b"tcp"): ("connection_state",),
-    ("connection", b"accept", b"tcp"): ("connection_accept",),
-    ("connection", b"close", b"udp"): ("packet_out", "packet_in", "socket_open", "socket_release"),
-    ("connection", b"connect", b"unix"): ("unix_connect",),
+Kind = tuple[str, bytes, bytes]
+#: What a round causes, by table, event and transport.
+_ANSWERS: dict[Kind, Answer] = {
+    (one.table, one.event.encode(), one.transport.encode()): one for one in registry.answers()
 }
-HOOKS = (*(hook for hooks in _ANSWERS.values() for hook in hooks), "process_prepare")
-_EXEC, _SEEN = ("process", b"exec", b""), ("process", b"seen", b"")
-#: How often a round causes each event.
-_OWN = {
-    **dict.fromkeys(_ANSWERS, 1),
-    ("process", b"exit", b""): 2,
-    ("container", b"seen", b""): 1,
-    _SEEN: 2,
-    ("connection", b"connect", b"tcp"): 1,
-    ("connection", b"close", b"tcp"): 3,
-    ("packet", b"packet", b"tcp"): 2,
-}
+HOOKS = tuple(hook for one in _ANSWERS.values() for hook in (*one.hooks, *one.unless))
 
 
 @dataclass
@@ -59,7 +43,7 @@ class Round:
 
     token: bytes
     answered: set[str] = field(default_factory=set)
-    due: dict[tuple[str, bytes, bytes], int] = field(default_factory=lambda: dict(_OWN))
+    due: dict[Kind, int] = field(default_factory=lambda: {kind: one.times for kind, one in _ANSWERS.items()})
 
 
 @dataclass
@@ -112,8 +96,10 @@ class Canaries:
         if not self._prefix:
             return batch
         columns = cast("dict[str, Any]", batch.columns)
+        if "cgroup_id" not in columns:
+            return batch
         ids = columns["cgroup_id"].values
-        if batch.table == "container":
+        if "cgroup_path" in columns:  # else it is looked up later: this table's records name cgroups
             self._find(columns["cgroup_path"], ids)
         if not self._rounds:
             return batch
@@ -128,15 +114,14 @@ class Canaries:
         columns = cast("dict[str, Any]", batch.columns)
         transport = columns["transport"].row(row) if "transport" in columns else b""
         kind = (batch.table, columns["event"].row(row), transport)
-        if not one.due.get(kind) or (kind in (_EXEC, _SEEN) and not _ours(columns, row, one.token)):
+        answer = _ANSWERS.get(kind)
+        if answer is None or not one.due[kind] or (answer.named and not _ours(columns, row, one.token)):
             return False
         one.due[kind] -= 1
-        one.answered.update(_ANSWERS.get(kind, ()))
-        if (
-            kind == _EXEC
-            and not int(columns["flags"].values[row]) & decoder.layout.enums["process_flag"]["GAIN_UNSURE"]
-        ):
-            one.answered.add("process_prepare")
+        one.answered.update(answer.hooks)
+        for hook, (enum, word) in answer.unless.items():
+            if not int(columns["flags"].values[row]) & decoder.layout.enums[enum][word]:
+                one.answered.add(hook)
         self.proven |= one.answered
         return True
 

@@ -1,4 +1,8 @@
-"""Rows on their way to the log: values that need the whole stream are added, secrets removed, packets replaced by their content."""
+"""Rows on their way to the log: values that need the whole stream are added, secrets removed, packets replaced by their content.
+
+What is done with a table's rows follows from the roles that its subject gives to columns (subjects/declare.py), and from the columns that
+its records carry: `cgroup_id` says in which container it was, and a record with `cgroup_path` tells what cgroups there are.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from firsthand.identity.resolved import Resolved
 from firsthand.observe.canaries import Canaries
 from firsthand.observe.options import ObserverOptions
 from firsthand.observe.packets import Packets
+from firsthand.subjects import registry
+from firsthand.subjects.declare import ANSWERS, FOLD, IMAGE, NAMED, OWNER, SECRET, TRANSLATED
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, spread
 from firsthand.wire.clock import Clock
 from firsthand.wire.decode import Decoder
@@ -41,16 +47,16 @@ class Completion:
         self.resolved = Resolved()
         self.redactor = _redactor(options)
         self.modes = ScopedModes(dict(options.redaction.scopes), options.redaction.mode)
-        self.folded = {"process": 0, "connection": 0}
+        self.folded = dict.fromkeys(registry.having(FOLD), 0)
 
     def complete(self, batches: list[Batch]) -> list[Batch]:
         """Everything that was taken at once, whole, in the order in which it is written."""
         self.translations.hear()  # told before the connection is established, so before any row that is here
         for batch in batches:
-            if batch.table == "container":
+            if "cgroup_path" in batch.columns:
                 self.resolver.cgroups.learn(batch)
         found = [self._placed(batch) for batch in sorted(batches, key=_order)]
-        self.resolver.binaries([batch for batch in found if batch.table == "process"])
+        self.resolver.binaries([batch for batch in found if _has(batch, IMAGE)])
         for batch in found:
             self._owned(batch)
         return self._read([batch for batch in found if batch.length])
@@ -63,10 +69,10 @@ class Completion:
         """Packets replaced by what they say, and connections with the names that they are known by."""
         found = [one for batch in batches for one in self._unpacked(batch)]
         for batch in found:
-            if batch.table == "name":
+            if _has(batch, ANSWERS):
                 self.resolved.learn(batch)
         for batch in found:
-            if batch.table == "connection":
+            if _has(batch, NAMED):
                 self.resolved.fill(batch)
         return found
 
@@ -76,8 +82,7 @@ class Completion:
     def _told(self, batches: list[Batch]) -> list[Batch]:
         """The dissector's rows, redacted."""
         for batch in batches:
-            if batch.table == "request":
-                redact_texts(batch, ("url_path", "user_agent"), self.redactor, self._modes(batch.columns))
+            self._redact(batch)
         return batches
 
     def _placed(self, batch: Batch) -> Batch:
@@ -85,26 +90,44 @@ class Completion:
         batch = self.canaries.take(batch, self.decoder)
         columns: dict[str, Any] = batch.columns
         columns["time"] = Fixed(self.clock.times(columns["ktime"].values))
-        if "folded_last" in columns:
-            self._fold(batch.table, columns)
-        columns["pid"] = columns["exec_tgid"]
+        for name in registry.TABLES[batch.table].having(FOLD):
+            if name in columns:
+                self._fold(batch.table, columns, name)
+        if "exec_tgid" in columns:
+            columns["pid"] = columns["exec_tgid"]
         self._stamp(batch)
-        self.resolver.containers(batch)
+        if "cgroup_id" in columns:
+            self.resolver.containers(batch)
         return batch
 
     def _owned(self, batch: Batch) -> None:
         """What takes the binaries of all processes to be known, and the secrets out of arguments."""
-        columns: dict[str, Any] = batch.columns
-        if batch.table == "process":
-            _only_containers_are_entered(columns, self.decoder)
-            _redact(columns, self.redactor, self._modes(columns))
-        elif batch.table in ("connection", "packet"):
+        if _has(batch, IMAGE):
+            _only_containers_are_entered(batch.columns, self.decoder)
+        if _has(batch, OWNER):
             self.resolver.owners(batch)
+        if _has(batch, TRANSLATED):
             self.translations.fill(batch)
+        self._redact(batch)
 
-    def _fold(self, table: str, columns: dict[str, Any]) -> None:
+    def _redact(self, batch: Batch) -> None:
+        """Secrets out of the columns that may hold some; those of a dissector's rows when it has told them."""
+        columns: dict[str, Any] = batch.columns
+        secret = [name for name in registry.TABLES[batch.table].having(SECRET) if name in columns]
+        if not secret:
+            return
+        modes = self._modes(columns)
+        for name in secret:  # what is not UTF-8 is kept as it is, too
+            if (original := f"{name}_bytes") in columns:
+                columns[original] = self.redactor.apply_text(columns[original], modes).column
+        if isinstance(columns[secret[0]], Lists):
+            _redact_list(columns, secret[0], self.redactor, modes)
+        else:
+            redact_texts(batch, secret, self.redactor, modes)
+
+    def _fold(self, table: str, columns: dict[str, Any], name: str) -> None:
         """When the last one of each fold began; and how many there were in all."""
-        last: Fixed = columns["folded_last"]
+        last: Fixed = columns[name]
         columns["folded_until"] = Fixed(self.clock.times(last.values), last.valid)
         counts: Fixed = columns["folded_count"]
         self.folded[table] += int(counts.values.sum() if counts.valid is None else counts.values[counts.valid].sum())
@@ -121,9 +144,16 @@ class Completion:
             batch.columns[name] = spread(rows, np.array([word]), np.array([len(word)], dtype=np.int32))
 
 
+def _has(batch: Batch, role: str) -> bool:
+    """Whether the batch's table has a column with a role."""
+    return bool(registry.TABLES[batch.table].having(role))
+
+
 def _order(batch: Batch) -> int:
     """Cgroups are learned first, then binaries: what comes behind names both."""
-    return {"container": 0, "process": 1}.get(batch.table, 2)
+    if "cgroup_path" in batch.columns:
+        return 0
+    return 1 if _has(batch, IMAGE) else 2
 
 
 def _redactor(options: ObserverOptions) -> Redactor:
@@ -144,11 +174,9 @@ def _only_containers_are_entered(columns: dict[str, Any], decoder: Decoder) -> N
         columns["flag_names"] = decoder.flag_names(flags, "process_flag")
 
 
-def _redact(columns: dict[str, Any], redactor: Redactor, modes: NDArray[np.int8] | None) -> None:
-    args: Lists = columns["args"]
-    done = redactor.apply(args, modes)
-    columns["args"] = done.args
-    columns["redacted"] = Fixed(done.redacted.astype(np.uint8), args.valid)
+def _redact_list(columns: dict[str, Any], name: str, redactor: Redactor, modes: NDArray[np.int8] | None) -> None:
+    found: Lists = columns[name]
+    done = redactor.apply(found, modes)
+    columns[name] = done.args
+    columns["redacted"] = Fixed(done.redacted.astype(np.uint8), found.valid)
     columns["redaction"] = done.patterns
-    if "args_bytes" in columns:
-        columns["args_bytes"] = redactor.apply_text(columns["args_bytes"], modes).column

@@ -46,7 +46,10 @@ def _tables(loaded: Loaded) -> dict[str, float]:
 
 def failures(loaded: Loaded) -> dict[str, float]:
     """How often each thing failed in the kernel since its side was made."""
-    return {f"failed_{name}": float(count) for name, count in stats.failures(loaded, failure_names()).items()}
+    found = {f"failed_{name}": float(count) for name, count in stats.failures(loaded, failure_names()).items()}
+    for subject, counted in stats.subject_failures(loaded).items():
+        found |= {f"failed_{subject}_{name}": float(count) for name, count in counted.items()}
+    return found
 
 
 def rings(source: Source, now: float) -> dict[str, float]:

@@ -21,6 +21,8 @@ from firsthand.probe import stats
 from firsthand.probe.loaded import RINGS, Loaded
 from firsthand.probe.ring import Ring
 from firsthand.schema import layout
+from firsthand.schema.tables import TABLES
+from firsthand.subjects.registry import SUBJECTS
 from firsthand.wire import _drain
 from firsthand.wire.batch import Batch
 from firsthand.wire.decode import Decoder
@@ -112,6 +114,7 @@ class Source:
         self.incarnation = (loaded.written or loaded.control).incarnation
         self._sizes = _least(decoders)
         self._malformed = 0
+        self._strange: dict[str, int] = {}
         self.learning = False
         known = state if state.get("incarnation") == self.incarnation else {}
         self.resumed = bool(known)
@@ -203,7 +206,10 @@ class Source:
             batch = decoder.decode(table, rows)
             columns: dict[str, Any] = batch.columns
             stream.sequences.take(columns["cpu"].values, columns["seq"].values, time.monotonic())
-            to.append(batch)
+            if table in TABLES:
+                to.append(batch)
+            else:
+                self._strange[table] = self._strange.get(table, 0) + batch.length
 
     def _by_layout(
         self, data: NDArray[np.uint8], offsets: NDArray[np.uint32], kinds: NDArray[np.uint8]
@@ -274,11 +280,24 @@ class Source:
         names = [n.lower() for n in failure_names() if n.lower() not in (*IN_GAPS, "count")]
         since = self._before(now)
         found = [Lost("helper_failed", count, since, now, name) for name, count in self._failures(names).items()]
+        found += self._of_subjects(since, now)
         misses = {f"recursion_miss {p.name}": p.recursion_misses for p in stats.programs(self.loaded)}
         for name, count in self._deltas(misses).items():
             found.append(Lost("recursion_miss", count, since, now, name.partition(" ")[2]))
         words = "bytes from the ring did not fit their layout"
         found += [Lost("malformed", count, since, now, words) for count in self._new_malformed()]
+        words = "a table of another version, which this one cannot keep"
+        found += [Lost("malformed", count, since, now, words, table=table) for table, count in self._strange.items()]
+        self._strange = {}
+        return found
+
+    def _of_subjects(self, since: float, now: float) -> list[Lost]:
+        """What subjects count that failed: a loss of each of the subject's tables."""
+        found = []
+        for subject, counted in stats.subject_failures(self.loaded).items():
+            tables = [table.name for one in SUBJECTS if one.name == subject for table in one.tables]
+            for name, count in self._deltas({f"{subject}_{word}": number for word, number in counted.items()}).items():
+                found += [Lost("helper_failed", count, since, now, name, table=table) for table in tables]
         return found
 
     def _new_malformed(self) -> list[int]:

@@ -11,7 +11,11 @@ from firsthand.probe.hierarchy import open_version2
 from firsthand.probe.loaded import Loaded, Program
 from firsthand.probe.programs import Programs
 from firsthand.probe.shared import update
-from firsthand.probe.spec import EXISTING, SWEEPS, SWEPT, Hook
+from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, SWEEPS, SWEPT, Hook
+from firsthand.probe.spec import shared as shared_maps
+
+#: Beginnings of the names under which what belongs to a program is pinned (pins.py).
+_PINNED = ("link", "spine", "entry", "iterator")
 
 
 def attached(loaded: Loaded, hook: Hook, name: str) -> Program | None:
@@ -41,6 +45,15 @@ def retire(loaded: Loaded, names: Collection[str]) -> None:
     for name in names:
         for word in ("link", "spine", "entry"):
             (loaded.folder / f"{word}_{name}").unlink(missing_ok=True)
+
+
+def retire_strays(loaded: Loaded) -> None:
+    """Detach the hooks of a version that observed before and had others, and unpin its other maps."""
+    hooks = (*HOOKS, *EXISTING, *SWEEPS)
+    ours = {f"{word}_{name}" for hook in hooks for name in hook.programs for word in _PINNED} | set(shared_maps())
+    for path in loaded.folder.iterdir():
+        if path.name not in ours and not path.name.startswith(f"link_{PLAIN.name}"):
+            path.unlink(missing_ok=True)
 
 
 def iterator(loaded: Loaded, hook: Hook, name: str, program: int) -> Program:

@@ -43,6 +43,7 @@ def bring_in(options: LoadOptions) -> Loaded:
         chosen = options.unfolded if refused else options
         _bring_hooks(loaded, chosen, anew=not same)
         _require(loaded)
+        attach.retire_strays(loaded)
         _bring_plain(loaded, options)
         if not machine.first("pid"):
             loaded.missing |= dict.fromkeys(("existing_processes", "existing_sockets"), _PIDS)

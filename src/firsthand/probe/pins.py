@@ -1,6 +1,6 @@
 """What outlives a reader in the kernel: an instance's folder on the BPF filesystem, with rings, programs and links pinned.
 
-FOLDER/<map>             the shared maps (spec.SHARED)
+FOLDER/<map>             the shared maps (spec.shared)
 FOLDER/entry_<program>   the array of one place whose entry the attached program calls
 FOLDER/spine_<program>   the attached program
 FOLDER/link_<program>    its link: gone with it, the program is detached

@@ -21,7 +21,8 @@ from firsthand.errors import SchemaError
 from firsthand.probe import libbpf, shared
 from firsthand.probe.loaded import Loaded
 from firsthand.probe.options import LoadOptions
-from firsthand.probe.spec import SHARED, Hook
+from firsthand.probe.spec import Hook
+from firsthand.probe.spec import shared as shared_maps
 from firsthand.schema import btf
 from firsthand.schema.layout import objects
 
@@ -238,11 +239,11 @@ def _refusable(path: Path) -> frozenset[str]:
 def _carried(handle: int) -> set[str]:
     """The shared maps that an object has."""
     names = {libbpf.library().bpf_map__name(found).decode() for found in libbpf.each("bpf_object__next_map", handle)}
-    return names & set(SHARED)
+    return names & set(shared_maps())
 
 
 def _object(name: str) -> Path:
-    """The object of kernel/probes/NAME.bpf.c."""
+    """The object of kernel/subjects/NAME.bpf.c."""
     return next(path for path in objects() if path.name == f"{name}.bpf.o")
 
 

@@ -1,5 +1,5 @@
-"""Rounds of the canary, as the supervisor causes them: a cgroup of the round's name, a child that is moved into it, which talks to
-itself over loopback and a unix socket and forks a grandchild that executes a program; then the cgroup is removed again.
+"""Rounds of the canary, as the supervisor causes them: a cgroup of the round's name, a child that is moved into it and does there what each
+subject declares; then the cgroup is removed again.
 
 What the observer makes of a round's events is in observe/canaries.py. Nothing here needs NumPy: the supervisor starts without it.
 """
@@ -11,11 +11,11 @@ import errno
 import os
 import secrets
 import signal
-import socket
 from pathlib import Path
 
 from firsthand.host import machine
 from firsthand.probe.hierarchy import Hierarchy, own
+from firsthand.subjects.registry import SUBJECTS
 
 #: Rounds whose answers are kept.
 MOST_ROUNDS = 16
@@ -59,40 +59,15 @@ def cause(parent: Path, token: str) -> None:
 
 
 def _child(folder: Path) -> None:
-    """In the child: into the cgroup, and a grandchild that executes something small."""
+    """In the child: into the cgroup, and there what each subject asks for."""
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         with (folder / "cgroup.procs").open("w") as procs:
             procs.write("0")
-        _talk(folder.name)
-        grandchild = os.fork()
-        if not grandchild:
-            for program in ("/bin/true", "/usr/bin/true"):
+        for subject in SUBJECTS:
+            if subject.canary is not None and subject.canary.cause is not None:
                 with contextlib.suppress(OSError):
-                    os.execv(program, ["firsthand-canary", folder.name])
-            os._exit(1)
-        os.waitpid(grandchild, 0)
+                    subject.canary.cause(folder.name)
     finally:
         os._exit(0)
-
-
-def _talk(token: str) -> None:
-    """To ourselves: a TCP connection, a datagram, a connect to a unix socket. What cannot be had here does not answer."""
-    with (
-        contextlib.suppress(OSError),
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.create_connection(listener.getsockname()) as one,
-        listener.accept()[0] as other,
-    ):
-        one.sendall(b".")
-        other.recv(1)
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.bind(("127.0.0.1", 0))
-        one.connect(one.getsockname())
-        one.send(b".")
-        one.recv(1)
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as one:
-        listener.bind(f"\0firsthand-canary-{token}")
-        listener.listen()
-        one.connect(listener.getsockname())

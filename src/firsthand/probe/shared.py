@@ -14,27 +14,45 @@ from firsthand.probe import libbpf, pins
 from firsthand.probe.loaded import Loaded, Program
 from firsthand.probe.options import LoadOptions
 from firsthand.probe.pins import Control, MapInfo
-from firsthand.probe.spec import HOOKS, SHARED, SWEEPS
+from firsthand.probe.spec import EXISTING, HOOKS, SWEEPS
+from firsthand.probe.spec import shared as shared_maps
+from firsthand.schema import layout
 from firsthand.schema.layout import objects
 from firsthand.settings.sections.top import Top
 
 _SECRET = "fold_secret"
+#: Without these nothing can be taken over.
+_CORE = ("ring", "urgent", "produced", "failures", "control")
 
 
 def adopt(loaded: Loaded, options: LoadOptions) -> None:
-    """Take over the pinned maps, where there are all and of the same shape; else what is there becomes `previous`."""
-    found = {word: fd for word in SHARED if (fd := pins.open_pin(loaded.folder / word)) is not None}
+    """Take over the pinned maps, where they are of the same shape; else what is there becomes `previous`.
+
+    Maps that a version before did not have are made by the objects that carry them (`share`). Where the programs are the same none may be
+    missing that one of them uses, for what is attached goes on with the one that was there.
+    """
+    found = {word: fd for word in shared_maps() if (fd := pins.open_pin(loaded.folder / word)) is not None}
     if not found:
         pins.unpin(loaded.folder)  # an interrupted beginning or end
         return
     loaded.maps = found
     wanted = _shapes(options)
-    if set(found) == set(SHARED) and all(pins.info(found[word]) == wanted[word] for word in SHARED):
+    usable = set(_CORE) <= set(found) and all(pins.info(found[word]) == wanted[word] for word in found)
+    if usable and (loaded.control.build != options.build or not _missed(loaded)):
         control = loaded.control
         loaded.taken_over = bool(control.incarnation)
         loaded.unattended = boottime.now_ns() - control.heartbeat > control.patience
     else:
         _replace(loaded, found)
+
+
+def _missed(loaded: Loaded) -> set[str]:
+    """Shared maps that are not pinned, though a program whose object has them is."""
+    pinned = {path.name.partition("_")[2] for path in loaded.folder.iterdir()}
+    objects = {
+        hook.object_of(name) for hook in (*HOOKS, *EXISTING, *SWEEPS) for name in hook.programs if name in pinned
+    }
+    return {name for name, having in layout.installed().maps.items() if name not in loaded.maps and having & objects}
 
 
 def _replace(loaded: Loaded, found: dict[str, int]) -> None:
@@ -49,7 +67,7 @@ def _replace(loaded: Loaded, found: dict[str, int]) -> None:
     old.sweeps = pinned_sweeps(loaded.folder)
     pins.unpin(loaded.folder)
     loaded.maps = {}
-    if {"ring", "produced", "failures", "control"} <= set(found):
+    if set(_CORE) - {"urgent"} <= set(found):
         loaded.previous = old
         loaded.notes.append("the rings of another version were replaced: what they held is taken in first")
     else:
@@ -83,7 +101,7 @@ def share(loaded: Loaded, handle: int) -> None:
     """The first object to carry a shared map makes it; it is kept by a descriptor of our own and pinned."""
     for found in libbpf.each("bpf_object__next_map", handle):
         word = libbpf.library().bpf_map__name(found).decode()
-        if word not in SHARED or word in loaded.maps:
+        if word not in shared_maps() or word in loaded.maps:
             continue
         loaded.maps[word] = os.dup(libbpf.call("bpf_map__fd", found))
         if word == _SECRET:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from firsthand.host import boottime
 from firsthand.probe import libbpf, pins
 from firsthand.probe.loaded import Loaded
+from firsthand.schema import layout
 
 #: BPF_MAP_TYPE_HASH, enum bpf_map_type; bytes of keys and values that are read at once.
 _HASH, _BATCH_BYTES = 1, 1 << 19
@@ -48,6 +49,16 @@ def failures(loaded: Loaded, names: Mapping[str, int]) -> dict[str, int]:
     """Counts by cause (enum failure, without its prefix, in small letters)."""
     fd = loaded.maps["failures"]
     return {name.lower(): sum(per_cpu(fd, number)) for name, number in names.items() if name != "COUNT"}
+
+
+def subject_failures(loaded: Loaded) -> dict[str, dict[str, int]]:
+    """Counts by subject and cause, of the maps SUBJECT_failures."""
+    found = {}
+    for subject, words in layout.installed().failures.items():
+        fd = loaded.maps.get(f"{subject}_failures")
+        if fd is not None:  # else this kernel refuses all of its programs
+            found[subject] = {word: sum(per_cpu(fd, place)) for word, place in words.items()}
+    return found
 
 
 def entries(fd: int) -> int:

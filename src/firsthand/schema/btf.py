@@ -75,6 +75,17 @@ class Btf:
             found.append((self.string(name), number, (bits & 0xFFFFFF) // 8))
         return found
 
+    def enums(self, ending: str) -> list[str]:
+        """Names of the enums that are called so, or so behind an underscore."""
+        return [t.name for t in self.types if t.kind == ENUM and (t.name == ending or t.name.endswith(f"_{ending}"))]
+
+    def section(self, name: str) -> list[str]:
+        """Names of the variables in a section of data; none where it is not there."""
+        kind = self.named(DATASEC, name)
+        if kind is None:
+            return []
+        return [self.types[_TYPE.unpack_from(kind.extra, index * 12)[0]].name for index in range(kind.vlen)]
+
     def enumerators(self, name: str) -> dict[str, int]:
         """Names and values of an enum; empty where it is not there."""
         kind = self.named(ENUM, name)

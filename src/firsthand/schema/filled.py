@@ -10,38 +10,14 @@ from functools import cache
 from firsthand.schema import layout
 from firsthand.schema.lock import columns_of
 from firsthand.schema.tables import TABLES
-
-_EXECUTED = ("exec", "seen", "folded")
-#: Kinds of rows by table, where the kernel has no records of them.
-KINDS = {
-    "container": ("create", "remove", "move", "seen", "named", "gone", "confirmed", "contradicted"),
-    "pod": ("named", "gone"),
-    "address": ("held", "gone"),
-    "name": ("question", "answer", "unanswered"),
-    "request": ("tls", "http"),
-}
-#: Columns of own.py that only some kinds of rows have.
-_ANSWERS: dict[str, tuple[str, ...]] = dict.fromkeys(("rcode", "records", "addresses", "ttl", "latency"), ("answer",))
-_TLS: dict[str, tuple[str, ...]] = dict.fromkeys(("sni", "ech", "alpn", "tls_version", "ja4"), ("tls",))
-_HTTP: dict[str, tuple[str, ...]] = dict.fromkeys(("method", "host", "url_path", "user_agent"), ("http",))
-_OWN: dict[str, dict[str, tuple[str, ...]]] = {
-    "process": {
-        "redacted": _EXECUTED,
-        "redaction": _EXECUTED,
-        "folded_until": ("folded",),
-        "exe": ("fork", "exec", "exit", "seen", "folded", "left"),
-    },
-    "connection": {"folded_until": ("folded",)},
-    "name": _ANSWERS,
-    "request": _TLS | _HTTP,
-}
+from firsthand.subjects import registry
 
 
 @cache
 def kinds(table: str) -> tuple[str, ...]:
     """Every kind of row of a table."""
-    if table in KINDS:
-        return KINDS[table]
+    if declared := registry.TABLES[table].kinds:
+        return declared
     return tuple(record.event for _, record in sorted(layout.installed().records.items()) if record.table == table)
 
 
@@ -55,4 +31,4 @@ def columns(table: str) -> dict[str, tuple[str, ...]]:
                 for column in columns_of(field):
                     found.setdefault(column.name, []).append(record.event)
     derived = {name: tuple(dict.fromkeys(events)) for name, events in found.items()}
-    return {name: kinds(table) for name in TABLES[table].names} | derived | _OWN.get(table, {})
+    return {name: kinds(table) for name in TABLES[table].names} | derived | dict(registry.TABLES[table].fills)

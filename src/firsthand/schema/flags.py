@@ -42,7 +42,7 @@ COLUMNS = ("flag_names", "container", "cap_permitted", "stdin", "args", "exe", "
 
 
 def stored() -> tuple[str, ...]:
-    """The words of `flag_names` (enum process_flag of kernel/include/events.h)."""
+    """The words of `flag_names` (enum process_flag of kernel/subjects/process.h)."""
     return tuple(layout.installed().enums["process_flag"])
 
 

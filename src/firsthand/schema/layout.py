@@ -15,6 +15,11 @@ from firsthand.errors import SchemaError
 from firsthand.schema import btf as _btf
 from firsthand.schema.btf import Btf, Type
 
+#: The object of what is attached (kernel/include/spine.h): its maps are each program's own.
+SPINE = "spine.bpf.o"
+#: How the enums of records' kinds are named: so, or with a subject's name before.
+_KINDS = "record_kind"
+
 
 @dataclass(frozen=True)
 class Field:
@@ -46,11 +51,15 @@ class Record:
 class Layout:
     """All records of the loaded objects. `hash` is a SHA-256 over names, offsets, types, roles and enumerations.
 
-    `text` and `hash` are made once: whoever asks for them has added every record.
+    `maps`: the maps that the objects share, with those that have them (NAME of NAME.bpf.o); `failures`: by subject what its map
+    SUBJECT_failures counts, words in small letters by place. Neither is of its text. `text` and `hash` are made once: whoever asks for
+    them has added every record.
     """
 
     records: dict[int, Record] = field(default_factory=dict)
     enums: dict[str, dict[str, int]] = field(default_factory=dict)
+    maps: dict[str, set[str]] = field(default_factory=dict)
+    failures: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @cached_property
     def text(self) -> str:
@@ -102,6 +111,10 @@ def read(paths: Sequence[Path]) -> Layout:
     layout = Layout()
     for path in paths:
         btf = _btf.read_object(path)
+        if path.name != SPINE:
+            for name in btf.section(".maps"):
+                layout.maps.setdefault(name, set()).add(path.name.partition(".")[0])
+            layout.failures |= _failures(btf)
         for kind in btf.types:
             if kind.kind == _btf.STRUCT and any(t.startswith("table:") for t in btf.tags.get((kind.number, -1), ())):
                 _add(layout, btf, kind, str(path))
@@ -119,20 +132,36 @@ def _add(layout: Layout, btf: Btf, kind: Type, where: str) -> None:
     tags = btf.tags[(kind.number, -1)]
     table = next(tag.removeprefix("table:") for tag in tags if tag.startswith("table:"))
     fields = tuple(_fields(btf, kind, 0))
-    numbers = btf.enumerators("record_kind")
+    numbers = {key: value for one in btf.enums(_KINDS) for key, value in btf.enumerators(one).items()}
     for tag in tags:
         if not tag.startswith("record:"):
             continue
         _, enumerator, event = tag.split(":")
         if enumerator not in numbers:
-            raise SchemaError(f"{where}: {kind.name} is tagged {tag}, which enum record_kind does not hold")
+            raise SchemaError(f"{where}: {kind.name} is tagged {tag}, which no enum {_KINDS} or NAME_{_KINDS} holds")
         record = Record(numbers[enumerator], table, event, kind.name, kind.value, fields)
-        if layout.records.setdefault(record.kind, record) != record:
+        other = layout.records.setdefault(record.kind, record)
+        if (other.table, other.event) != (table, event):
+            raise SchemaError(
+                f"{where}: kind {record.kind} is {table} {event} and {other.table} {other.event}: choose another"
+            )
+        if other != record:
             raise SchemaError(f"{where}: {kind.name} differs from another object's; build all objects together")
     for found in fields:
         if ":" in found.role:
             name = found.role.partition(":")[2]
             layout.enums[name] = _shortened(name, btf.enumerators(name))
+
+
+def _failures(btf: Btf) -> dict[str, dict[str, int]]:
+    """What subjects count that failed, by subject: `enum SUBJECT_failure`."""
+    found = {}
+    for name in btf.enums("failure"):
+        subject = name.removesuffix("failure").rstrip("_")
+        if subject:
+            words = _shortened(subject, btf.enumerators(name))
+            found[subject] = {word.lower(): place for word, place in words.items()}
+    return found
 
 
 def _shortened(name: str, values: dict[str, int]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The lock file: every table as derived from the objects' BTF and own.py. Columns are only ever appended.
+"""The lock file: every table as derived from the objects' BTF and from what the subjects declare. Columns are only ever appended.
 
 `python -m firsthand.schema.lock` writes it anew; `--check` fails where it differs from what the objects say.
 """
@@ -13,9 +13,11 @@ from typing import Any
 
 from firsthand.errors import SchemaError
 from firsthand.schema import layout as _layout
-from firsthand.schema import own
-from firsthand.schema.column import Column, Table
 from firsthand.schema.layout import Field, Layout
+from firsthand.subjects.column import Column, Table
+from firsthand.subjects.columns import COMMON
+from firsthand.subjects.declare import SubjectTable
+from firsthand.subjects.registry import TABLES
 
 PATH = Path(__file__).with_name("lock.json")
 _INTEGERS = {1: "int16", 2: "int32", 4: "int64", 8: "int64"}
@@ -35,14 +37,14 @@ def _table(name: str, raw: dict[str, Any]) -> Table:
 
 
 def derive(found: Layout) -> dict[str, Table]:
-    """The tables that a layout and own.py give, without regard to the lock's order."""
-    return {name: Table(name, doc, _columns(name, found)) for name, doc in own.DOCS.items()}
+    """The tables that a layout and the subjects give, without regard to the lock's order."""
+    return {name: Table(name, one.doc, _columns(one, found)) for name, one in TABLES.items()}
 
 
-def _columns(table: str, found: Layout) -> tuple[Column, ...]:
-    columns = {column.name: column for column in (*own.COMMON, *own.OWN[table])}
+def _columns(table: SubjectTable, found: Layout) -> tuple[Column, ...]:
+    columns = {column.name: column for column in (*COMMON, *table.columns)}
     for record in found.records.values():
-        if record.table == table:
+        if record.table == table.name:
             for field in record.fields:
                 for column in columns_of(field):
                     columns.setdefault(column.name, column)

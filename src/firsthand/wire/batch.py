@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firsthand.errors import SchemaError
-from firsthand.schema.column import TYPES, Column
 from firsthand.schema.tables import TABLES
+from firsthand.subjects.column import TYPES, Column
 from firsthand.wire import _drain
 
 Mask = NDArray[np.bool_] | None

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firsthand.errors import WireError
-from firsthand.schema.column import TYPES, Column
 from firsthand.schema.layout import Field, Layout, Record
 from firsthand.schema.lock import columns_of
 from firsthand.schema.tables import TABLES
+from firsthand.subjects.column import TYPES, Column, Table
+from firsthand.subjects.columns import COMMON
 from firsthand.wire import _drain
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector, distinct, spread, text, worded
 
@@ -269,12 +270,17 @@ class Decoder:
 
 def _places(records: list[Record]) -> list[Place]:
     names = {f.name: f for record in records for f in record.fields if columns_of(f)}
-    known = TABLES[records[0].table].names  # a newer version's record may have more
+    known = _table(records[0].table).names  # a newer version's record may have more
     return [_place(f, records) for f in names.values() if columns_of(f)[0].name in known]
 
 
+def _table(name: str) -> Table:
+    """A table; of one that another version has, the columns that every table has."""
+    return TABLES.get(name) or Table(name, "", COMMON)
+
+
 def _place(wanted: Field, records: list[Record]) -> Place:
-    column = TABLES[records[0].table].column(columns_of(wanted)[0].name)
+    column = _table(records[0].table).column(columns_of(wanted)[0].name)
     fields = np.full(256, _ABSENT, dtype=np.int32)
     for record in records:
         for found in record.fields:

@@ -14,7 +14,7 @@ from firsthand.errors import ProbeError
 from firsthand.probe import handover
 from firsthand.probe.loaded import Loaded, Program
 from firsthand.probe.pins import Control
-from firsthand.probe.spec import HOOKS, PLAIN, SHARED, SWEEPS
+from firsthand.probe.spec import HOOKS, PLAIN, SWEEPS, shared
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ class Files:
 
 def _loaded(folder: Path, new: Files) -> Loaded:
     """One kernel side with everything in it, as large as there can be."""
-    made = Loaded(folder, new(), maps={word: new() for word in SHARED})
+    made = Loaded(folder, new(), maps={word: new() for word in shared()})
     made.programs = [Program(hook, name, new(), new()) for hook in HOOKS for name in hook.programs]
     made.programs.append(Program(PLAIN, PLAIN.name, new(), -1))
     made.sweeps = [Program(hook, hook.name, -1, new()) for hook in SWEEPS]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from firsthand.probe.spec import EXISTING, HOOKS, SHARED, SWEEPS, SWEPT, needed
-from firsthand.schema import btf
+from firsthand.probe.spec import EXISTING, HOOKS, SWEEPS, SWEPT, needed, shared
+from firsthand.schema import btf, layout
 from firsthand.schema.layout import enumerators, objects
 from firsthand.schema.tables import TABLES
+from kernel import build
 
 
 def _functions(name: str) -> set[str]:
@@ -22,16 +23,26 @@ def test_every_program_of_the_spec_is_in_its_object() -> None:
         assert hook.table in TABLES and hook.blind_spot
 
 
+def test_the_spine_has_a_line_for_each_program_that_is_attached() -> None:
+    """And for no other: it is written from the sections of the objects' programs."""
+    folder = objects()[0].parent
+    lines = build.spine([path for path in objects() if path.name != layout.SPINE]).splitlines()
+    named = {line.partition("(")[2].partition(",")[0] for line in lines if line.startswith("SPINE")}
+    assert named == {program for hook in HOOKS for program in hook.programs}
+    assert {name for name, _ in build.programs(folder / layout.SPINE)} == {f"spine_{name}" for name in named}
+
+
 def test_what_completeness_needs() -> None:
     """Every hook, but those whose rows no question counts: they are a blind spot that is said."""
     assert {hook.name for hook in (*HOOKS, *EXISTING)} - set(needed()) == {"sniff_open", "sniff_close", "tunnel_open"}
     assert needed()["process_exec"] == "process"
 
 
-def test_every_shared_map_is_declared() -> None:
-    """Maps that are pinned by name exist in the objects."""
-    declared = {kind.name for path in objects() for kind in btf.read_object(path).types if kind.kind == btf.VAR}
-    assert set(SHARED) <= declared and set(SWEPT.values()) <= set(SHARED)
+def test_every_map_is_shared() -> None:
+    """All maps of the objects but the spine's are pinned by name, those that sweeps go over among them."""
+    found = {"ring", "urgent", "control", "produced", "failures", "processes", "sockets", "sweepers", "plains"}
+    assert found | set(SWEPT.values()) <= set(shared()) and len(set(shared())) == len(shared())
+    assert not any(name.startswith("entry_") for name in shared())
     assert set(SWEPT) == {hook.name for hook in SWEEPS}
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from firsthand.errors import SchemaError
 from firsthand.schema import layout, lock, reference
-from firsthand.schema.column import TYPES, Column, Table
 from firsthand.schema.tables import TABLES
+from firsthand.subjects.column import TYPES, Column, Table
 
 
 def test_the_lock_is_as_generated() -> None:

@@ -29,7 +29,7 @@ _COLUMNS = [
     "since",
 ]
 _WIDE = ["node", "claimed", "workload", "privileged", "image", *_SETS, "containers", "pod_uid"]
-#: A container's life begins behind the runtime's own set-up in its cgroup (PROCESS_RUNTIME of events.h).
+#: A container's life begins behind the runtime's own set-up in its cgroup (PROCESS_RUNTIME of kernel/subjects/process.h).
 _LIFE = "event IN ('exec', 'seen', 'folded') AND container IS NOT NULL AND NOT coalesce((flags & ?) <> 0, false)"
 _RUNTIME = 1 << 11
 #: Mounts that the kubelet and the runtimes make for every container.

@@ -1,0 +1,1 @@
+"""What is declared of each subject, a module each; everything else about a subject is derived from it (registry.py)."""
