@@ -38,3 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
     reads = pytest.Item.nodeid.fget.__code__.co_names
     if getattr(config.option, "dist", "no") == "loadgroup" and "_nodeid" not in reads:
         raise pytest.UsageError(f"pytest {pytest.__version__} loses xdist's groups: install what pyproject.toml names")
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """An empty place for a history, where a module does not tell another."""
+    return tmp_path / "history"

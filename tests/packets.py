@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ssl
 import subprocess
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 import dns.flags
 import dns.message
@@ -40,6 +40,17 @@ def packet(payload: bytes, number: int = 0, **values: Any) -> Packet:
     names = ("ktime", "cookie", "stream_offset", "payload_length", "ns_net", "pod_uid")
     ends = ("direction", "transport", "packet_kind", "peer_address", "peer_port", "payload")
     return Packet(number, *(one[name] for name in (*names, *ends)))
+
+
+class Taking(Protocol):
+    """What reads packets one by one."""
+
+    def take(self, one: Packet, /) -> Iterable[dict[str, Any]]: ...
+
+
+def rows_of(reader: Taking, *given: Packet) -> list[dict[str, Any]]:
+    """What a reader makes of packets, one after another."""
+    return [row for one in given for row in reader.take(one)]
 
 
 def question(name: str = "www.example.org.", kind: str = "A", number: int = 1, **options: Any) -> bytes:

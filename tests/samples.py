@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -184,13 +185,17 @@ def observed(
 ) -> Batch:
     """The `observer` rows of one run: start, ready, alive each `every` microseconds, and `last` at `until`; `more` columns of each."""
     moments = [("start", since), ("ready", since), *(("alive", t) for t in range(since + every, until, every))]
-    common = {
-        "node": NODE, "boot": BOOT, "instance": instance, "version": "0.1.0", "kernel": "6.1.0 x86_64",
-        "scope": scope, "hooks": HOOKS_PRESENT, "blind_spots": "[]", "settings": "{}",
-        "recorded": 0, "lost": 0,
+    given = {"instance": instance, "scope": scope} | more
+    return Batch.from_rows("observer", [observer(event, at, **given) for event, at in [*moments, (last, until)]])
+
+
+def observer(event: str, at: int | datetime, **more: Any) -> dict[str, Any]:
+    """One row of `observer`: every hook is there, nothing was left out. `at`: microseconds or a time; `more`: other columns."""
+    row: dict[str, Any] = {
+        "node": NODE, "boot": BOOT, "instance": "default", "version": "0.1.0", "kernel": "6.1.0 x86_64",
+        "hooks": HOOKS_PRESENT, "blind_spots": "[]", "settings": "{}", "recorded": 0, "lost": 0,
     }  # fmt: skip
-    rows = [common | {"event": event, "time": at} | more for event, at in [*moments, (last, until)]]
-    return Batch.from_rows("observer", rows)
+    return row | {"event": event, "time": at} | more
 
 
 def constant(word: str, rows: int) -> Text:

@@ -16,7 +16,7 @@ from firsthand.history import place
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
 from firsthand.wire.batch import Batch
-from tests.samples import BOOT, HOOKS_PRESENT, NODE, ORDINARY
+from tests.samples import BOOT, HOOKS_PRESENT, NODE, ORDINARY, observer
 
 Row = dict[str, Any]
 RESOLVER = "10.96.0.10"
@@ -97,16 +97,9 @@ class Scene:
 
     def observed(self, since: float, until: float, hooks: str = HOOKS_PRESENT, **more: Any) -> None:
         """An observer's run."""
-        common = {
-            "instance": "default",
-            "hooks": hooks,
-            "blind_spots": "[]",
-            "settings": "{}",
-            "recorded": 0,
-            "lost": 0,
-        }
         for event, at in (("start", since), ("ready", since), ("stop", until)):
-            self.add("observer", at, event=event, **(common | more))
+            row = observer(event, self.at(at), node=self.node, boot=self.boot, hooks=hooks, **more)
+            self.add("observer", at, **row)
 
     def pod(
         self,

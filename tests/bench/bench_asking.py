@@ -14,7 +14,7 @@ import pytest
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
 from firsthand.wire.batch import Batch
-from tests import samples
+from tests import histories, samples
 from tests.bench.machine import machine
 
 pytestmark = pytest.mark.bench
@@ -47,21 +47,8 @@ def _observing(directory: Path, days: int) -> Path:
 
 
 def _alive(at: int) -> dict[str, object]:
-    row = {
-        "node": samples.NODE,
-        "boot": samples.BOOT,
-        "instance": "default",
-        "version": "0.1.0",
-        "event": "alive",
-        "time": at,
-    }
-    row |= {
-        "ktime": samples.KTIME + (at - samples.START) * 1000,
-        "hooks": samples.HOOKS_PRESENT,
-        "blind_spots": "[]",
-        "settings": "{}",
-    }
-    return row | {"recorded": 0, "lost": 0, "measures": json.dumps(MEASURES | _proven(at))}
+    ktime = samples.KTIME + (at - samples.START) * 1000
+    return samples.observer("alive", at, ktime=ktime, measures=json.dumps(MEASURES | _proven(at)))
 
 
 def _proven(at: int) -> dict[str, float]:
@@ -105,9 +92,7 @@ def test_small(tmp_path: Path) -> None:
     """Six questions on 900 rows in segments and 900 in the log."""
     with LogWriter(tmp_path, samples.NODE, samples.BOOT) as log:
         log.append([samples.process_lives(300), samples.observed()], [])
-        keeper = Keeper(tmp_path, linger=0)
-        keeper.pass_once(last=True)
-        keeper.close()
+        histories.keep(tmp_path, linger=0)
         log.append([samples.process_lives(300, first=300)], [])
     print(f"\n{machine()}")
     for question in ("processes", "pods", "privileged", "tree", "talkers", "connected example.org"):

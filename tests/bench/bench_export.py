@@ -15,9 +15,8 @@ from firsthand.export.exporter import Exporter, Form, Plan
 from firsthand.export.file import Appended
 from firsthand.export.rotation import Rotation
 from firsthand.history import arrow, manifest
-from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
-from tests import samples
+from tests import histories, samples
 
 pytestmark = pytest.mark.bench
 CHUNKS, LIVES = 60, 834
@@ -57,9 +56,7 @@ def test_segments_to_file(history: Path, tmp_path: Path) -> None:
     """The same rows from segments, whose log is gone; and what their place in the log costs there."""
     with LogWriter(history, samples.NODE, samples.BOOT) as writer:
         writer.append([samples.loss()], [])
-        keeper = Keeper(history, linger=0)
-        keeper.pass_once()
-        keeper.close()
+        histories.keep(history, linger=0, last=False)
         found = manifest.load(history).segments
         choice = Choice(tables=frozenset(["process"]))
         print(f"\nexport from segments: {exported(history, tmp_path, jsonl, choice)}")

@@ -15,7 +15,7 @@ from firsthand.history.connection import History
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter, Span
 from firsthand.history.scrub import CORE, Scrub
-from tests import samples
+from tests import histories, samples
 
 pytestmark = pytest.mark.bench
 
@@ -70,9 +70,7 @@ def test_questions(tmp_path: Path) -> None:
     with LogWriter(tmp_path, "n", "b") as writer:
         for i in range(30):
             writer.append([samples.process_lives(3_334, first=i * 3_334)], [])
-        keeper = Keeper(tmp_path, linger=0)
-        keeper.pass_once()
-        keeper.close()
+        histories.keep(tmp_path, linger=0, last=False)
         writer.append([samples.process_lives(3_334, first=100_020)], [])
     history = History(tmp_path)
     print(f"\nconnection: {cpu(lambda: history.connection().close(), 5) * 1e3:.0f} ms")

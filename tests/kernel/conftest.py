@@ -69,12 +69,6 @@ def live(lives: Lives) -> Iterator[Live]:
 
 
 @pytest.fixture
-def history(tmp_path: Path) -> Path:
-    """An empty place for a history."""
-    return tmp_path / "history"
-
-
-@pytest.fixture
 def executable_dir() -> Iterator[Path]:
     """A folder on a filesystem that takes set-uid bits and file capabilities and that other users may enter."""
     folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:8]}"

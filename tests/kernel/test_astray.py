@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from firsthand.ask.answering import Answer, Request, answer
-from firsthand.history.connection import History
+from tests import asking
 from tests.kernel.pool import Watch
 
 pytestmark = pytest.mark.xdist_group("pool")
@@ -29,10 +28,6 @@ _THREAD = """
     one.start()
     one.join()
 """
-
-
-def _ask(watch: Watch, question: str, *arguments: str, since: datetime | None = None) -> Answer:
-    return answer(History(watch.history), Request(question, arguments, since), datetime.now(UTC))
 
 
 def _run(folder: Path, words: list[str]) -> int:
@@ -59,11 +54,11 @@ def test_out_of_the_container(watch: Watch, how: str) -> None:
     outside = observed.rows("SELECT container FROM process WHERE event = 'exec' AND list_contains(args, 'unseen')")
     assert how == "thread" or [row["container"] for row in outside] == [None]
     for question in (("tree", container[:12]), ("processes", f"container={container}"), ("timeline", container)):
-        reasons = _ask(watch, *question).completeness.reasons
+        reasons = asking.answered(watch.history, *question).completeness.reasons
         assert any("left" in one and f"{watch.cgroup.where}/away" in one for one in reasons), (question, reasons)
     rows = [
         row
-        for row in _ask(watch, "unknown", since=begun).found.rows
+        for row in asking.answered(watch.history, "unknown", since=begun).found.rows
         if row["cgroup_path"] == f"{watch.cgroup.where}/away"
     ]
     assert [row["why"] for row in rows] == [f"left container {container[:12]}"]
@@ -80,7 +75,7 @@ def test_a_runtime_that_moves_its_child_in(watch: Watch) -> None:
         )
         script = f"echo 0 > {inside}/cgroup.procs; echo 0 > {inner}/cgroup.procs; exec /bin/true within"
         watch.run(["/bin/sh", "-c", script]).wait()
-    found = _ask(watch, "unknown", since=begun).found.rows
+    found = asking.answered(watch.history, "unknown", since=begun).found.rows
     assert not [
         row for row in found if row["why"].startswith("left container") and watch.cgroup.where in row["cgroup_path"]
     ]

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from firsthand.health import doctor
-from firsthand.history.log import LogWriter
 from firsthand.probe import libbpf, pins
-from tests import require
+from tests import histories, require
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed
 from tests.kernel.test_disk import wait_for
@@ -50,8 +49,7 @@ def _doctor(history: Path, *before: str, code: int | None = None, **environment:
 def recorded(history: Path) -> Path:
     """A history that somebody wrote a while ago."""
     require.root()
-    with LogWriter(history, "node", "boot") as log:
-        log.append([process_lives(5), told()], [])
+    histories.write(history, process_lives(5), told())
     return history
 
 

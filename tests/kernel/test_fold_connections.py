@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests import require
+from tests import asking, require
 from tests.kernel import roles
 from tests.kernel.agent import Agent, Refused, listening
 from tests.kernel.live import Live, flags, living
@@ -123,24 +121,16 @@ def test_each_connection_is_told_once(config: Path, history: Path) -> None:
 
 def _answers_count(history: Path, number: int) -> None:
     """Questions count connections and not rows."""
-    told = _asked(history, "talkers", "process")["rows"]
+    told = asking.apart(history, "talkers", "process")["rows"]
     assert sum(row["out"] for row in told) == sum(row["in"] for row in told) == number
     assert sum(row["bytes_sent"] for row in told) == 8 * number
-    edges = _asked(history, "map", "--all")["rows"]
+    edges = asking.apart(history, "map", "--all")["rows"]
     assert {(edge["connections"], edge["bytes_sent"], edge["bytes_received"]) for edge in edges} == {
         (number, 5 * number, 3 * number)
     }
-    assert _asked(history, "connected", "10.9.1.2")["answer"].startswith(
+    assert asking.apart(history, "connected", "10.9.1.2")["answer"].startswith(
         f"Yes: {number} of {2 * number} connections match"
     )
-
-
-def _asked(history: Path, *words: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "firsthand", "ask", *words, "--json", "--history", str(history)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    found: dict[str, Any] = json.loads(run.stdout)
-    return found
 
 
 @contextmanager

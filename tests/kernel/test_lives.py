@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from firsthand.ask.answering import Answer, Request, answer
-from firsthand.history.connection import History
+from tests import asking
 from tests.cgroups import TestCgroup
 from tests.kernel.pool import Watch
 
@@ -25,10 +23,6 @@ _CLONE_PARENT = """
     os.posix_spawn("/bin/true", ["true", "born"], {})
     os.wait()
 """
-
-
-def _ask(watch: Watch, question: str, *arguments: str) -> Answer:
-    return answer(History(watch.history), Request(question, arguments), datetime.now(UTC))
 
 
 def test_the_creator_of_a_child_that_has_another_parent(watch: Watch) -> None:
@@ -52,7 +46,7 @@ def test_the_creator_of_a_child_that_has_another_parent(watch: Watch) -> None:
     )
     (born,) = observed.rows("SELECT parent_tgid, creator_tgid FROM process WHERE event = 'exec' AND args[2] = 'born'")
     assert born == {"parent_tgid": creator["pid"], "creator_tgid": None}
-    found = _ask(watch, "tree", str(made))
+    found = asking.answered(watch.history, "tree", str(made))
     assert f"made by {creator['exec_id']}" in (found.found.lines or [""])[0]
 
 
@@ -66,12 +60,14 @@ def test_a_process_that_leaves_the_scope(watch: Watch) -> None:
     assert row["cgroup_path"] == watch.cgroup.where and row["exe"] and row["exit_code"] is None
     assert not observed.rows(f"SELECT 1 FROM process WHERE event = 'exit' AND pid = {gone.pid}")
     assert not observed.everything("SELECT 1 FROM process WHERE event = 'exec' AND args[2] = 'unseen'")
-    ended = _ask(watch, "processes", f"pid={gone.pid}", "event=exec")
+    ended = asking.answered(watch.history, "processes", f"pid={gone.pid}", "event=exec")
     assert [one["state"] for one in ended.found.rows] == ["left"]
-    unknown = _ask(watch, "processes", f"pid={gone.pid}", "code=5")
+    unknown = asking.answered(watch.history, "processes", f"pid={gone.pid}", "code=5")
     assert "1 left the scope" in unknown.sentence and "run" not in unknown.sentence.partition(";")[2]
-    assert "it left the scope" in _ask(watch, "process", row["exec_id"]).sentence
-    assert any("left the scope" in line for line in _ask(watch, "tree", str(gone.pid)).found.lines or [])
+    assert "it left the scope" in asking.answered(watch.history, "process", row["exec_id"]).sentence
+    assert any(
+        "left the scope" in line for line in asking.answered(watch.history, "tree", str(gone.pid)).found.lines or []
+    )
 
 
 def test_a_process_that_comes_back(watch: Watch) -> None:
@@ -84,7 +80,9 @@ def test_a_process_that_comes_back(watch: Watch) -> None:
         f"SELECT event, exit_code FROM process WHERE pid = {child.pid} AND event IN ('left', 'exit') ORDER BY ktime"
     )
     assert [(row["event"], row["exit_code"]) for row in rows] == [("left", None), ("left", None), ("exit", 6)]
-    assert [one["state"] for one in _ask(watch, "processes", f"pid={child.pid}", "event=exec").found.rows] == ["exited"]
+    assert [
+        one["state"] for one in asking.answered(watch.history, "processes", f"pid={child.pid}", "event=exec").found.rows
+    ] == ["exited"]
 
 
 def test_a_binary_whose_name_is_gone(watch: Watch, executable_dir: Path) -> None:

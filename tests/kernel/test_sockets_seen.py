@@ -12,7 +12,7 @@ from tests.kernel.observed import Observed
 from tests.networks import TestNetworks
 
 
-def _rows(observed: Observed, cookie: int) -> list[dict[str, Any]]:
+def _of_socket(observed: Observed, cookie: int) -> list[dict[str, Any]]:
     return observed.rows(f"SELECT * FROM connection WHERE cookie = {cookie} ORDER BY ktime")
 
 
@@ -47,13 +47,15 @@ def test_older_sockets(cgroup: TestCgroup, history: Path) -> None:
             observed.wait(f"SELECT 1 FROM connection WHERE cookie = {later} AND event = 'close'")
             server.leave()
             client.leave()
-    told = {name: _rows(observed, cookie) for name, cookie in (("listener", listener), ("ours", ours), ("flow", flow))}
+    told = {
+        name: _of_socket(observed, cookie) for name, cookie in (("listener", listener), ("ours", ours), ("flow", flow))
+    }
     assert [row["event"] for row in told["listener"]] == ["seen", "close"]
     assert flags(told["listener"][0]) == flags(told["listener"][1]) == {"BEFORE", "LISTENING"}
     assert [row["event"] for row in told["ours"]] == ["seen", "close"]
     assert told["ours"][1]["bytes_sent"] == 16 and told["ours"][1]["outcome"] == "closed"
     assert {row["pid"] for row in told["ours"]} == {client.pid} and told["ours"][0]["exe"] == str(EXE)
-    accepted = _rows(observed, theirs)
+    accepted = _of_socket(observed, theirs)
     assert [(row["event"], row["pid"]) for row in accepted] == [("seen", server.pid), ("close", server.pid)]
     assert (accepted[0]["peer_port"], accepted[1]["bytes_received"]) == (told["ours"][0]["local_port"], 16)
     assert [(row["event"], row["local_port"]) for row in told["flow"]] == [("seen", to), ("close", to)]
@@ -61,15 +63,15 @@ def test_older_sockets(cgroup: TestCgroup, history: Path) -> None:
     assert told["flow"][0]["peer_address"] is None
     for row in (*told["ours"], *told["flow"], *accepted):
         assert "BEFORE" in flags(row)
-    assert [(row["event"], row["transport"], row["protocol"], row["pid"]) for row in _rows(observed, raw)] == [
+    assert [(row["event"], row["transport"], row["protocol"], row["pid"]) for row in _of_socket(observed, raw)] == [
         ("seen", "raw", 1, server.pid),
         ("close", "raw", 1, server.pid),
     ]
-    (packets, *_) = _rows(observed, sniffer)
+    (packets, *_) = _of_socket(observed, sniffer)
     assert (packets["event"], packets["transport"], packets["protocol"]) == ("seen", "packet", 0x806)
     assert (packets["pid"], packets["local_port"], packets["local_address"]) == (server.pid, None, None)
-    assert [(row["event"], flags(row) & {"BEFORE"}) for row in _rows(observed, later)] == [
+    assert [(row["event"], flags(row) & {"BEFORE"}) for row in _of_socket(observed, later)] == [
         ("accept", {"BEFORE"}),
         ("close", {"BEFORE"}),
     ]
-    assert _rows(observed, idle) == [] and observed.lost() == 0
+    assert _of_socket(observed, idle) == [] and observed.lost() == 0

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import struct
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from firsthand.ask.completeness import ALIVE_WITHIN
 from firsthand.history import alive
 from firsthand.probe import libbpf, pins
+from tests import asking
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed
@@ -83,20 +80,14 @@ def test_what_a_stopped_observer_has_not_written_is_not_denied(cgroup: TestCgrou
         os.kill(pid, signal.SIGSTOP)
         try:
             cgroup.run(["/bin/true", "unseen"]).wait()
-            found = _asked(history, *question)
+            found = asking.apart(history, *question)
             assert datetime.now(UTC) - began < ALIVE_WITHIN, "its last row alone would tell it"
             assert found["answer"].startswith("No") and not found["completeness"]["complete"]
         finally:
             os.kill(pid, signal.SIGCONT)
         observed.wait("SELECT 1 FROM process WHERE event = 'exec' AND args[2] = 'unseen'")
-        found = _asked(history, *question)
+        found = asking.apart(history, *question)
         assert found["answer"].startswith("Yes") and found["completeness"]["complete"], found
-
-
-def _asked(history: Path, *words: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "firsthand", "ask", *words, "--json", "--history", str(history)]
-    found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=False).stdout)
-    return found
 
 
 def test_the_loader_leaves_no_zombie(cgroup: TestCgroup, history: Path) -> None:

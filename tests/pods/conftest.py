@@ -34,12 +34,6 @@ def containerd() -> Iterator[Containerd]:
         yield running
 
 
-@pytest.fixture
-def history(tmp_path: Path) -> Path:
-    """An empty place for a history."""
-    return tmp_path / "history"
-
-
 @pytest.fixture(scope="session")
 def image() -> Path:
     """The image of this checkout as `make image` makes it, its layers anew where what they are made from has changed."""

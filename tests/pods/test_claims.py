@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from firsthand.ask.answering import Answer, Request, answer
-from firsthand.history.connection import History
+from tests import asking
 from tests.kernel.observed import Observed
 from tests.pods.containerd import Containerd, new_id
 
 pytestmark = pytest.mark.xdist_group("runtimes")
-
-
-def _ask(observed: Observed, question: str) -> Answer:
-    return answer(History(observed.history), Request(question), datetime.now(UTC))
 
 
 def _run(containerd: Containerd, cgroup: str, word: str) -> None:
@@ -63,10 +57,14 @@ def test_a_forged_cgroup(containerd: Containerd, history: Path) -> None:
         }
     ]
     assert _words(observed) == {"real": (False, real), "invented": (True, None), "elsewhere": (True, None)}
-    why = {row["container"]: row["why"] for row in _ask(observed, "unknown").found.rows if row["container"]}
+    why = {
+        row["container"]: row["why"]
+        for row in asking.answered(observed.history, "unknown").found.rows
+        if row["container"]
+    }
     assert why == {invented: "no name", real: f"contradicted: its runtime has it in {at}"}
     for question in ("containers", "privileged"):
-        reasons = _ask(observed, question).completeness.reasons
+        reasons = asking.answered(observed.history, question).completeness.reasons
         assert any("its runtime has elsewhere" in reason for reason in reasons), reasons
     made.remove()
 
@@ -79,5 +77,5 @@ def test_without_a_runtime_all_is_claimed(containerd: Containerd, history: Path)
         made.exec("/bin/true", "real")
     assert _words(observed) == {"real": (True, None)}
     assert not observed.rows("SELECT 1 FROM container WHERE event IN ('confirmed', 'contradicted')")
-    assert _ask(observed, "beacons").completeness.complete
+    assert asking.answered(observed.history, "beacons").completeness.complete
     made.remove()

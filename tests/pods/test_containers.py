@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +12,7 @@ from typing import Any
 import pytest
 
 from firsthand.schema import capability
-from tests import profile
+from tests import asking, profile
 from tests.kernel.observed import Observed
 from tests.pods.containerd import AS_NOBODY, Container, Containerd, new_id
 
@@ -198,11 +195,15 @@ def test_what_ran_before_is_seen(scene: Scene) -> None:
 
 def test_privileged_names_exactly_them(scene: Scene) -> None:
     """By what the processes hold: not the user's, who could only, and not the ordinary."""
-    held = {row["container"]: row for row in _ask(scene, "privileged")["rows"]}
+    held = {row["container"]: row for row in asking.apart(scene.observed.history, "privileged")["rows"]}
     assert set(held) == {scene.privileged.id, scene.admin.id}
     assert held[scene.privileged.id]["all"] is True and held[scene.admin.id]["all"] is False
     assert held[scene.admin.id]["beyond"] == ["sys_admin"] and held[scene.admin.id]["binaries"] == ["/bin/busybox"]
-    could = {row["container"] for row in _ask(scene, "privileged", "--could")["rows"] if not row["held"]}
+    could = {
+        row["container"]
+        for row in asking.apart(scene.observed.history, "privileged", "--could")["rows"]
+        if not row["held"]
+    }
     assert could == {scene.user.id}
 
 
@@ -214,12 +215,6 @@ def test_capability_sets_of_one_image(scene: Scene) -> None:
         0,
         scene.process(scene.privileged.pid)["cap_permitted"],
     )
-
-
-def _ask(scene: Scene, *words: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "firsthand", "ask", *words, "--json", "--history", str(scene.observed.history)]
-    answer: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    return answer
 
 
 #: 100,000 processes where everything runs.

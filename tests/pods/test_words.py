@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from firsthand.ask.answering import Answer, Request, answer
-from firsthand.history.connection import History
+from tests import asking
 from tests.kernel.observed import Observed
 from tests.pods.containerd import Containerd
 
 pytestmark = pytest.mark.xdist_group("runtimes")
-
-
-def _ask(observed: Observed, question: str) -> Answer:
-    return answer(History(observed.history), Request(question), datetime.now(UTC))
 
 
 def test_its_runtime_names_it(containerd: Containerd, history: Path) -> None:
@@ -37,8 +31,8 @@ def test_its_runtime_names_it(containerd: Containerd, history: Path) -> None:
     assert observed.rows(
         f"SELECT DISTINCT cgroup_path FROM container WHERE event = 'named' AND container = '{identity}'"
     ) == [{"cgroup_path": row["cgroup_path"]}]
-    assert identity in [one["container"] for one in _ask(observed, "containers").found.rows]
-    assert _ask(observed, "unknown").found.total == 0
+    assert identity in [one["container"] for one in asking.answered(observed.history, "containers").found.rows]
+    assert asking.answered(observed.history, "unknown").found.total == 0
     made.remove()
 
 
@@ -51,11 +45,13 @@ def test_without_its_runtime_it_is_unknown(containerd: Containerd, history: Path
             "/bin/sleep", "610", identity=identity, cgroup=f"/{containerd.cgroup.name}/{identity}"
         )
         observed.wait("SELECT 1 FROM process WHERE event = 'exec' AND args = ['/bin/sleep', '610']")
-    rows = [row for row in _ask(observed, "unknown").found.rows if identity in (row["cgroup_path"] or "")]
+    rows = [
+        row for row in asking.answered(observed.history, "unknown").found.rows if identity in (row["cgroup_path"] or "")
+    ]
     assert [(row["container"], row["why"]) for row in rows] == [(None, "pid namespace")] and "/bin/busybox" in rows[0][
         "binaries"
     ]
     for question in ("privileged", "containers"):
-        found = _ask(observed, question)
+        found = asking.answered(observed.history, question)
         assert any(identity in reason for reason in found.completeness.reasons) and not found.completeness.complete
     made.remove()

@@ -10,25 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden import before, commands
+from tests.golden import commands
 
 GOLDEN = json.loads(commands.TARGET.read_text())
 
 
-@pytest.fixture(scope="session")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The kept one, unpacked."""
-    return before.unpack(tmp_path_factory.mktemp("before"))
-
-
 @pytest.mark.parametrize("words", [*commands.lines()], ids=" ".join)
-def test_what_is_said_is_unchanged(history: Path, words: tuple[str, ...]) -> None:
-    assert commands.said(history, words) == GOLDEN[" ".join(words)]
+def test_what_is_said_is_unchanged(kept_history: Path, words: tuple[str, ...]) -> None:
+    assert commands.said(kept_history, words) == GOLDEN[" ".join(words)]
 
 
-def test_no_setting_is_lost(history: Path) -> None:
+def test_no_setting_is_lost(kept_history: Path) -> None:
     """New ones may come."""
-    assert {*GOLDEN["settings"]} <= {*commands.settings(history)}
+    assert {*GOLDEN["settings"]} <= {*commands.settings(kept_history)}
 
 
 def test_each_kept_answer_is_asked_for() -> None:

@@ -44,17 +44,17 @@ def run() -> dict[str, Any]:
         time.clock_settime(time.CLOCK_REALTIME, time.time() + seconds)
         _until(_sampled, observer)
         _spawn(scope, word)
-        _until(lambda: word in _words(_rows()["process"]), observer)  # noqa: B023
+        _until(lambda: word in _words(_durable()["process"]), observer)  # noqa: B023
     assert observer.stdin is not None
     observer.stdin.write(b"stop\n")
     assert observer.wait() == 0
-    return _rows()
+    return _durable()
 
 
 def _sampled() -> bool:
     """Whether the newest sample in the log is of the clock as it is set now."""
     now = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    samples = _rows()["clock"]
+    samples = _durable()["clock"]
     return bool(samples) and abs(samples[-1]["realtime"] - samples[-1]["boottime"] - now) < 1_000_000_000
 
 
@@ -84,7 +84,7 @@ def _spawn(scope: Path, word: str) -> None:
     os.waitpid(child, 0)
 
 
-def _rows() -> dict[str, list[dict[str, Any]]]:
+def _durable() -> dict[str, list[dict[str, Any]]]:
     """What is durable now, by table; times in microseconds."""
     found: dict[str, list[dict[str, Any]]] = {table: [] for table in _TABLES}
     for chunk in LogReader(HISTORY):

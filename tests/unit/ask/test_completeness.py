@@ -17,6 +17,7 @@ from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
 from firsthand.probe.spec import needed
 from firsthand.wire.batch import Batch
+from tests import histories, samples
 from tests.asking import ask
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -25,10 +26,9 @@ HOOKS = {"process_exec": "process", "cgroup_move": "container"}
 
 
 def _observer(event: str, seconds: float, **more: Any) -> dict[str, Any]:
-    hooks = {"process_exec": "present", "cgroup_move": "present"}
-    row = {"event": event, "instance": "default", "node": "n", "boot": "b", "recorded": int(seconds), "lost": 0}
-    row |= {"hooks": json.dumps(hooks), "blind_spots": "[]", "settings": "{}"}
-    return row | {"time": START + timedelta(seconds=seconds)} | more
+    hooks = json.dumps({"process_exec": "present", "cgroup_move": "present"})
+    given = {"node": "n", "boot": "b", "recorded": int(seconds), "hooks": hooks} | more
+    return samples.observer(event, START + timedelta(seconds=seconds), **given)
 
 
 def _judge(
@@ -163,8 +163,7 @@ def test_a_clock_that_was_set_back_ends_a_span(tmp_path: Path) -> None:
 
 def test_an_observer_whose_clock_was_set_back_is_observing(tmp_path: Path) -> None:
     """By its newest sign of life, and not by the one with the latest time."""
-    with LogWriter(tmp_path, "n", "b") as log:
-        log.append([Batch.from_rows("observer", SET_BACK[:-1])], [])
+    histories.write(tmp_path, Batch.from_rows("observer", SET_BACK[:-1]))
     now = START + timedelta(seconds=605)
     with History(tmp_path).connection() as connection:
         assert [span.observing(now) for span in completeness.spans(connection, now)] == [False, True]
@@ -207,8 +206,7 @@ def test_spans_are_the_same_from_the_log_and_from_segments(tmp_path: Path) -> No
     rows += [_observer("alive", 10 * n, ktime=10 * n) for n in range(1, 40)]
     rows += [_observer("resume", 395, ktime=395), _observer("ready", 396, ktime=396), _observer("stop", 400, ktime=400)]
     now = START + timedelta(days=1)
-    with LogWriter(tmp_path / "log", "n", "b") as log:
-        log.append([Batch.from_rows("observer", rows)], [])
+    histories.write(tmp_path / "log", Batch.from_rows("observer", rows))
     expected = _spans(tmp_path / "log", now)
     assert [(one[2], one[3]) for one in expected] == [(START, START + timedelta(seconds=400))]
     for cut in (1, 2, 20, 41, 43):
@@ -271,12 +269,9 @@ def test_the_window_is_what_is_held(tmp_path: Path, kept: bool) -> None:
     rows = [_exec(at, number) for number, at in enumerate((-3, -2, 5, 12, 15, 18), 100)]
     hooks = json.dumps(dict.fromkeys(HOOKS_NEEDED, "present"))
     observer = [_observer(event, at, hooks=hooks) for event, at in (("start", -1), ("ready", 1), ("alive", 11))]
-    with LogWriter(tmp_path, "n", "b") as log:
-        log.append([Batch.from_rows("process", rows), Batch.from_rows("observer", observer)], [])
+    histories.write(tmp_path, Batch.from_rows("process", rows), Batch.from_rows("observer", observer))
     if kept:
-        keeper = Keeper(tmp_path)
-        keeper.pass_once(last=True)
-        keeper.close()
+        histories.keep(tmp_path)
     found = _asked(tmp_path)
     assert found["answer"].startswith("Yes: 6 of 6 ") and len(found["rows"]) == 6
     assert found["completeness"]["events_held"] == 6

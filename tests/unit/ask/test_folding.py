@@ -18,6 +18,7 @@ from firsthand.ask.questions import privileged, processes, timeline, tree, unkno
 from firsthand.history.connection import History, Reader
 from firsthand.history.log import LogWriter
 from firsthand.wire.batch import Batch
+from tests import histories, samples
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 FOLDING = {"folding": {"most_ms": 1000, "every_seconds": 60}}
@@ -30,8 +31,8 @@ def _at(seconds: float) -> datetime:
 
 
 def _observer(event: str, seconds: float, settings: dict[str, Any] = FOLDING) -> dict[str, Any]:
-    row = {"event": event, "instance": "default", "node": "n", "boot": "b", "recorded": int(seconds), "lost": 0}
-    return row | {"hooks": "{}", "blind_spots": "[]", "settings": json.dumps(settings), "time": _at(seconds)}
+    given = {"node": "n", "boot": "b", "recorded": int(seconds), "hooks": "{}", "settings": json.dumps(settings)}
+    return samples.observer(event, _at(seconds), **given)
 
 
 def _process(event: str, tgid: int, seconds: float, **more: Any) -> dict[str, Any]:
@@ -64,8 +65,7 @@ SESSION = [_observer("start", 0), _observer("ready", 1), _observer("stop", 400)]
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with LogWriter(tmp_path, "n", "b") as log:
-        log.append([Batch.from_rows("observer", SESSION), Batch.from_rows("process", ROWS)], [])
+    histories.write(tmp_path, Batch.from_rows("observer", SESSION), Batch.from_rows("process", ROWS))
     with History(tmp_path).connection() as found:
         yield found
 

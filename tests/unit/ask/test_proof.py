@@ -19,8 +19,8 @@ from firsthand.history.connection import History
 from firsthand.history.log import LogWriter
 from firsthand.schema import flags
 from firsthand.wire.batch import Batch
-from tests import profile, truth
-from tests.samples import BOOT, HOOKS_PRESENT, NODE
+from tests import profile, samples, truth
+from tests.samples import BOOT, NODE
 from tests.truth import World
 
 KNOWN = predicate.of_processes()
@@ -87,17 +87,7 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The history of the world's rows, observed throughout, with a loss near its end."""
     place = tmp_path_factory.mktemp("history")
     observed = [
-        {
-            "event": event,
-            "instance": "default",
-            "node": NODE,
-            "boot": BOOT,
-            "time": at,
-            "ktime": i,
-            "hooks": HOOKS_PRESENT,
-            "blind_spots": "[]",
-        }
-        | {"settings": FOLDING, "recorded": i, "lost": 0}
+        samples.observer(event, at, ktime=i, settings=FOLDING, recorded=i)
         for i, (event, at) in enumerate((("start", START - timedelta(seconds=60)), ("ready", START), ("stop", END)))
     ]
     loss = {"time": LOST, "node": NODE, "boot": BOOT, "table_name": "process", "cause": "sequence_gap", "events": 3}

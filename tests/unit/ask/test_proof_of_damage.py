@@ -12,11 +12,9 @@ from firsthand.ask.answering import Request, answer
 from firsthand.ask.registry import QUESTIONS
 from firsthand.errors import UsageError
 from firsthand.history.connection import History
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
 from firsthand.schema.tables import KEPT
 from firsthand.wire.batch import Batch
-from tests import samples
+from tests import histories, samples
 
 _NOW = datetime.fromtimestamp(samples.START / 1_000_000 + 60, UTC)
 _ROW: dict[str, dict[str, Any]] = {
@@ -31,9 +29,7 @@ _ROW: dict[str, dict[str, Any]] = {
 
 
 def _keep(directory: Path) -> None:
-    keeper = Keeper(directory, linger=0)
-    keeper.pass_once(last=True)
-    keeper.close()
+    histories.keep(directory, linger=0)
 
 
 def _damage(directory: Path, table: str) -> None:
@@ -46,8 +42,7 @@ def test_damage_of_each_needed_table_is_a_reason(tmp_path: Path, question: str) 
     """Law: whichever of the tables that a question needs cannot be read, the answer says so, though it reads the table last."""
     common = {"node": samples.NODE, "boot": samples.BOOT, "time": samples.START, "ktime": samples.KTIME}
     needed = [table for table in QUESTIONS[question].needs if table in KEPT and table not in ("observer", "loss")]
-    with LogWriter(tmp_path, samples.NODE, samples.BOOT) as log:
-        log.append([samples.observed(), *(Batch.from_rows(table, [common | _ROW[table]]) for table in needed)], [])
+    histories.write(tmp_path, samples.observed(), *(Batch.from_rows(table, [common | _ROW[table]]) for table in needed))
     _keep(tmp_path)
     for table in needed:
         _damage(tmp_path, table)
@@ -58,8 +53,7 @@ def test_damage_of_each_needed_table_is_a_reason(tmp_path: Path, question: str) 
 
 def test_a_name_that_may_be_in_what_is_damaged(tmp_path: Path) -> None:
     """Law: that a name was never seen is not said without what could not be read."""
-    with LogWriter(tmp_path, samples.NODE, samples.BOOT) as log:
-        log.append([samples.observed(), samples.process_lives(3)], [])
+    histories.write(tmp_path, samples.observed(), samples.process_lives(3))
     _keep(tmp_path)
     with pytest.raises(UsageError, match="no pod named web is in this history") as whole:
         answer(History(tmp_path), Request("processes", pod="web"), _NOW)

@@ -13,6 +13,7 @@ from firsthand.ask.answer import Chosen, Filters, Window
 from firsthand.history.connection import History
 from firsthand.history.log import LogWriter
 from firsthand.wire.batch import Batch
+from tests import histories, samples
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -32,11 +33,11 @@ def _gone(namespace: str, day: int, table: str = "process", node: str = "n") -> 
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Observed for forty days; rows of `shop` and of the host's first days are gone, and names of `jobs`."""
     place = tmp_path_factory.mktemp("history")
-    common = {"node": "n", "boot": "b", "instance": "i", "hooks": "{}", "blind_spots": "[]", "settings": "{}"}
+    whose = {"node": "n", "boot": "b", "instance": "i", "hooks": "{}"}
     moments = [("start", 0), ("ready", 0), ("stop", 40)]
     with LogWriter(place, "n", "b") as log:
         log.append(
-            [Batch.from_rows("observer", [common | {"event": e, "time": START + d * DAY} for e, d in moments])], []
+            [Batch.from_rows("observer", [samples.observer(e, START + d * DAY, **whose) for e, d in moments])], []
         )
         rows = [
             _gone("shop", 1),
@@ -102,7 +103,6 @@ def test_only_when_it_concerns(history: Path) -> None:
 
 def test_many_are_summed_up(tmp_path: Path) -> None:
     """Law: an answer is not buried: the rest is one sentence."""
-    with LogWriter(tmp_path, "n", "b") as log:
-        log.append([Batch.from_rows("loss", [_gone(f"n{i}", 1) for i in range(20)])], [])
+    histories.write(tmp_path, Batch.from_rows("loss", [_gone(f"n{i}", 1) for i in range(20)]))
     said = [text for text in _reasons(tmp_path, 0) if "no longer held" in text]
     assert len(said) == 9 and "60 rows of 12 more namespaces until 2026-05-03" in said[-1]

@@ -21,19 +21,16 @@ from firsthand.ask.registry import QUESTIONS
 from firsthand.errors import UsageError
 from firsthand.history import place
 from firsthand.history.connection import History
-from firsthand.history.keeper import Keeper
 from firsthand.history.mentions import Condition
 from firsthand.history.relations import Relations
-from tests import profile, scenes
+from tests import histories, profile, scenes
 from tests.unit.ask import test_proof_of_names as world
 
 _ROWS = 50
 
 
 def _segments(directory: Path) -> None:
-    keeper = Keeper(directory, linger=0, max_rows=_ROWS)
-    keeper.pass_once(last=True)
-    keeper.close()
+    histories.keep(directory, linger=0, max_rows=_ROWS)
 
 
 def _write(directory: Path, *, late: bool) -> Path:

@@ -12,19 +12,15 @@ from typing import Any
 
 import pytest
 
-from firsthand.history.log import LogWriter
 from firsthand.schema import capability
 from firsthand.wire.batch import Batch
+from tests import histories, samples
+from tests.asking import run_on
 
 NOW = datetime.now(UTC)
 FULL = (1 << 41) - 1
 ORDINARY = 0xA80425FB
 C1, C2 = "a" * 64, "b" * 64
-
-
-def _firsthand(history: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "firsthand", *words, "--history", str(history)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def _process(event: str, tgid: int, number: int, seconds: float, **more: Any) -> dict[str, Any]:
@@ -83,26 +79,17 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _process("exec", 300, 1, 6, exe="/bin/cat", args=["cat"], container=C2),
     ]
     observed = [
-        {
-            "event": e,
-            "instance": "d",
-            "node": "n",
-            "boot": "f00dcafe-0000",
-            "time": NOW - timedelta(seconds=s),
-            "recorded": i,
-            "hooks": "{}",
-            "blind_spots": "[]",
-            "settings": "{}",
-        }
+        samples.observer(e, NOW - timedelta(seconds=s), node="n", boot="f00dcafe-0000", recorded=i, hooks="{}")
         for i, (e, s) in enumerate((("start", 61), ("ready", 60), ("stop", 10)))
     ]
-    with LogWriter(place, "n", "f00dcafe-0000") as log:
-        log.append([Batch.from_rows("process", rows), Batch.from_rows("observer", observed)], [])
+    histories.write(
+        place, Batch.from_rows("process", rows), Batch.from_rows("observer", observed), boot="f00dcafe-0000"
+    )
     return place
 
 
 def _json(history: Path, *words: str) -> dict[str, Any]:
-    done = _firsthand(history, "ask", *words, "--json")
+    done = run_on(history, "ask", *words, "--json")
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -118,7 +105,7 @@ def test_help_is_quick() -> None:
 
 def test_ask_lists_its_questions(history: Path) -> None:
     """Without a question the known ones are listed."""
-    assert "privileged" in _firsthand(history, "ask").stdout
+    assert "privileged" in run_on(history, "ask").stdout
 
 
 def test_the_json_object_has_its_parts(history: Path) -> None:
@@ -153,7 +140,7 @@ def test_processes_by_any_column(history: Path, condition: str, exes: list[str])
 @pytest.mark.parametrize("words", [("processes", "exe=\udcff"), ("connected", "\udcff"), ("pods", "--pod", "\udcff")])
 def test_bytes_that_are_no_text_are_refused(history: Path, words: tuple[str, ...]) -> None:
     """With how to write them."""
-    found = _firsthand(history, "ask", *words)
+    found = run_on(history, "ask", *words)
     assert found.returncode == 2 and "is not UTF-8: write its bytes as \\xNN" in found.stderr
 
 
@@ -198,39 +185,39 @@ def test_limits_are_said(history: Path) -> None:
 
 def test_exit_codes(history: Path, tmp_path: Path) -> None:
     """0, 1, 2, 3 and 4, as documented; 3 before 4."""
-    assert _firsthand(history, "ask", "processes", "--fail-on-rows").returncode == 4
-    assert _firsthand(history, "ask", "processes", "exe=/none", "--fail-on-rows").returncode == 0
-    done = _firsthand(history, "ask", "processes", "--since", "30d", "--require-complete", "--fail-on-rows")
+    assert run_on(history, "ask", "processes", "--fail-on-rows").returncode == 4
+    assert run_on(history, "ask", "processes", "exe=/none", "--fail-on-rows").returncode == 0
+    done = run_on(history, "ask", "processes", "--since", "30d", "--require-complete", "--fail-on-rows")
     assert done.returncode == 3 and "the history begins at" in done.stdout
-    assert _firsthand(history, "ask", "processes", "--require-complete").returncode == 0
+    assert run_on(history, "ask", "processes", "--require-complete").returncode == 0
     for words in (
         ["ask", "nothing"],
         ["ask", "processes", "colour=1"],
         ["ask", "processes", "--since", "soon"],
         ["ask", "--no"],
     ):
-        assert _firsthand(history, *words).returncode == 2, words
-    missing = _firsthand(tmp_path / "none", "ask", "processes")
+        assert run_on(history, *words).returncode == 2, words
+    missing = run_on(tmp_path / "none", "ask", "processes")
     assert missing.returncode == 1 and "firsthand run" in missing.stderr
 
 
 def test_labels_are_not_ignored(history: Path) -> None:
     """A label that nothing ever had is refused; one that is not wanted leaves all, and nameless containers make it incomplete."""
-    done = _firsthand(history, "ask", "processes", "-l", "app=web")
+    done = run_on(history, "ask", "processes", "-l", "app=web")
     assert done.returncode == 2 and "no label app is in this history" in done.stderr
     found = _json(history, "processes", "-l", "!app")
     assert not found["completeness"]["complete"]
     assert "2 containers have an id and no name" in found["completeness"]["reasons"][-1]
-    wrong = _firsthand(history, "ask", "processes", "-l", "app=(web")
+    wrong = run_on(history, "ask", "processes", "-l", "app=(web")
     assert wrong.returncode == 2 and "KEY in (A,B)" in wrong.stderr
 
 
 def test_status_counts_containers_without_a_name(history: Path) -> None:
     """For people and for programs; no runtime was followed here."""
-    found = json.loads(_firsthand(history, "status", "--json").stdout)
+    found = json.loads(run_on(history, "status", "--json").stdout)
     assert found["containers"]["seen"] == found["containers"]["named"] + found["containers"]["unnamed"]
     assert found["runtimes"] == [] and found["observers"][0]["recorded"] is not None
-    assert "none was followed" in _firsthand(history, "status").stdout
+    assert "none was followed" in run_on(history, "status").stdout
 
 
 def test_terminal_escapes_never_reach_the_terminal(history: Path) -> None:
@@ -241,13 +228,13 @@ def test_terminal_escapes_never_reach_the_terminal(history: Path) -> None:
         ["ask", "process", "201"],
         ["sql", "SELECT args FROM process"],
     ):
-        done = _firsthand(history, *words)
+        done = run_on(history, *words)
         assert done.returncode == 0 and "\x1b" not in done.stdout and "\\x1b[2J" in done.stdout, words
 
 
 def test_sql_reads_and_never_writes(history: Path, tmp_path: Path) -> None:
     """SELECT is answered; anything else is refused with 2 and leaves no file."""
-    done = _firsthand(history, "sql", "SELECT count(*) AS n FROM process", "-o", "jsonl")
+    done = run_on(history, "sql", "SELECT count(*) AS n FROM process", "-o", "jsonl")
     assert json.loads(done.stdout) == {"n": 6}
     target = tmp_path / "out.csv"
     for query in (
@@ -255,13 +242,13 @@ def test_sql_reads_and_never_writes(history: Path, tmp_path: Path) -> None:
         "CREATE TABLE x (a INT)",
         f"EXPLAIN ANALYZE COPY process TO '{target}'",
     ):
-        assert _firsthand(history, "sql", query).returncode == 2
+        assert run_on(history, "sql", query).returncode == 2
     assert not target.exists()
 
 
 def test_csv_cells_are_no_formulas(history: Path) -> None:
     """A cell that a spreadsheet would run is quoted."""
-    done = _firsthand(history, "sql", "SELECT '=1+1' AS a", "-o", "csv")
+    done = run_on(history, "sql", "SELECT '=1+1' AS a", "-o", "csv")
     assert done.stdout.splitlines()[1] == "'=1+1"
 
 
@@ -293,11 +280,9 @@ def test_capability_names_go_both_ways() -> None:
 
 def test_wide_has_more_columns_and_programs_get_all(history: Path) -> None:
     """A table is for reading, a wide one shows more, JSON and CSV hold whole rows."""
-    heads = {
-        form: _firsthand(history, "ask", "processes", "-o", form).stdout.splitlines() for form in ("table", "wide")
-    }
+    heads = {form: run_on(history, "ask", "processes", "-o", form).stdout.splitlines() for form in ("table", "wide")}
     table, wide = heads["table"][1].split(), heads["wide"][1].split()
     assert table == wide[: len(table)] and {"cwd", "parent_exec_id", "cap_effective"} <= set(wide) - set(table)
     (row, *_) = _json(history, "processes")["rows"]
     assert row["pid"] == 100 and row["boot"] == "f00dcafe-0000" and "ns_mount" in row
-    assert _firsthand(history, "ask", "processes", "-o", "csv").stdout.splitlines()[0].split(",") == list(row)
+    assert run_on(history, "ask", "processes", "-o", "csv").stdout.splitlines()[0].split(",") == list(row)

@@ -9,7 +9,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-from firsthand.history.log import LogWriter
+from tests import histories
 from tests.samples import observed, process_lives
 
 
@@ -19,8 +19,7 @@ def _run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def _history(folder: Path) -> Path:
-    with LogWriter(folder / "history", "node", "boot") as log:
-        log.append([process_lives(5), observed()], [])
+    histories.write(folder / "history", process_lives(5), observed())
     return folder / "history"
 
 

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.asking import firsthand
 from tests.unit.evidence import scene
 
 SPAN = ("--since", "2026-05-01T12:00Z", "--until", "2026-05-01T12:01Z")
-
-
-def _firsthand(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "firsthand", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -27,25 +21,25 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_from_question_to_proof(history: Path, tmp_path: Path) -> None:
     """Law: what is written is said with its digest, whose rows are inside as well is said on standard error, and it verifies."""
     file = tmp_path / "case.tar"
-    made = _firsthand("evidence", "--history", history, *SPAN, "--pod", "web", "-o", file)
+    made = firsthand("evidence", "--history", history, *SPAN, "--pod", "web", "-o", file)
     assert made.returncode == 0, made
     assert "rows of other pods and of the host are among them" in made.stderr
     head, digest = str(scene.head(history)), made.stdout.splitlines()[-1].split()
     assert digest[0] == "digest" and f"head     {head}" in made.stdout and "evidence complete" in made.stdout
-    found = _firsthand("verify", file, "--head", head, "--digest", digest[1])
+    found = firsthand("verify", file, "--head", head, "--digest", digest[1])
     assert found.returncode == 0 and "whole: " in found.stdout and "proven   up to entry" in found.stdout
-    wrong = _firsthand("verify", file, "--digest", "0" * 64, "--json")
+    wrong = firsthand("verify", file, "--digest", "0" * 64, "--json")
     assert wrong.returncode == 1 and "another bundle" in json.loads(wrong.stdout)["damage"][0]
 
 
 def test_for_programs(history: Path, tmp_path: Path) -> None:
     """Law: the same as JSON, and no word of others where no segment is inside."""
-    made = _firsthand(
+    made = firsthand(
         "evidence", "--history", history, *SPAN, "-n", "shop", "--rows-only", "--json", "-o", tmp_path / "b.tar"
     )
     assert made.returncode == 0 and made.stderr == ""
     told = json.loads(made.stdout)
-    found = json.loads(_firsthand("verify", tmp_path / "b.tar", "--json").stdout)
+    found = json.loads(firsthand("verify", tmp_path / "b.tar", "--json").stdout)
     assert found["whole"] and found["digest"] == told["digest"] and found["question"]["namespace"] == "shop"
     assert found["question"]["arguments"][:1] == ["--namespace shop"]
 
@@ -65,21 +59,21 @@ def test_for_programs(history: Path, tmp_path: Path) -> None:
 )
 def test_wrong_words(history: Path, tmp_path: Path, words: list[str], message: str) -> None:
     """Law: wrong usage, with what to write; no file."""
-    made = _firsthand("evidence", "--history", history, *(str(tmp_path / w) if w == "x.tar" else w for w in words))
+    made = firsthand("evidence", "--history", history, *(str(tmp_path / w) if w == "x.tar" else w for w in words))
     assert made.returncode == 2 and message in made.stderr, made
     assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_words_to_verify(history: Path, tmp_path: Path) -> None:
     """Law: a bundle is verified without a history, and only a bundle has a digest."""
-    assert _firsthand("verify", "x.tar", "--history", history).returncode == 2
-    assert _firsthand("verify", "--history", history, "--digest", "x").returncode == 2
-    missing = _firsthand("verify", tmp_path / "none.tar")
+    assert firsthand("verify", "x.tar", "--history", history).returncode == 2
+    assert firsthand("verify", "--history", history, "--digest", "x").returncode == 2
+    missing = firsthand("verify", tmp_path / "none.tar")
     assert missing.returncode == 1 and "cannot be read" in missing.stderr
 
 
 def test_where_there_is_no_history(tmp_path: Path) -> None:
     """Law: nothing is made."""
-    made = _firsthand("evidence", "--history", tmp_path / "none", *SPAN, "-o", tmp_path / "x.tar")
+    made = firsthand("evidence", "--history", tmp_path / "none", *SPAN, "-o", tmp_path / "x.tar")
     assert made.returncode == 1 and "there is no history here" in made.stderr
     assert list(tmp_path.iterdir()) == []

@@ -15,8 +15,7 @@ from click.testing import CliRunner
 
 from firsthand.cli.options import FORMATS
 from firsthand.cli.sql import command
-from firsthand.history.log import LogWriter
-from tests import samples
+from tests import histories, samples
 
 #: A value of each type, and as JSON has it. The types are those of duckdb_types(), composed ones beside them.
 VALUES: dict[str, tuple[str, Any]] = {
@@ -76,8 +75,7 @@ VALUES: dict[str, tuple[str, Any]] = {
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small one."""
     directory = tmp_path_factory.mktemp("history")
-    with LogWriter(directory, samples.NODE, samples.BOOT) as log:
-        log.append([samples.process_lives(1)], [])
+    histories.write(directory, samples.process_lives(1))
     return directory
 
 

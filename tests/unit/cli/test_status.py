@@ -12,19 +12,14 @@ from click.testing import CliRunner
 
 from firsthand.cli.status import command
 from firsthand.history import scrubbed
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
-from tests import samples
+from tests import histories, samples
 
 
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
     now = time.time_ns() // 1000
-    with LogWriter(tmp_path, samples.NODE, samples.BOOT) as log:
-        log.append([samples.observed(now - 60_000_000, now), samples.process_lives(3, start=now - 30_000_000)], [])
-    keeper = Keeper(tmp_path, linger=0)
-    keeper.pass_once(last=True)
-    keeper.close()
+    histories.write(tmp_path, samples.observed(now - 60_000_000, now), samples.process_lives(3, start=now - 30_000_000))
+    histories.keep(tmp_path, linger=0)
     return tmp_path
 
 
@@ -50,8 +45,7 @@ def test_damage_is_a_reason_to_look(history: Path) -> None:
     """A damaged segment is said for a day after it was found, whenever its rows happened."""
     assert not any("damaged" in line for line in _lines(history))
     now = time.time_ns() // 1000
-    with LogWriter(history, samples.NODE, samples.BOOT) as log:
-        log.append([samples.loss(600, at=now - 3_000_000_000, cause="segment_damaged", table="process")], [])
+    histories.write(history, samples.loss(600, at=now - 3_000_000_000, cause="segment_damaged", table="process"))
     assert "a part of the history was found damaged within the last day: firsthand verify names it" in "\n".join(
         _lines(history)
     )

@@ -16,14 +16,9 @@ from rich.cells import cell_len
 from firsthand.ask.registry import QUESTIONS
 from firsthand.cli import table
 from tests import terminal
-from tests.golden import before, commands
+from tests.golden import commands
 
 _WORDS = st.text("ab/中 é-", max_size=70).map(lambda text: " ".join(text.split()))
-
-
-@pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return before.unpack(tmp_path_factory.mktemp("before"))
 
 
 @given(st.integers(30, 220), st.lists(st.tuples(_WORDS, _WORDS, _WORDS), min_size=1, max_size=4))
@@ -63,20 +58,20 @@ def test_by_width(width: int | None, lines: list[str]) -> None:
 
 @pytest.mark.parametrize("width", [80, 200])
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_the_rows_of_every_question_fit(history: Path, question: str, width: int) -> None:
+def test_the_rows_of_every_question_fit(kept_history: Path, question: str, width: int) -> None:
     """Under the sentence and over the evidence, and those too."""
     words = ("ask", question, *commands.ARGUMENTS.get(question, ()), *commands.WINDOW)
-    shown = commands.said(history, words, width)["out"]
+    shown = commands.said(kept_history, words, width)["out"]
     assert all(cell_len(line) <= width for line in shown if "─" not in line), (
         shown
     )  # a tree's lines are as long as its commands
 
 
-def test_colour_is_for_terminals(history: Path) -> None:
+def test_colour_is_for_terminals(kept_history: Path) -> None:
     """NO_COLOR is respected; what is no terminal gets neither colours nor a width, whatever COLUMNS says."""
     command = [sys.executable, "-m", "firsthand", "ask", "pods", *commands.WINDOW]
     told = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    told |= {"FIRSTHAND_HISTORY": str(history)}
+    told |= {"FIRSTHAND_HISTORY": str(kept_history)}
     coloured = terminal.run(command, told, 60).stdout
     plain = terminal.run(command, told | {"NO_COLOR": "1"}, 60).stdout
     assert "\x1b[" in coloured and "\x1b[" not in plain

@@ -11,19 +11,15 @@ from click.testing import CliRunner
 from firsthand.cli.verify import command
 from firsthand.errors import UsageError
 from firsthand.history import chain, place
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
+from tests import histories
 from tests.samples import process_lives
 
 
 def _recorded(directory: Path, heads: Path) -> Path:
     """A history whose head is published, as the supervisor has it; the file of its heads."""
-    with LogWriter(directory, "n", "b") as log:
-        log.append([process_lives(5)], [])
+    histories.write(directory, process_lives(5))
     own = chain.file_of(heads, place.identity(directory, make=True))
-    keeper = Keeper(directory, linger=0, heads=own)
-    keeper.pass_once(last=True)
-    keeper.close()
+    histories.keep(directory, linger=0, heads=own)
     return own
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,8 +14,8 @@ from firsthand.history import manifest, place, schema_store
 from firsthand.history.chain import Head
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
-from firsthand.probe.spec import EXISTING, HOOKS
 from firsthand.wire.batch import Batch
+from tests import samples
 
 #: The window of most tests begins here.
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -84,14 +83,7 @@ def pod(uid: str, at: float, labels: Sequence[str]) -> dict[str, Any]:
 
 def observer(event: str, at: float, **more: Any) -> dict[str, Any]:
     """A row of `observer`."""
-    told = {
-        "instance": "default",
-        "version": "0.1.0",
-        "kernel": "6.1.0 x86_64",
-        "hooks": json.dumps({hook.name: "present" for hook in (*HOOKS, *EXISTING)}),
-    }
-    counts = {"blind_spots": "[]", "settings": "{}", "recorded": 0, "lost": 0}
-    return {"node": NODE, "boot": BOOT, "event": event, "time": micro(at)} | told | counts | more
+    return samples.observer(event, micro(at), **({"node": NODE, "boot": BOOT} | more))
 
 
 class Scene:

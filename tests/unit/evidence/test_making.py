@@ -21,7 +21,7 @@ from firsthand.history import manifest
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
 from firsthand.settings.sections.retention import Limits
-from tests import samples
+from tests import histories, samples
 from tests.unit.evidence import forged, scene
 
 
@@ -230,9 +230,7 @@ def _backdate(db: sqlite3.Connection, moments: list[int]) -> None:
 def test_published_heads_go_along(history: Path, tmp_path: Path) -> None:
     """Law: as they were published; those of another history on that machine are said to be."""
     heads = tmp_path / "heads.jsonl"
-    keeper = Keeper(history, heads=heads)
-    keeper.pass_once(last=True)
-    keeper.close()
+    histories.keep(history, heads=heads)
     made = scene.bundle(history, tmp_path / "b.tar", pod="web", heads=heads)
     assert forged.unpack(made.path)["heads.jsonl"] == heads.read_bytes()
     assert not any("heads" in what for what in check(made.path, [scene.head(history)]).unproven)

@@ -28,7 +28,7 @@ from firsthand.export.rotation import Rotation
 from firsthand.history import arrow, place
 from firsthand.history.log import LogWriter
 from firsthand.wire.batch import Batch
-from tests import profile, samples
+from tests import histories, profile, samples
 from tests.unit.export import feed
 from tests.unit.export.feed import Feed
 
@@ -141,8 +141,7 @@ def test_names_that_come_within_the_grace(tmp_path: Path) -> None:
         "namespace": "shop",
         "since": samples.START,
     }
-    with LogWriter(tmp_path / "history", "n", "b") as writer:
-        writer.append([Batch.from_rows("process", [row])], [])
+    histories.write(tmp_path / "history", Batch.from_rows("process", [row]))
     seen: list[Path] = []
 
     def wait(seconds: float) -> bool:

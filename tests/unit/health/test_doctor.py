@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from firsthand.health import doctor
-from firsthand.history.log import LogWriter
 from firsthand.probe.spec import STANDING
-from tests.samples import HOOKS_PRESENT, NODE, observed
+from tests import histories
+from tests.samples import HOOKS_PRESENT, observed
 
 _WHY = "packet_in: cgroup v2 is mounted nowhere; mount cgroup2 on the machine"
 
@@ -20,8 +20,7 @@ def test_blind_spots_are_findings_with_their_reason(tmp_path: Path) -> None:
     hooks = json.loads(HOOKS_PRESENT) | {"packet_in": f"missing: {_WHY}", "sniff_close": "missing: refused"}
     spots = ["UDP, DNS and the heads of TLS and HTTP that are received", "what is translated elsewhere"]
     rows = observed(now - 1, now, last="alive", hooks=json.dumps(hooks), blind_spots=json.dumps(spots))
-    with LogWriter(tmp_path / "history", NODE, "boot") as log:
-        log.append([rows], [])
+    histories.write(tmp_path / "history", rows)
     found = [one for one in doctor.examine(tmp_path / "history", ()) if one.what in ("hook", "blind spot")]
     assert [(one.state, one.detail) for one in found] == [
         ("warn", f"packet_in is missing: blind spot: {spots[0]} ({_WHY})"),

@@ -11,10 +11,9 @@ from msgspec.structs import replace
 
 from firsthand.health import usage
 from firsthand.history import hold, manifest
-from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
 from firsthand.settings.sections.retention import Limit, Limits
-from tests import samples
+from tests import histories, samples
 
 LIMITS = Limits(days=30, bytes=1_000_000, free=0, protected_days=365)
 NOW = datetime.fromtimestamp(samples.START / 1e6, UTC) + timedelta(hours=1)
@@ -27,9 +26,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with LogWriter(place, "n", "b") as writer:
         writer.append([samples.process_lives(1_000, start=samples.START - 86_400_000_000), samples.loss()], [])
         writer.append([samples.process_lives(1_000)], [])
-        keeper = Keeper(place)
-        keeper.pass_once()
-        keeper.close()
+        histories.keep(place, last=False)
         writer.append([samples.loss()], [])
     return place
 

@@ -10,7 +10,7 @@ import pytest
 from firsthand.history import arrow
 from firsthand.history.log import LogReader, LogWriter
 from firsthand.wire.batch import Batch
-from tests import samples
+from tests import histories, samples
 
 
 def test_parts_together_are_the_tables(tmp_path: Path) -> None:
@@ -29,8 +29,7 @@ def test_parts_together_are_the_tables(tmp_path: Path) -> None:
 
 def test_a_part_of_other_types_is_conformed_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What only a cast makes the table's type is cast where its chunk can be named, not among all others."""
-    with LogWriter(tmp_path, "node", "boot") as writer:
-        writer.append([Batch.from_rows("process", [{"time": samples.START, "pid": 7}])], [])
+    histories.write(tmp_path, Batch.from_rows("process", [{"time": samples.START, "pid": 7}]))
     (chunk,) = LogReader(tmp_path).chunks()
     rows = arrow.read(dict(chunk.streams())["process"])
     other = rows.set_column(1, "pid", rows["pid"].cast(pa.int64()))

@@ -12,7 +12,7 @@ from firsthand.history import compact, manifest, segment, shown
 from firsthand.history.connection import History
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
-from tests import samples
+from tests import histories, samples
 
 PASSES = 8
 
@@ -89,8 +89,7 @@ def test_a_merge_that_died(many: Path, monkeypatch: pytest.MonkeyPatch, where: o
 def test_rows_after_a_merge(many: Path) -> None:
     """Law: the keeper goes on in the new generation."""
     tidy(many)
-    with LogWriter(many, "n", "b") as writer:
-        writer.append([samples.process_lives(50, first=PASSES * 50)], [])
+    histories.write(many, samples.process_lives(50, first=PASSES * 50))
     keeper = Keeper(many)
     assert keeper.pass_once() == 150
     keeper.tidy()

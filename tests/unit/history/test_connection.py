@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -14,11 +13,10 @@ import pytest
 from firsthand.errors import FirsthandError, HistoryError, UsageError
 from firsthand.history import arrow, ipc, peers_sql
 from firsthand.history.connection import History, computed
-from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
 from firsthand.schema.tables import KEPT
 from firsthand.wire.batch import Batch
-from tests import samples
+from tests import histories, samples
 
 
 @pytest.fixture
@@ -32,9 +30,7 @@ def half(tmp_path: Path) -> Path:
 
 
 def keep(directory: Path) -> None:
-    keeper = Keeper(directory, linger=0)
-    keeper.pass_once()
-    keeper.close()
+    histories.keep(directory, linger=0, last=False)
 
 
 def table(directory: Path, sql: str) -> pa.Table:
@@ -101,8 +97,7 @@ def test_hostile_bytes_survive(tmp_path: Path) -> None:
     batch = samples.hostile()
     wanted = arrow.read(ipc.to_bytes(batch)).to_pylist()
     names = ", ".join(batch.columns)
-    with LogWriter(tmp_path, "n'; DROP TABLE process; --", "b") as writer:
-        writer.append([batch], [])
+    histories.write(tmp_path, batch, node="n'; DROP TABLE process; --")
     sql = f"SELECT {names} FROM process ORDER BY time"
     ordered = [{name: row[name] for name in batch.columns} for row in wanted]
     assert table(tmp_path, sql).to_pylist() == ordered
@@ -113,8 +108,7 @@ def test_hostile_bytes_survive(tmp_path: Path) -> None:
 @pytest.mark.parametrize("moment", [0, 1, 999_999, 1_772_366_400_000_001, -1, 4_102_444_799_999_999])
 def test_times_are_exact(tmp_path: Path, moment: int) -> None:
     """Law: a time is the same microsecond in the log and in the segment, without a zone."""
-    with LogWriter(tmp_path, "n", "b") as writer:
-        writer.append([Batch.from_rows("clock", [{"time": moment, "ktime": 1}])], [])
+    histories.write(tmp_path, Batch.fromhistories.rows("clock", [{"time": moment, "ktime": 1}]))
     for _ in range(2):
         assert table(tmp_path, "SELECT epoch_us(time) t FROM clock").to_pylist() == [{"t": moment}]
         keep(tmp_path)
@@ -209,8 +203,7 @@ def test_what_is_made_for_a_statement_is_within_its_time(tmp_path: Path, monkeyp
     heavy = f"{peers_sql.ADDRESSES} UNION ALL SELECT sum(sqrt(range))::VARCHAR FROM range(1000000000000)"
     monkeypatch.setattr(peers_sql, "ADDRESSES", heavy)
     row = {"time": samples.START, "node": "n", "boot": "b", "event": "connect", "peer_address": "10.0.0.1"}
-    with LogWriter(tmp_path, "n", "b") as writer:
-        writer.append([Batch.from_rows("connection", [row])], [])
+    histories.write(tmp_path, Batch.fromhistories.rows("connection", [row]))
     with pytest.raises(HistoryError, match=r"stopped after 0\.2 s"):
         History(tmp_path).sql("SELECT peer_pod FROM connection", seconds=0.2).close()
 
@@ -267,12 +260,7 @@ def test_errors_are_ours(tmp_path: Path) -> None:
 )
 def test_who_asks_what_there_is_hears_of_every_table(half: Path, query: str) -> None:
     """Law: tables are defined when they are named; whoever asks for their names, in whatever words, is given all."""
-    assert {row[0] for row in _rows(half, query)} >= set(KEPT)
-
-
-def _rows(directory: Path, query: str) -> list[tuple[Any, ...]]:
-    with History(directory).sql(query) as result:
-        return list(result.rows())
+    assert {row[0] for row in histories.rows(half, query)} >= set(KEPT)
 
 
 def test_the_first_row_that_is_held(tmp_path: Path) -> None:
@@ -282,7 +270,7 @@ def test_the_first_row_that_is_held(tmp_path: Path) -> None:
         told = [
             {"node": "n", "boot": "b", "event": event, "time": samples.START + at, "ktime": at} for event, at in rows
         ]
-        log.append([Batch.from_rows("process", told)], [])
+        log.append([Batch.fromhistories.rows("process", told)], [])
         keep_all(tmp_path)
 
     with LogWriter(tmp_path, "n", "b") as log:
@@ -297,6 +285,4 @@ def test_the_first_row_that_is_held(tmp_path: Path) -> None:
 
 
 def keep_all(directory: Path) -> None:
-    keeper = Keeper(directory, linger=0)
-    keeper.pass_once(last=True)
-    keeper.close()
+    histories.keep(directory, linger=0)

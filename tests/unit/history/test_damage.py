@@ -60,7 +60,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def _rows(directory: Path) -> tuple[list[tuple[Any, ...]], list[str]]:
+def _readable(directory: Path) -> tuple[list[tuple[Any, ...]], list[str]]:
     """Every process row as a reader gets it, and what it says of damage."""
     history = History(directory)
     columns = _KEY.replace(", log", "")
@@ -76,7 +76,7 @@ def _rows(directory: Path) -> tuple[list[tuple[Any, ...]], list[str]]:
 @pytest.fixture(scope="module")
 def written(whole: Path) -> list[tuple[Any, ...]]:
     """What was written."""
-    rows, damage = _rows(whole)
+    rows, damage = _readable(whole)
     assert (len(rows), damage) == (8 * LIVES * 3, [])
     assert verify(whole).whole
     return rows
@@ -114,7 +114,7 @@ def _held(directory: Path, written: list[tuple[Any, ...]], more: int = 0, said: 
     """The laws of reading; `said` is what was told before."""
     found, damage = [], [said] if said else []
     try:
-        found, more_damage = _rows(directory)
+        found, more_damage = _readable(directory)
         damage += more_damage
     except FirsthandError as error:
         damage.append(str(error))
@@ -129,7 +129,7 @@ def _verified(directory: Path, written: list[tuple[Any, ...]]) -> bool:
     """Whether it verifies; then nothing may be missing."""
     if not verify(directory).whole:
         return False
-    assert _rows(directory)[0] == written
+    assert _readable(directory)[0] == written
     return True
 
 
@@ -260,7 +260,7 @@ def test_a_foreign_file(history: Path, written: list[tuple[Any, ...]], folder: s
     path = history / folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"of somebody else" * 10)
-    assert _rows(history) == (written, [])
+    assert _readable(history) == (written, [])
     if folder == "schema" or (folder.startswith("current") and path.suffix == ".parquet"):
         assert any(name.partition("/")[0] in damage or name in damage for damage in verify(history).damage)
     assert _go_on(history) == (LIVES * 3, "")
@@ -276,10 +276,10 @@ def test_the_link_to_the_generation_in_force(history: Path, written: list[tuple[
     link.unlink()
     if target is not None:
         link.symlink_to(target)
-    assert _rows(history) == (written, [])
+    assert _readable(history) == (written, [])
     _keep(history)
     assert str(link.readlink()).startswith("generations/")
-    assert _rows(history) == (written, [])
+    assert _readable(history) == (written, [])
 
 
 def test_heads_with_a_bit_flipped(whole: Path) -> None:

@@ -13,7 +13,7 @@ from firsthand.errors import HistoryError, UnwritableError
 from firsthand.history.connection import History
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogReader, LogWriter
-from tests import require, samples
+from tests import histories, require, samples
 
 
 @pytest.fixture
@@ -46,8 +46,7 @@ def test_a_full_disk(small: Path) -> None:
 def test_a_keeper_on_a_full_disk(small: Path) -> None:
     """Law: a pass that fails for want of room hands nothing over, and the next one hands over everything."""
     history = small / "history"
-    with LogWriter(history, "n", "b") as writer:
-        writer.append([samples.process_lives(100)], [])
+    histories.write(history, samples.process_lives(100))
     keeper = Keeper(history, linger=0)
     filler = small / "filler"
     with filler.open("wb", buffering=0) as file, pytest.raises(OSError):

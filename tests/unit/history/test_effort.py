@@ -14,8 +14,7 @@ import pytest
 
 from firsthand.history.connection import History
 from firsthand.history.effort import Effort, Spill
-from firsthand.history.log import LogWriter
-from tests import samples
+from tests import histories, samples
 
 #: More than 24 MB of numbers that must be together to be sorted.
 LARGE = "SELECT sum(place + n) FROM (SELECT n, row_number() OVER (ORDER BY h, n) AS place FROM (SELECT range AS n, hash(range) AS h FROM range({})))"
@@ -26,8 +25,7 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small history, and a folder for what is spilled."""
     (tmp_path / "spill").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "spill"))
-    with LogWriter(tmp_path / "history", samples.NODE, samples.BOOT) as log:
-        log.append([samples.process_lives(10)], [])
+    histories.write(tmp_path / "history", samples.process_lives(10))
     return tmp_path / "history"
 
 

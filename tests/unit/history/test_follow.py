@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from firsthand.history.follow import Follower
-from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter, path_of
-from tests import samples
+from tests import histories, samples
 
 
 def seen(follower: Follower) -> list[int]:
@@ -47,9 +46,7 @@ def test_over_rotation_hand_over_and_deletion(tmp_path: Path) -> None:
     writer.close()
     with LogWriter(tmp_path, "n", "b") as writer:
         writer.append([samples.process_lives(1, first=2)], [])
-        keeper = Keeper(tmp_path, linger=0)
-        keeper.pass_once()
-        keeper.close()
+        histories.keep(tmp_path, linger=0, last=False)
         assert not path_of(tmp_path, 1).exists()
         assert seen(follower) == [1001, 1002]
         writer.append([samples.process_lives(1, first=3)], [])
@@ -59,16 +56,12 @@ def test_over_rotation_hand_over_and_deletion(tmp_path: Path) -> None:
 
 def test_files_that_went_unread_are_counted(tmp_path: Path) -> None:
     """Law: a follower that lags so far that files are deleted before it comes to them says how many."""
-    with LogWriter(tmp_path, "n", "b") as writer:
-        writer.append([samples.process_lives(1)], [])
+    histories.write(tmp_path, samples.process_lives(1))
     follower = Follower(tmp_path, from_now=False)
     assert seen(follower) == [1000]
     for number in range(1, 4):
-        with LogWriter(tmp_path, "n", "b") as writer:
-            writer.append([samples.process_lives(1, first=number)], [])
-    keeper = Keeper(tmp_path, linger=0)
-    keeper.pass_once()
-    keeper.close()
+        histories.write(tmp_path, samples.process_lives(1, first=number))
+    histories.keep(tmp_path, linger=0, last=False)
     assert (seen(follower), follower.missed) == ([1003], 2)
     follower.close()
 

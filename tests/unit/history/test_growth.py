@@ -10,12 +10,7 @@ from firsthand.history import place
 from firsthand.history.follow import Follower
 from firsthand.history.growth import Growth
 from firsthand.history.log import LogWriter
-from firsthand.wire.batch import Batch
 from tests import samples
-
-
-def _rows() -> Batch:
-    return Batch.from_rows("loss", [{"time": samples.START, "cause": "sequence_gap", "events": 1}])
 
 
 def _readable(growth: Growth) -> bool:
@@ -28,7 +23,7 @@ def test_an_append_is_told_once(tmp_path: Path) -> None:
         growth = Growth(tmp_path / place.LOG)
         assert growth.watch() and not _readable(growth)
         for _ in range(2):
-            writer.append([_rows()], [])
+            writer.append([samples.loss()], [])
             assert _readable(growth)
             assert growth.wait(60) == []
             assert not _readable(growth)
@@ -73,6 +68,6 @@ def test_a_follower_wakes_with_the_append(tmp_path: Path) -> None:
         thread = threading.Thread(target=lambda: found.extend(name for name, _ in follower.poll(600)))
         thread.start()
         with LogWriter(tmp_path / "history", "node", "boot") as writer:
-            writer.append([_rows()], [])
+            writer.append([samples.loss()], [])
             thread.join()
     assert found == ["loss"]

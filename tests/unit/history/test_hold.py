@@ -7,12 +7,12 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from firsthand.errors import HistoryError, UsageError
-from firsthand.history import arrow, hold
+from firsthand.history import hold
 from firsthand.history.hold import Hold
+from tests import histories
 
 
 def test_a_hold_is_kept_until_it_is_removed(tmp_path: Path) -> None:
@@ -63,12 +63,12 @@ def test_a_history_that_may_not_be_written(tmp_path: Path) -> None:
         hold.add(tmp_path / "none", "case", 1)
 
 
-def _rows() -> pa.Table:
-    rows = [
-        {"time": t, "container": "c", "namespace": n, "pod": p}
-        for t, n, p in ((1, "a", "x"), (5, "a", "y"), (9, "b", "x"))
-    ]
-    return arrow.together("process", [arrow.row("process", row) for row in [*rows, {"time": 6}]])
+_WHOSE = [
+    {"time": 1, "container": "c", "namespace": "a", "pod": "x"},
+    {"time": 5, "container": "c", "namespace": "a", "pod": "y"},
+    {"time": 9, "container": "c", "namespace": "b", "pod": "x"},
+    {"time": 6},
+]
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def _rows() -> pa.Table:
 def test_rows_of_a_hold(words: dict[str, object], taken: list[bool]) -> None:
     """Law: a row is held where all the words of one hold name it; `meets` and `covers` never say less or more."""
     one = replace(Hold(1, "r", "me", 0), **words)  # type: ignore[arg-type]
-    assert hold.mask(_rows(), [one]).to_pylist() == taken
-    assert hold.mask(_rows(), []).to_pylist() == [False] * 4
+    assert hold.mask(histories.table("process", _WHOSE), [one]).to_pylist() == taken
+    assert hold.mask(histories.table("process", _WHOSE), []).to_pylist() == [False] * 4
     for (namespace, time), held in zip((("a", 1), ("a", 5), ("b", 9), ("(host)", 6)), taken, strict=True):
         assert one.meets(namespace, time, time) or not held
         assert held or not one.covers(namespace, time, time)

@@ -14,8 +14,7 @@ from firsthand.confine import wall
 from firsthand.errors import HistoryError
 from firsthand.history import hold, place
 from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
-from tests import require, samples
+from tests import histories, require, samples
 from tests.users import as_user
 
 READERS, OTHER = 4_299_001, 4_299_002
@@ -27,8 +26,7 @@ def history() -> Iterator[Path]:
     """A history as `firsthand run` prepares one: the keeper's, for the readers' group."""
     require.root()
     folder = Path(tempfile.mkdtemp(prefix="firsthand-holds-", dir="/var/tmp"))
-    with LogWriter(folder, "node-1", "b") as writer:
-        writer.append([samples.process_lives(10)], [])
+    histories.write(folder, samples.process_lives(10))
     for path in [*folder.rglob("*"), folder]:
         os.chown(path, KEEPER, READERS)
         path.chmod(0o750 if path.is_dir() else 0o640)

@@ -22,7 +22,7 @@ from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter, path_of
 from firsthand.history.verify import verify
 from firsthand.wire.batch import Batch
-from tests import samples
+from tests import histories, samples
 
 _ROWS = ipc.to_bytes(samples.loss())
 _GOOD: dict[str, Any] = {
@@ -89,8 +89,7 @@ def test_rows_that_are_none(tmp_path: Path, what: str) -> None:
         arrow.tables(unpack(raw, Position(1, 0)))
     (tmp_path / place.LOG).mkdir()
     path_of(tmp_path, 1).write_bytes(raw)
-    with LogWriter(tmp_path, "n", "b") as log:
-        log.append([samples.process_lives(2)], [])
+    histories.write(tmp_path, samples.process_lives(2))
     view = snapshot.take(tmp_path)
     assert {name: view.rows(name).num_rows for name in view.tables} == {"loss": 0, "process": 6}
     assert len(view.damage) == 1
@@ -144,9 +143,7 @@ def test_a_manifest_of_odd_pages(tmp_path: Path, what: str) -> None:
     """Law: it is damaged, for readers, for the keeper and for `verify`, and none of them falls over it."""
     with LogWriter(tmp_path, "n", "b") as log:
         log.append([samples.loss()], [])
-        keeper = Keeper(tmp_path)
-        keeper.pass_once(last=True)
-        keeper.close()
+        histories.keep(tmp_path)
     _sql(tmp_path, *_MANIFESTS[what])
     with pytest.raises(DamagedError, match=r"manifest\.db is damaged"):
         manifest.load(tmp_path)
@@ -159,9 +156,7 @@ def test_an_entry_that_is_none(tmp_path: Path) -> None:
     """Law: readers need no chain; `verify` says that it is damaged."""
     with LogWriter(tmp_path, "n", "b") as log:
         log.append([samples.loss()], [])
-        keeper = Keeper(tmp_path)
-        keeper.pass_once(last=True)
-        keeper.close()
+        histories.keep(tmp_path)
     _sql(tmp_path, "UPDATE chain SET body = x'ff00' WHERE sequence = 2")
     assert manifest.load(tmp_path).segments
     assert any("cannot be read" in damage for damage in verify(tmp_path).damage)
@@ -173,9 +168,7 @@ def test_a_last_entry_that_is_none(tmp_path: Path) -> None:
     """Law: nothing is chained to an entry whose hash is none; the keeper says that the manifest is damaged."""
     with LogWriter(tmp_path, "n", "b") as log:
         log.append([samples.loss()], [])
-        keeper = Keeper(tmp_path)
-        keeper.pass_once(last=True)
-        keeper.close()
+        histories.keep(tmp_path)
     _sql(tmp_path, "UPDATE chain SET hash = x'ff' WHERE sequence = (SELECT max(sequence) FROM chain)")
     with pytest.raises(DamagedError, match=r"manifest\.db is damaged"):
         book = manifest.Manifest(tmp_path)

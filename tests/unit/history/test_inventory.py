@@ -13,9 +13,7 @@ from firsthand.history import manifest, place, segment, share
 from firsthand.history.budget import Piece
 from firsthand.history.hold import Hold
 from firsthand.history.inventory import Inventory
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
-from tests import samples
+from tests import histories, samples
 
 HOLD = Hold(1, "r", "me", 0, until=samples.START + 150 * samples.STEP, namespace="shop")
 
@@ -23,11 +21,8 @@ HOLD = Hold(1, "r", "me", 0, until=samples.START + 150 * samples.STEP, namespace
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
     """Three hundred rows of four namespaces in one segment."""
-    with LogWriter(tmp_path, "n", "b") as writer:
-        writer.append([samples.process_lives(100)], [])
-    keeper = Keeper(tmp_path)
-    keeper.pass_once()
-    keeper.close()
+    histories.write(tmp_path, samples.process_lives(100))
+    histories.keep(tmp_path, last=False)
     return tmp_path
 
 

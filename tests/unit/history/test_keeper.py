@@ -23,7 +23,7 @@ from firsthand.history.holders import holders
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter, Position, Span, files, path_of
 from firsthand.host.ending import RESTS
-from tests import profile, samples
+from tests import histories, profile, samples
 
 ROOT = Path(__file__).parents[3]
 WRITER = """
@@ -50,8 +50,7 @@ def alone(directory: Path, sql: str) -> list[tuple[object, ...]]:
 def test_rows_become_segments_and_the_log_goes(tmp_path: Path) -> None:
     """Law: after a pass the rows are in segments of their table and day, and logs that are wholly there are deleted."""
     for first in (0, 100):
-        with LogWriter(tmp_path, "node 1/x", "b") as writer:
-            writer.append([samples.process_lives(100, first=first), samples.loss()], [])
+        histories.write(tmp_path, samples.process_lives(100, first=first), samples.loss(), node="node 1/x")
     keeper = Keeper(tmp_path, linger=0)
     assert keeper.pass_once() == 602
     assert keeper.pass_once() == 0
@@ -73,22 +72,16 @@ def test_rows_become_segments_and_the_log_goes(tmp_path: Path) -> None:
 def test_log_files_linger_for_followers(tmp_path: Path) -> None:
     """Law: a log file that was handed over stays a while, so that a follower that lags can still open it."""
     for first in (0, 1):
-        with LogWriter(tmp_path, "n", "b") as writer:
-            writer.append([samples.process_lives(1, first=first)], [])
-    keeper = Keeper(tmp_path)
-    keeper.pass_once()
-    keeper.close()
+        histories.write(tmp_path, samples.process_lives(1, first=first))
+    histories.keep(tmp_path, last=False)
     assert files(tmp_path) == [1, 2]
 
 
 def test_each_day_has_its_folder(tmp_path: Path) -> None:
     """Law: rows go to the partition of their own UTC day, to the microsecond."""
     midnight = samples.START - samples.START % 86_400_000_000 + 86_400_000_000
-    with LogWriter(tmp_path, "n", "b") as writer:
-        writer.append([samples.process_lives(1, start=midnight - samples.STEP)], [])
-    keeper = Keeper(tmp_path)
-    keeper.pass_once()
-    keeper.close()
+    histories.write(tmp_path, samples.process_lives(1, start=midnight - samples.STEP))
+    histories.keep(tmp_path, last=False)
     assert {s.date: (s.rows, s.time_min) for s in manifest.load(tmp_path).segments} == {
         "2026-03-01": (1, midnight - samples.STEP),
         "2026-03-02": (2, midnight),
@@ -121,9 +114,7 @@ def test_a_pass_that_died_before_its_commit_is_done_again(tmp_path: Path, monkey
     keeper.close()
     assert alone(tmp_path, "SELECT count(*) FROM {process}") == [(30,)]
     writer.append([samples.process_lives(10, first=10)], [])
-    keeper = Keeper(tmp_path)
-    keeper.pass_once()
-    keeper.close()
+    histories.keep(tmp_path, last=False)
     assert alone(tmp_path, "SELECT count(*), count(DISTINCT exec_tgid) FROM {process}") == [(60, 20)]
     assert History(tmp_path).connection().execute("SELECT count(*) FROM process").fetchall() == [(60,)]
 
@@ -187,9 +178,7 @@ def test_nothing_acknowledged_is_lost_or_doubled(tmp_path: Path) -> None:
         assert found[: acknowledged + 1] == list(range(acknowledged + 1))
         assert len(found) in (acknowledged + 1, acknowledged + 2), "at most the one chunk that was being acknowledged"
         acknowledged = found[-1]
-    keeper = Keeper(tmp_path, linger=0)
-    keeper.pass_once()
-    keeper.close()
+    histories.keep(tmp_path, linger=0, last=False)
     assert len(files(tmp_path)) == 1
     assert alone(tmp_path, "SELECT count(*), count(DISTINCT (exec_tgid, event)) FROM {process}") == [
         (15 * (acknowledged + 1),) * 2
@@ -303,8 +292,7 @@ def test_it_rests_where_little_happens(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_process_that_rests_says_so_by_its_exit_code(tmp_path: Path) -> None:
     """And hands over what there was; its sign of life says that it has ended."""
-    with LogWriter(tmp_path, "n", "b") as log:
-        log.append([samples.loss()], [])
+    histories.write(tmp_path, samples.loss())
     command = [sys.executable, "-m", "firsthand.roles.keeper", "--history", str(tmp_path), "--every", "0.01"]
     options = ["--grace", "0", "--rests"]
     assert subprocess.run([*command, *options], check=False, stdin=subprocess.DEVNULL).returncode == RESTS

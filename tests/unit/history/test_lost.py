@@ -10,7 +10,7 @@ import pytest
 from firsthand.history import lost, place
 from firsthand.history.chunk import Position
 from firsthand.history.log import LogWriter, path_of
-from tests import samples
+from tests import histories, samples
 
 TRUE = {"observer": 8, "process": 15, "loss": 1}
 
@@ -45,7 +45,6 @@ def test_the_chunk_before(tmp_path: Path, written: Position) -> None:
     assert lost.after(tmp_path, place.LOG, Position(written.file, 0)) == 0
     before = lost.after(tmp_path, place.LOG, written)
     assert before > 0
-    with LogWriter(tmp_path, samples.NODE, samples.BOOT) as log:
-        log.append([samples.process_lives(1)], [])
+    histories.write(tmp_path, samples.process_lives(1))
     assert lost.after(tmp_path, place.LOG, Position(written.file + 1, 0)) >= before
     assert lost.after(tmp_path, place.LOG, Position(written.file + 7, 0)) == 0

@@ -22,22 +22,8 @@ _STEP = 10_000_000
 
 
 def _row(number: int, event: str = "alive", **more: Any) -> dict[str, Any]:
-    row = {
-        "node": samples.NODE,
-        "boot": samples.BOOT,
-        "instance": "default",
-        "event": event,
-        "scope": None,
-        "hooks": "{}",
-    }
-    row |= {
-        "blind_spots": "[]",
-        "settings": "{}",
-        "recorded": number,
-        "lost": 0,
-        "time": samples.START + number * _STEP,
-    }
-    return row | {"ktime": samples.KTIME + number * _STEP * 1000} | more
+    given = {"scope": None, "hooks": "{}", "recorded": number, "ktime": samples.KTIME + number * _STEP * 1000}
+    return samples.observer(event, samples.START + number * _STEP, **(given | more))
 
 
 def _tuple(row: dict[str, Any]) -> tuple[Any, ...]:

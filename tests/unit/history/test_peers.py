@@ -13,7 +13,7 @@ from firsthand.history import arrow, peers
 from firsthand.history.connection import History
 from firsthand.history.keeper import Keeper
 from firsthand.history.peers import Holder, Peers
-from tests import profile
+from tests import histories, profile
 from tests.scenes import Scene
 
 COLUMNS = "peer_kind, peer_pod, peer_namespace, peer_workload, peer_name"
@@ -44,9 +44,7 @@ def both(
     """What is seen of rows in the log, which must be what is frozen into segments, and what is seen of these."""
     scene.write(directory, each_day=each_day)
     live = seen(directory, columns)
-    keeper = Keeper(directory)
-    keeper.pass_once(last=True)
-    keeper.close()
+    histories.keep(directory)
     assert kept(directory, columns) == live == seen(directory, columns)
     return live
 

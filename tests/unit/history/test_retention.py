@@ -26,7 +26,7 @@ from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
 from firsthand.settings.sections.retention import Limits
 from firsthand.wire.batch import Batch, Fixed
-from tests import require, samples
+from tests import histories, require, samples
 
 DAY = 86_400_000_000
 #: Later than the clock of any machine that runs this, so that files look old and not new.
@@ -422,11 +422,8 @@ def _free(path: Path) -> int:
 
 def test_the_keeper_obeys_the_settings(tmp_path: Path) -> None:
     """Law: the process takes its limits from the settings file, and refuses a wrong one with its key."""
-    with LogWriter(tmp_path, "n", "b") as writer:
-        writer.append([samples.process_lives(10)], [])
-    keeper = Keeper(tmp_path, linger=0)
-    keeper.pass_once()
-    keeper.close()
+    histories.write(tmp_path, samples.process_lives(10))
+    histories.keep(tmp_path, linger=0, last=False)
     assert _keep(tmp_path, "[retention]\ndays = 0\n").wait(20) == 2
     process = _keep(tmp_path, "[retention]\ndays = 1\nprotected_days = 100000\n")
     while not manifest.load(tmp_path).generation > 1:

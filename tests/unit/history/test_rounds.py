@@ -30,10 +30,9 @@ _STEP = 10_000_000
 def _row(number: int, proof: float | None, event: str = "alive", **more: Any) -> dict[str, Any]:
     """A row at `number` times ten seconds whose observer's last round began at `proof` seconds."""
     told = {"monotonic": number * 10.0, "proven_monotonic": proof, "canary_seconds": 60}
-    row = {"node": samples.NODE, "boot": samples.BOOT, "instance": "default", "event": event}
-    row |= {"time": samples.START + number * _STEP, "ktime": samples.KTIME + number * _STEP * 1000}
-    row |= {"hooks": samples.HOOKS_PRESENT, "blind_spots": "[]", "settings": "{}", "recorded": number, "lost": 0}
-    return row | {"measures": json.dumps(told if proof is not None else {"monotonic": number * 10.0})} | more
+    measures = json.dumps(told if proof is not None else {"monotonic": number * 10.0})
+    given = {"ktime": samples.KTIME + number * _STEP * 1000, "recorded": number, "measures": measures}
+    return samples.observer(event, samples.START + number * _STEP, **(given | more))
 
 
 def _day() -> Iterator[dict[str, Any]]:

@@ -20,7 +20,7 @@ from firsthand.history.log import LogWriter, path_of
 from firsthand.history.manifest import Manifest, Segment
 from firsthand.history.scrub import CORE, Scrub
 from firsthand.history.verify import verify
-from tests import samples
+from tests import histories, samples
 
 LIVES = 200
 HOUR, DAY = 3600.0, 86_400.0
@@ -50,9 +50,7 @@ def _filled(directory: Path, hours: int = 3) -> None:
 
 
 def _keep(directory: Path) -> None:
-    keeper = Keeper(directory, linger=0)
-    keeper.pass_once(last=True)
-    keeper.close()
+    histories.keep(directory, linger=0)
 
 
 @pytest.fixture
@@ -126,8 +124,7 @@ def test_an_old_segment_with_a_bit_flipped(tmp_path: Path, book: Manifest, clock
 
 def test_a_segment_of_losses_with_a_bit_flipped(tmp_path: Path, clock: _Time) -> None:
     """Law: what it told may be of any table and of any time before it."""
-    with LogWriter(tmp_path, samples.NODE, samples.BOOT) as log:
-        log.append([samples.observed(), samples.process_lives(3), samples.loss(at=samples.START + 30_000_000)], [])
+    histories.write(tmp_path, samples.observed(), samples.process_lives(3), samples.loss(at=samples.START + 30_000_000))
     _keep(tmp_path)
     book = Manifest(tmp_path)
     _flip(tmp_path, _of(book, "loss")[0])

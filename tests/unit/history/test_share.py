@@ -4,32 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from firsthand.history import arrow, segment, share
 from firsthand.history.chunk import Position
 from firsthand.history.share import Share
+from tests import histories
 
 AT = (Position(1, 0), Position(1, 9))
 MICRO = 1_000_000
 
 
-def _rows() -> pa.Table:
-    rows = [
+_WHOSE = histories.table(
+    "process",
+    [
         {"time": 1, "namespace": "shop", "container": "c"},
         {"time": 3, "namespace": "shop", "container": "c", "flags": 1 << 3},
         {"time": 4, "namespace": "shop", "container": "c", "flags": 1 << 0 | 1 << 3},
         {"time": 5},
         {"time": 6, "container": "d"},
         {"time": 7, "pod_uid": "u"},
-    ]
-    return arrow.together("process", [arrow.row("process", row) for row in rows])
+    ],
+)
 
 
 def test_rows_count_once(tmp_path: Path) -> None:
     """Law: the host is a namespace of its own, so is what has no name; set-uid rows count apart; the footer keeps it."""
-    (one,) = segment.write(tmp_path, "process", _rows(), "n", AT)
+    (one,) = segment.write(tmp_path, "process", _WHOSE, "n", AT)
     wanted = (
         Share("(host)", "bulk", 1, 5, 5),
         Share("(none)", "bulk", 2, 6, 7),
@@ -37,14 +38,14 @@ def test_rows_count_once(tmp_path: Path) -> None:
         Share("shop", "protected", 1, 4, 4),
     )
     assert share.of_file(tmp_path / one.path, "process") == wanted
-    pq.write_table(_rows(), tmp_path / "older.parquet")
+    pq.write_table(_WHOSE, tmp_path / "older.parquet")
     assert share.of_file(tmp_path / "older.parquet", "process") == wanted
 
 
 def test_a_mask_takes_what_was_counted() -> None:
     """Law: a mask of a share takes as many rows as were counted for it."""
-    for one in share.measure("process", _rows()):
-        assert sum(share.mask("process", _rows(), [(one.namespace, one.kind)]).to_pylist()) == one.rows
+    for one in share.measure("process", _WHOSE):
+        assert sum(share.mask("process", _WHOSE, [(one.namespace, one.kind)]).to_pylist()) == one.rows
 
 
 def test_tables_have_their_kinds() -> None:

@@ -13,7 +13,7 @@ from firsthand.history.connection import History
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter, files
 from firsthand.settings.sections.retention import Limit, Limits
-from tests import samples
+from tests import histories, samples
 
 _DAY = 86_400.0
 #: The keeper's limits: ten days, whatever the bytes.
@@ -38,8 +38,7 @@ class Kept:
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.clocks = directory, Clocks()
-        with LogWriter(directory, "n", "b") as writer:
-            writer.append([samples.process_lives(20)], [])
+        histories.write(directory, samples.process_lives(20))
         self.keeper = self.begin()
         self.keep()
 
@@ -130,13 +129,11 @@ def test_days_that_pass_are_seen(kept: Kept) -> None:
 @pytest.mark.parametrize("grace", [0.0, 4.0])
 def test_a_clock_set_back_holds_up_no_hand_over(tmp_path: Path, grace: float) -> None:
     """Rows that were written "later" than now are handed over, their log goes, and so do rows written after the step."""
-    with LogWriter(tmp_path, "n", "b") as writer:
-        writer.append([samples.process_lives(10)], [])
+    histories.write(tmp_path, samples.process_lives(10))
     month_ago = time.time() - 30 * _DAY
     keeper = Keeper(tmp_path, grace=grace, now=lambda: month_ago)
     assert keeper.pass_once() == 30
-    with LogWriter(tmp_path, "n", "b") as writer:
-        writer.append([samples.process_lives(10, first=10)], [])
+    histories.write(tmp_path, samples.process_lives(10, first=10))
     assert keeper.pass_once() == 30
     assert keeper.pass_once() == 0
     keeper.close()

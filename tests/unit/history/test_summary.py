@@ -19,7 +19,7 @@ _WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 _NUMBERS = st.integers(-(2**63), 2**63 - 1)
 
 
-def _rows(table: str, **columns: list[Any]) -> pa.Table:
+def _table(table: str, **columns: list[Any]) -> pa.Table:
     """Rows with these columns; the others are empty."""
     length = len(next(iter(columns.values())))
     schema = arrow.schema(table)
@@ -40,7 +40,7 @@ def test_what_is_held_is_never_denied(words: list[str | None], numbers: list[int
     """Law: every value of a column, and each beginning of a container's, may be in the segment, few or many values."""
     rows = max(len(words), len(numbers))
     words, numbers = (words * rows)[:rows], (numbers * rows)[:rows]
-    parts = summary.make("process", _rows("process", exe=words, container=words, exec_start=numbers), SHA, whole=True)
+    parts = summary.make("process", _table("process", exe=words, container=words, exec_start=numbers), SHA, whole=True)
     for word in filter(None, words):
         assert _may(parts, Condition("=", "exe", (word,)))
         for length in range(len(word) + 1):
@@ -53,9 +53,9 @@ def test_most_of_what_is_not_held_is_denied() -> None:
     """Law: of 10,000 others at most 2 in 100 are taken for values of a segment of 5,000, by numbers, texts, items of lists, beginnings."""
     ids = [f"{i * 2654435761 % 2**32:08x}{i:056x}" for i in range(10_000)]
     held: dict[str, list[Any]] = {"exec_start": list(range(0, 50_000, 10)), "container": ids[:5_000]}
-    parts = summary.make("process", _rows("process", **held), SHA, whole=True)
+    parts = summary.make("process", _table("process", **held), SHA, whole=True)
     names = [[f"host-{i}.example.org"] for i in range(5_000)]
-    more = summary.make("connection", _rows("connection", names=names), SHA, whole=True)
+    more = summary.make("connection", _table("connection", names=names), SHA, whole=True)
     tests = [
         [_may(parts, Condition("=", "exec_start", (number,))) for number in range(1, 100_000, 10)],
         [_may(parts, Condition("=", "container", (one,))) for one in ids[5_000:]],
@@ -69,7 +69,7 @@ def test_values_of_another_kind_are_never_denied() -> None:
     """DuckDB casts where a number is compared with a text; a filter of the one knows nothing of the other."""
     numbers = list(range(1_000, 2_000))
     parts = summary.make(
-        "process", _rows("process", exec_start=numbers, exe=[f"/{one}" for one in numbers]), SHA, whole=True
+        "process", _table("process", exec_start=numbers, exe=[f"/{one}" for one in numbers]), SHA, whole=True
     )
     for value in ("1500", " 1500 ", "15e2", 1500.0, True):
         assert _may(parts, Condition("=", "exec_start", (value,)))
@@ -80,7 +80,7 @@ def test_values_of_another_kind_are_never_denied() -> None:
 
 def test_times() -> None:
     """Law: a segment is left out where all its rows are before or after what is asked, and only there."""
-    parts = summary.make("process", _rows("process", time=[AT, AT + timedelta(hours=1), None]), SHA, whole=True)
+    parts = summary.make("process", _table("process", time=[AT, AT + timedelta(hours=1), None]), SHA, whole=True)
     hour = timedelta(hours=1)
     expected = {
         (">=", 1): True,
@@ -98,7 +98,7 @@ def test_times() -> None:
 
 def test_several_conditions() -> None:
     """Law: `and` needs each of its parts, `or` one of them; what is not understood leaves nothing out."""
-    parts = summary.make("process", _rows("process", exe=["a"], time=[AT]), SHA, whole=True)
+    parts = summary.make("process", _table("process", exe=["a"], time=[AT]), SHA, whole=True)
     yes, no = Condition("=", "exe", ("a",)), Condition("=", "exe", ("b",))
     assert _may(parts, both(yes, yes)) and not _may(parts, both(yes, no))
     assert _may(parts, either(no, yes)) and not _may(parts, either(no, no))
@@ -111,7 +111,7 @@ def test_several_conditions() -> None:
 def test_damage_says_nothing(data: st.DataObject) -> None:
     """Law: a part that was changed, cut, exchanged, or is another segment's is as good as none: nothing is left out by it."""
     many = summary.make(
-        "process", _rows("process", exe=[f"/bin/{i}" for i in range(200)], time=[AT] * 200), SHA, whole=True
+        "process", _table("process", exe=[f"/bin/{i}" for i in range(200)], time=[AT] * 200), SHA, whole=True
     )
     name = data.draw(st.sampled_from([summary.HEAD, "exe"]))
     part = bytearray(many[name])
@@ -127,7 +127,7 @@ def test_damage_says_nothing(data: st.DataObject) -> None:
 
 def test_records_are_known_by_their_names() -> None:
     """Law: a DNS record is found by the name that it is of, and by the one that it leads to."""
-    rows = _rows("name", records=[["a.example.org 60 CNAME b.example.net", "b.example.net 60 A 203.0.113.9"]])
+    rows = _table("name", records=[["a.example.org 60 CNAME b.example.net", "b.example.net 60 A 203.0.113.9"]])
     parts = summary.make("name", rows, SHA, whole=True)
     for name, wanted in {"a.example.org": True, "b.example.net": True, "c.example.org": False}.items():
         assert _may(parts, Condition("holds", "records", (name,)), "name") == wanted
@@ -166,7 +166,7 @@ _HOST = _INSIDE | {"host_namespaces": _ALL_HOSTS, "file_device": "8:1"}
 def test_who_is_outside(rows: list[dict[str, Any]], words: list[str]) -> None:
     """Law: a segment is left out where none of its rows can be apart from the host, or in a cgroup whose path is not known."""
     columns = {name: [row[name] for row in rows] for name in _INSIDE}
-    parts = summary.make("process", _rows("process", **columns), SHA, whole=True)
+    parts = summary.make("process", _table("process", **columns), SHA, whole=True)
     assert [one for one in (summary.APART, summary.UNPLACED) if _may(parts, Condition("=", "outside", (one,)))] == words
     hosts = {row["file_device"] for row in rows if row["host_namespaces"] == _ALL_HOSTS}
     assert [one for one in ("8:1", "0:52") if _may(parts, Condition("=", "host_device", (one,)))] == sorted(hosts)

@@ -15,7 +15,7 @@ from firsthand.history.chunk import Chunk
 from firsthand.history.connection import History
 from firsthand.history.log import LogReader, LogWriter
 from firsthand.wire.batch import Batch
-from tests import samples
+from tests import histories, samples
 
 
 def _chunk(directory: Path, *batches: Batch) -> Chunk:
@@ -84,13 +84,10 @@ def test_texts_that_are_none(tmp_path: Path, text: bytes, raw: bytes) -> None:
 
 def test_a_question_needs_no_pyarrow(tmp_path: Path) -> None:
     """Law: a question to segments and tail loads neither PyArrow nor NumPy: they cost more than it does."""
-    from firsthand.history.keeper import Keeper
 
     with LogWriter(tmp_path, samples.NODE, samples.BOOT) as log:
         log.append([samples.process_lives(2), samples.hostile()], [])
-        keeper = Keeper(tmp_path)
-        keeper.pass_once(last=True)
-        keeper.close()
+        histories.keep(tmp_path)
         log.append([samples.process_lives(2, first=2), samples.loss()], [])
     code = f"""
 import sys
@@ -107,8 +104,7 @@ print(sorted(set(sys.modules) & {{"pyarrow", "numpy", "pandas"}}))
 
 def test_only_what_a_statement_names_is_defined(tmp_path: Path) -> None:
     """Law: a statement that is understood defines no table; by one that is not, a table is defined when it is first named."""
-    with LogWriter(tmp_path, samples.NODE, samples.BOOT) as log:
-        log.append([samples.process_lives(2)], [])
+    histories.write(tmp_path, samples.process_lives(2))
     with History(tmp_path).connection() as connection:
         views = "SELECT view_name FROM duckdb_views() WHERE NOT internal"
         assert connection.execute("SELECT count(*) FROM process").fetchone() == (6,)
@@ -133,8 +129,7 @@ def test_only_what_a_statement_names_is_defined(tmp_path: Path) -> None:
 )
 def test_the_catalog_has_all_tables(tmp_path: Path, text: str, all_of_them: bool) -> None:
     """Law: who asks what there is sees every table; who only sorts downwards does not pay for it."""
-    with LogWriter(tmp_path, samples.NODE, samples.BOOT) as log:
-        log.append([samples.process_lives(2)], [])
+    histories.write(tmp_path, samples.process_lives(2))
     with History(tmp_path).connection() as connection:
         assert connection.execute(text).fetchall()
         connection.duckdb.abort()

@@ -16,14 +16,10 @@ from firsthand.history.chain import Head
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter, files, path_of
 from firsthand.history.verify import verify
-from firsthand.wire.batch import Batch
+from tests import histories
 from tests.samples import observed, process_lives
 
 _ROWS = 40
-
-
-def _rows() -> Batch:
-    return process_lives(_ROWS)
 
 
 @pytest.fixture
@@ -34,11 +30,11 @@ def history(tmp_path: Path) -> Path:
         schema_store.save_layout(directory, _hash("{}"), "{}")
         keeper = Keeper(directory, many=2)
         for _ in range(2):
-            log.append([_rows()], [])
+            log.append([process_lives(_ROWS)], [])
             keeper.pass_once(last=True)
         keeper.tidy()
         keeper.close()
-        log.append([_rows()], [])
+        log.append([process_lives(_ROWS)], [])
     return directory
 
 
@@ -127,10 +123,8 @@ def test_a_history_made_anew_is_unproven_and_a_head_tells(tmp_path: Path, histor
     published = _head(history)
     other = tmp_path / "other"
     with LogWriter(other, "node", "boot") as log:
-        log.append([_rows()], [])
-        keeper = Keeper(other)
-        keeper.pass_once(last=True)
-        keeper.close()
+        log.append([process_lives(_ROWS)], [])
+        histories.keep(other)
     assert verify(other).whole
     assert any("cut" in damage for damage in verify(other, [published]).damage)
     assert any("rewritten" in damage for damage in verify(other, [Head(2, published.hash)]).damage)
@@ -165,7 +159,7 @@ def bounded(tmp_path: Path) -> tuple[Path, list[Head]]:
     with LogWriter(directory, "node", "boot") as log:
         keeper = Keeper(directory, many=12, kept=5)
         for _ in range(20):
-            log.append([_rows()], [])
+            log.append([process_lives(_ROWS)], [])
             keeper.pass_once(last=True)
             keeper.tidy()
             heads.append(_head(directory))
@@ -230,9 +224,7 @@ def test_a_chain_that_begins_within_is_cut(bounded: tuple[Path, list[Head]]) -> 
 def test_heads_are_published_outside(tmp_path: Path, history: Path) -> None:
     """At the end of a keeper's work its last head stands in the file, and verifies."""
     heads = tmp_path / "heads.jsonl"
-    keeper = Keeper(history, heads=heads)
-    keeper.pass_once(last=True)
-    keeper.close()
+    histories.keep(history, heads=heads)
     assert json.loads(heads.read_text().splitlines()[-1])["head"] == str(_head(history))
     assert verify(history, chain.heads(heads)).proven == _head(history).sequence
 
@@ -241,9 +233,7 @@ def test_a_place_for_heads_that_cannot_be_written_is_said_once(
     tmp_path: Path, history: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It costs the proof, and not the record."""
-    keeper = Keeper(history, heads=tmp_path / "none" / "heads.jsonl")
-    keeper.pass_once(last=True)
-    keeper.close()
+    histories.keep(history, heads=tmp_path / "none" / "heads.jsonl")
     assert capsys.readouterr().err.count("cannot be published") == 1
 
 
@@ -257,8 +247,7 @@ def test_a_head_that_is_none_is_refused(text: str) -> None:
 def test_two_histories_share_no_file_of_heads(tmp_path: Path, history: Path) -> None:
     """Law: each history has an id and a file of its own; heads of another in the same file are no contradiction, and prove nothing."""
     named, other = tmp_path / "heads.jsonl", tmp_path / "other"
-    with LogWriter(other, "n", "b") as log:
-        log.append([process_lives(5)], [])
+    histories.write(other, process_lives(5))
     ids = set()
     for directory in (history, other):
         own = place.identity(directory, make=True)
@@ -276,11 +265,8 @@ def test_two_histories_share_no_file_of_heads(tmp_path: Path, history: Path) -> 
 
 def test_when_was_observed_is_what_the_rows_say(tmp_path: Path) -> None:
     """Law: answers are complete by the manifest's runs, so these are held against the rows, which alone the chain has."""
-    with LogWriter(tmp_path, "node", "boot") as log:
-        log.append([observed()], [])
-    keeper = Keeper(tmp_path, linger=0)
-    keeper.pass_once(last=True)
-    keeper.close()
+    histories.write(tmp_path, observed())
+    histories.keep(tmp_path, linger=0)
     assert verify(tmp_path).whole
     ((told,),) = sqlite3.connect(tmp_path / "manifest.db").execute("SELECT runs FROM segments WHERE runs IS NOT NULL")
     runs = observing.decode(told)
@@ -294,11 +280,8 @@ def test_when_was_observed_is_what_the_rows_say(tmp_path: Path) -> None:
 def test_what_a_segment_holds_is_what_its_rows_say(tmp_path: Path) -> None:
     """Law: questions leave segments out by the manifest's summaries, so these are held against the rows: one that is forged with its checksum
     would be a "no"."""
-    with LogWriter(tmp_path, "node", "boot") as log:
-        log.append([process_lives(30)], [])
-    keeper = Keeper(tmp_path, linger=0)
-    keeper.pass_once(last=True)
-    keeper.close()
+    histories.write(tmp_path, process_lives(30))
+    histories.keep(tmp_path, linger=0)
     assert verify(tmp_path).whole
     (one,) = manifest.load(tmp_path).segments
     forged = summary.sealed(b'a["/bin/nothing"]', one.sha256, "exe")

@@ -26,7 +26,7 @@ def _container(identity: str, name: str, created: int, **more: Any) -> Found:
     )
 
 
-def _rows(rows: list[tuple[str, dict[str, object]]], table: str = "container") -> dict[object, dict[str, object]]:
+def _by_id(rows: list[tuple[str, dict[str, object]]], table: str = "container") -> dict[object, dict[str, object]]:
     return {row["container"]: row for name, row in rows if name == table}
 
 
@@ -35,14 +35,14 @@ def test_a_container_has_its_pods_name() -> None:
     for turn in ((_pod(), _container(FIRST, "app", 110)), (_container(FIRST, "app", 110), _pod())):
         book = Book()
         rows = [row for told in turn for row in book.found(SOCKET, "containerd", told)]
-        last = _rows(rows)[FIRST]
+        last = _by_id(rows)[FIRST]
         assert (last["pod"], last["namespace"], last["container_name"], last["pod_uid"]) == (
             "web",
             "shop",
             "app",
             "uid-1",
         )
-        assert _rows(rows, "pod")[SANDBOX]["addresses"] == ["10.0.0.1"]
+        assert _by_id(rows, "pod")[SANDBOX]["addresses"] == ["10.0.0.1"]
         assert book.missing_sandbox(FIRST) is None
 
 
@@ -50,7 +50,7 @@ def test_the_kubelets_labels_stand_in_for_the_sandbox() -> None:
     """A container of which the sandbox is not known yet has its pod by its own labels, and its sandbox is asked for."""
     book = Book()
     told = _container(FIRST, "app", 110, pod=PodFacts("", "web", "shop", "uid-1"))
-    assert _rows(book.found(SOCKET, "containerd", told))[FIRST]["pod"] == "web"
+    assert _by_id(book.found(SOCKET, "containerd", told))[FIRST]["pod"] == "web"
     assert book.missing_sandbox(FIRST) == SANDBOX
 
 
@@ -60,19 +60,19 @@ def test_nothing_new_is_no_row() -> None:
     assert book.found(SOCKET, "containerd", _container(FIRST, "app", 110))
     assert book.found(SOCKET, "containerd", _container(FIRST, "app", 110)) == []
     rows = book.found(SOCKET, "containerd", _container(FIRST, "app", 115, state="running"))
-    assert _rows(rows)[FIRST]["since"] == 110 and _rows(rows)[FIRST]["image"] == "img"
+    assert _by_id(rows)[FIRST]["since"] == 110 and _by_id(rows)[FIRST]["image"] == "img"
 
 
 def test_the_end_closes_the_span() -> None:
     """By the kernel's word, the earlier of two; `gone` keeps it. A container that is started again lives again."""
     book = Book()
     book.found(SOCKET, "docker", _container(FIRST, "app", 110))
-    ended = _rows(book.happened(Happened(FIRST, "exited", 200, 3)))[FIRST]
+    ended = _by_id(book.happened(Happened(FIRST, "exited", 200, 3)))[FIRST]
     assert (ended["state"], ended["until"], ended["exit_code"]) == ("exited", 200, 3)
-    again = _rows(book.happened(Happened(FIRST, "started", 300)))[FIRST]
+    again = _by_id(book.happened(Happened(FIRST, "started", 300)))[FIRST]
     assert (again["state"], again["until"], again["exit_code"]) == ("running", None, None)
     book.happened(Happened(FIRST, "exited", 400, 0))
-    gone = _rows(book.gone(FIRST, 500))[FIRST]
+    gone = _by_id(book.gone(FIRST, 500))[FIRST]
     assert (gone["event"], gone["until"]) == ("gone", 400)
     assert book.gone(FIRST, 600) == [] and not book.knows(FIRST)
 
@@ -82,8 +82,8 @@ def test_a_stopped_sandbox_gives_its_address_back() -> None:
     book = Book()
     book.found(SOCKET, "containerd", _pod())
     rows = book.happened(Happened(SANDBOX, "exited", 250))
-    assert _rows(rows, "pod")[SANDBOX]["until"] == 250 and _rows(rows, "pod")[SANDBOX]["state"] == "not_ready"
-    assert _rows(book.gone(SANDBOX, 900), "pod")[SANDBOX]["until"] == 250
+    assert _by_id(rows, "pod")[SANDBOX]["until"] == 250 and _by_id(rows, "pod")[SANDBOX]["state"] == "not_ready"
+    assert _by_id(book.gone(SANDBOX, 900), "pod")[SANDBOX]["until"] == 250
 
 
 def test_init_by_order() -> None:
@@ -92,10 +92,10 @@ def test_init_by_order() -> None:
     book.found(SOCKET, "containerd", _pod())
     book.found(SOCKET, "containerd", _container(FIRST, "prepare", 110, finished=120, state="exited"))
     rows = book.found(SOCKET, "containerd", _container("c" * 64, "prepare", 130))
-    assert FIRST not in _rows(rows)
+    assert FIRST not in _by_id(rows)
     rows = book.found(SOCKET, "containerd", _container(SECOND, "app", 140))
-    assert (_rows(rows)[FIRST]["kind"], _rows(rows)[FIRST]["kind_source"]) == ("init", "order")
-    assert (_rows(rows)[SECOND]["kind"], _rows(rows)[SECOND]["kind_source"]) == ("container", None)
+    assert (_by_id(rows)[FIRST]["kind"], _by_id(rows)[FIRST]["kind_source"]) == ("init", "order")
+    assert (_by_id(rows)[SECOND]["kind"], _by_id(rows)[SECOND]["kind_source"]) == ("container", None)
 
 
 def test_init_by_the_applied_specification() -> None:
@@ -109,7 +109,7 @@ def test_init_by_the_applied_specification() -> None:
     ):
         book = Book()
         book.found(SOCKET, "containerd", _pod(annotations={"kubectl.kubernetes.io/last-applied-configuration": text}))
-        assert _rows(book.found(SOCKET, "containerd", _container(FIRST, "prepare", 110)))[FIRST]["kind"] == kind
+        assert _by_id(book.found(SOCKET, "containerd", _container(FIRST, "prepare", 110)))[FIRST]["kind"] == kind
 
 
 def test_the_digest_of_a_known_image() -> None:
@@ -118,7 +118,7 @@ def test_the_digest_of_a_known_image() -> None:
     book.found(SOCKET, "containerd", _container(FIRST, "app", 110, image_digest="sha256:manifest"))
     part = _container(SECOND, "app", 120)
     rows = book.found(SOCKET, "containerd", Found(part.container, whole=False))
-    assert _rows(rows)[SECOND]["image_digest"] == "sha256:manifest"
+    assert _by_id(rows)[SECOND]["image_digest"] == "sha256:manifest"
 
 
 def test_wanted_annotations_alone() -> None:
@@ -126,7 +126,7 @@ def test_wanted_annotations_alone() -> None:
     book = Book(["keep", "some/*"])
     pod = _pod(annotations={"keep": "1", "some/thing": "2", "other": "secret"})
     pod.pod.labels.update({f"label-{n}": "x" for n in range(200)})  # type: ignore[union-attr]
-    row = _rows(book.found(SOCKET, "containerd", pod), "pod")[SANDBOX]
+    row = _by_id(book.found(SOCKET, "containerd", pod), "pod")[SANDBOX]
     assert row["annotations"] == ["keep=1", "some/thing=2"]
     assert len(row["labels"]) == 128 and row["cut"] == "labels"  # type: ignore[arg-type]
 
@@ -150,8 +150,8 @@ def test_an_address_is_a_pods_own_from_its_cgroup_on() -> None:
         rows = book.began(SANDBOX, 130) if before else []
         rows += book.found(SOCKET, "containerd", _pod())
         rows += [] if before else book.began(SANDBOX, 130)
-        assert _rows(rows, "pod")[SANDBOX]["addresses_since"] == 130
-    assert _rows(Book().found(SOCKET, "containerd", _pod()), "pod")[SANDBOX]["addresses_since"] is None
+        assert _by_id(rows, "pod")[SANDBOX]["addresses_since"] == 130
+    assert _by_id(Book().found(SOCKET, "containerd", _pod()), "pod")[SANDBOX]["addresses_since"] is None
 
 
 def test_the_end_of_the_run_before_is_told_late() -> None:
@@ -175,10 +175,10 @@ def test_an_answer_that_came_after_the_end() -> None:
     rows += book.found(
         SOCKET, "containerd", _container(FIRST, "app", 110, state="running", started=120, labels={"a": "b"})
     )
-    assert _rows(rows)[FIRST]["until"] == 200 and all(row["until"] == 200 for _, row in book.everything())
+    assert _by_id(rows)[FIRST]["until"] == 200 and all(row["until"] == 200 for _, row in book.everything())
     assert book.of(SOCKET) == {SANDBOX: "not_ready", FIRST: "exited"}
     again = book.found(SOCKET, "docker", _container(FIRST, "app", 110, state="running", started=300))
-    assert _rows(again)[FIRST]["until"] is None
+    assert _by_id(again)[FIRST]["until"] is None
 
 
 def test_a_container_is_where_its_runtime_says() -> None:
@@ -186,7 +186,7 @@ def test_a_container_is_where_its_runtime_says() -> None:
     book = Book()
     facts = ContainerFacts("my-ctr-1", name="my-ctr-1", created=110, cgroup_path="/default/my-ctr-1")
     rows = book.found(SOCKET, "containerd", Found(facts))
-    assert _rows(rows)["my-ctr-1"]["cgroup_path"] == "/default/my-ctr-1"
+    assert _by_id(rows)["my-ctr-1"]["cgroup_path"] == "/default/my-ctr-1"
     assert book.at("/default/my-ctr-1") == book.at("/default/my-ctr-1/init/a") == "my-ctr-1"
     assert book.at("/default/my-ctr-10") is book.at("/default") is book.at("") is book.at("/") is None
     assert book.place_of("my-ctr-1") == "/default/my-ctr-1" and book.place_of("other") is None

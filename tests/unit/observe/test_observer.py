@@ -16,7 +16,6 @@ from msgspec import structs
 
 from firsthand.errors import HistoryError
 from firsthand.history import alive, asked
-from firsthand.history.connection import History
 from firsthand.history.log import LogWriter
 from firsthand.host import boottime, machine
 from firsthand.observe.observer import Observer
@@ -24,6 +23,7 @@ from firsthand.observe.options import ObserverOptions
 from firsthand.schema import layout
 from firsthand.settings import Settings
 from firsthand.settings.sections.top import Top
+from tests import histories
 from tests.recorded import BUSY, PROGRAMS, SIZE, Recorded
 
 
@@ -69,11 +69,6 @@ def _opened(recorded: Recorded, folder: Path) -> Observer:
     return made
 
 
-def _rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
-    with History(folder / "history").connection() as connection:
-        return connection.execute(query).fetchall()
-
-
 _WORDS = "SELECT args[2] FROM process WHERE event = 'exec' ORDER BY ktime"
 _ALL = [(f"recorded-{number}",) for number in range(PROGRAMS)]
 
@@ -93,15 +88,19 @@ def _told(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 def test_what_was_committed_is_durable_and_released(observer: Observer, recorded: Recorded, tmp_path: Path) -> None:
     """Every program with its end and its cgroup, once; then the kernel may write over it."""
     observer.commit()
-    assert _rows(tmp_path, _WORDS) == _ALL
-    assert _rows(tmp_path, "SELECT count(*) FROM process WHERE event = 'exit'") == [(PROGRAMS,)]
-    assert _rows(tmp_path, "SELECT event FROM container WHERE event IN ('create', 'remove') ORDER BY ktime") == [
+    assert histories.rows(tmp_path / "history", _WORDS) == _ALL
+    assert histories.rows(tmp_path / "history", "SELECT count(*) FROM process WHERE event = 'exit'") == [(PROGRAMS,)]
+    assert histories.rows(
+        tmp_path / "history", "SELECT event FROM container WHERE event IN ('create', 'remove') ORDER BY ktime"
+    ) == [
         ("create",),
         ("remove",),
     ]
     assert _consumed(recorded) == _produced(recorded)
     observer.commit()
-    assert _rows(tmp_path, "SELECT count(*) = count(DISTINCT (ring, cpu, seq)) FROM process") == [(True,)]
+    assert histories.rows(tmp_path / "history", "SELECT count(*) = count(DISTINCT (ring, cpu, seq)) FROM process") == [
+        (True,)
+    ]
 
 
 def _due_after(observer: Observer, seconds: float) -> bool:
@@ -156,10 +155,10 @@ def test_what_cannot_be_appended_waits_and_is_not_released(
             observer.tick()
     assert _consumed(recorded) == before and observer.waiting is not None
     assert [line["event"] for line in _told(capsys)] == ["blocked"]
-    assert _rows(tmp_path, _WORDS) == []
+    assert histories.rows(tmp_path / "history", _WORDS) == []
     observer.commit()
     assert observer.waiting is None and _consumed(recorded) == _produced(recorded)
-    assert _rows(tmp_path, _WORDS) == _ALL
+    assert histories.rows(tmp_path / "history", _WORDS) == _ALL
     assert [line["event"] for line in _told(capsys)] == ["unblocked"]
 
 
@@ -170,8 +169,12 @@ def test_rows_of_its_own_wait_with_the_rest(observer: Observer, recorded: Record
         observer._say("alive")
         observer._say("alive")
     observer.commit()
-    assert _rows(tmp_path, "SELECT event FROM observer ORDER BY ktime") == [("resume",), ("alive",), ("alive",)]
-    assert _rows(tmp_path, _WORDS) == _ALL
+    assert histories.rows(tmp_path / "history", "SELECT event FROM observer ORDER BY ktime") == [
+        ("resume",),
+        ("alive",),
+        ("alive",),
+    ]
+    assert histories.rows(tmp_path / "history", _WORDS) == _ALL
 
 
 def test_a_loss_while_the_disk_took_nothing_says_so(observer: Observer, recorded: Recorded, tmp_path: Path) -> None:
@@ -182,7 +185,7 @@ def test_a_loss_while_the_disk_took_nothing_says_so(observer: Observer, recorded
     recorded.count("produced", 0, [first + 7, second])
     observer.commit()
     observer._write_losses(observer._missing(observer.source.produced(), final=True))
-    ((cause, events, detail),) = _rows(tmp_path, "SELECT cause, events, detail FROM loss")
+    ((cause, events, detail),) = histories.rows(tmp_path / "history", "SELECT cause, events, detail FROM loss")
     assert (cause, events) == ("open_tail", 7) and "the history could not be written" in detail
 
 
@@ -204,9 +207,9 @@ def test_the_next_observer_goes_on(recorded: Recorded, tmp_path: Path, monkeypat
     second = _opened(recorded, tmp_path)
     assert _consumed(recorded) == _produced(recorded), "what is durable is released at the beginning"
     second.commit()
-    assert _rows(tmp_path, _WORDS) == _ALL
+    assert histories.rows(tmp_path / "history", _WORDS) == _ALL
     assert second.source.missing(second.source.produced(), final=True) == []
-    assert _rows(tmp_path, "SELECT event FROM observer ORDER BY ktime")[-1] == ("resume",)
+    assert histories.rows(tmp_path / "history", "SELECT event FROM observer ORDER BY ktime")[-1] == ("resume",)
     second.forget()
 
 
@@ -235,7 +238,7 @@ def test_who_asks_has_all_until_then(observer: Observer, tmp_path: Path) -> None
     now = boottime.now_ns()
     _asked(observer, tmp_path)
     assert first < now <= _through(tmp_path) and not observer.asked
-    assert _rows(tmp_path, _WORDS) == _ALL
+    assert histories.rows(tmp_path / "history", _WORDS) == _ALL
 
 
 def test_numbers_that_are_awaited_are_not_answered_for(
@@ -252,7 +255,7 @@ def test_numbers_that_are_awaited_are_not_answered_for(
     with monkeypatch.context() as later:
         later.setattr(time, "monotonic", lambda: passed)
         _asked(observer, tmp_path)
-    assert _rows(tmp_path, "SELECT sum(events) FROM loss WHERE cause = 'open_tail'") == [(7,)]
+    assert histories.rows(tmp_path / "history", "SELECT sum(events) FROM loss WHERE cause = 'open_tail'") == [(7,)]
     assert _through(tmp_path) > before > known
 
 
@@ -268,7 +271,7 @@ def test_a_record_that_is_still_written_is_not_answered_for(
     assert _through(tmp_path) <= before
     recorded.flag(0, offset, 0)
     _asked(observer, tmp_path)
-    assert _through(tmp_path) > before and _rows(tmp_path, _WORDS) == _ALL
+    assert _through(tmp_path) > before and histories.rows(tmp_path / "history", _WORDS) == _ALL
 
 
 def test_a_disk_that_takes_nothing_answers_nothing(observer: Observer, recorded: Recorded, tmp_path: Path) -> None:
@@ -284,7 +287,7 @@ def test_a_disk_that_takes_nothing_answers_nothing(observer: Observer, recorded:
     observer.commit()
     observer.marks.looked = 0.0
     observer.tick()
-    assert _through(tmp_path) > before and _rows(tmp_path, _WORDS) == _ALL
+    assert _through(tmp_path) > before and histories.rows(tmp_path / "history", _WORDS) == _ALL
 
 
 def test_without_a_watch_each_look_is_an_answer(observer: Observer, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def ends() -> Iterator[Ends]:
     made.close()
 
 
-def _rows(found: list[Batch]) -> list[dict[str, Any]]:
+def _decoded(found: list[Batch]) -> list[dict[str, Any]]:
     """Rows of batches as dictionaries, nulls left out."""
     rows = []
     for one in found:
@@ -125,7 +125,7 @@ def test_rows_carry_their_packets_columns(ends: Ends) -> None:
             ]
         )
     )
-    one, two, three = _rows(found)
+    one, two, three = _decoded(found)
     assert (one["table"], one["exec_tgid"], one["event"], one["name"]) == ("name", 100, b"question", b"www.example.org")
     assert (two["exec_tgid"], two["latency"], two["addresses"], two["pod_uid"]) == (
         101,
@@ -149,10 +149,10 @@ def test_a_row_that_comes_later_has_its_first_packets_columns(ends: Ends) -> Non
         packets.batch([row(hello[:50], **head, exec_tgid=7), row(b"GET / HTTP/1.1\r\n", **head, cookie=3, exec_tgid=8)])
     )
     assert all("payload" not in held.batch.columns for held in ends.packets._held)
-    (whole,) = _rows(ends.packets.read(packets.batch([row(hello[50:], **head, stream_offset=50, exec_tgid=9)])))
+    (whole,) = _decoded(ends.packets.read(packets.batch([row(hello[50:], **head, stream_offset=50, exec_tgid=9)])))
     assert (whole["sni"], whole["exec_tgid"]) == (b"www.example.org", 7)
     assert not ends.packets.late()
-    (late,) = _rows(ends.packets.late(last=True))
+    (late,) = _decoded(ends.packets.late(last=True))
     assert (late["event"], late["marks"], late["exec_tgid"]) == (b"http", b"TRUNCATED", 8)
 
 
@@ -161,7 +161,7 @@ def test_many_packets_are_asked_about_in_parts(ends: Ends) -> None:
     ends.join(_real())
     found = ends.packets.read(packets.batch([row(packets.question(number=n), cookie=n) for n in range(2000)]))
     assert [one.length for one in found] == [512, 512, 512, 464]
-    assert [row["query_id"] for row in _rows(found)] == list(range(2000)) and not ends.lost()
+    assert [row["query_id"] for row in _decoded(found)] == list(range(2000)) and not ends.lost()
 
 
 def test_nobody_answers_and_nobody_waits() -> None:
@@ -211,7 +211,7 @@ def _questions(begin: int, end: int) -> Batch:
 
 
 def _numbers(found: list[Batch]) -> list[int]:
-    return [row["query_id"] for row in _rows(found) if row["event"] == b"question"]
+    return [row["query_id"] for row in _decoded(found) if row["event"] == b"question"]
 
 
 def _kills(poison: int | None, most: int = 1 << 30) -> Answer:
@@ -310,7 +310,7 @@ def test_one_that_ends_takes_with_it_what_it_held(ends: Ends) -> None:
     halves = [row(b"GET /", **head, cookie=number) for number in range(3)]
     ends.packets.read(packets.batch(halves))
     rest = row(b"a HTTP/1.1\r\nHost: x\r\n\r\n", **head, stream_offset=5, cookie=2)
-    assert len(_rows(ends.packets.read(packets.batch([rest])))) == 1
+    assert len(_decoded(ends.packets.read(packets.batch([rest])))) == 1
     assert not ends.packets.read(packets.batch([row(b"x")]))
     assert ends.lost() == {("request", "the dissector ended"): 2} and ends.packets.waiting == 1
     assert not ends.told, "the supervisor sees by itself that it ended"
@@ -402,7 +402,7 @@ def test_an_answer_that_does_not_fit_is_not_taken(ends: Ends, kind: str) -> None
 def test_a_good_answer_of_the_same_make_is_taken(ends: Ends) -> None:
     """What the hostile ones differ from."""
     ends.join(lambda body: _one())
-    (found,) = _rows(ends.packets.read(packets.batch([row(b"x")])))
+    (found,) = _decoded(ends.packets.read(packets.batch([row(b"x")])))
     assert found["name"] == b"a.example"
 
 

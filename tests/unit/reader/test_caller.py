@@ -14,11 +14,9 @@ import pytest
 from firsthand.confine import wall
 from firsthand.errors import HistoryError
 from firsthand.history.connection import History
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
 from firsthand.reader import asker, place
 from firsthand.reader.asker import NoReader
-from tests import readers, require, samples
+from tests import histories, readers, require, samples
 from tests.readers import Serving
 from tests.users import as_user
 
@@ -34,13 +32,9 @@ def shown() -> Iterator[Path]:
     folder.mkdir(mode=0o755)
     history = folder / "history"
     history.mkdir(mode=0o750)
-    with LogWriter(history, samples.NODE, samples.BOOT) as log:
-        log.append([samples.observed(), samples.process_lives(5)], [])
-    keeper = Keeper(history, linger=0, grace=0)
-    keeper.pass_once(last=True)
-    keeper.close()
-    with LogWriter(history, samples.NODE, samples.BOOT) as log:
-        log.append([samples.process_lives(5, first=5)], [])
+    histories.write(history, samples.observed(), samples.process_lives(5))
+    histories.keep(history, linger=0, grace=0)
+    histories.write(history, samples.process_lives(5, first=5))
     wall.prepare(history)
     yield history
     shutil.rmtree(folder)

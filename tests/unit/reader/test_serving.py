@@ -27,7 +27,7 @@ from firsthand.host import ending
 from firsthand.reader import asker, frames, messages, place, worker
 from firsthand.reader.asker import NoReader
 from firsthand.reader.look import look
-from tests import readers, samples
+from tests import histories, readers, samples
 from tests.readers import Serving
 
 #: Runs for hours, in little memory.
@@ -67,8 +67,7 @@ def _sleeping(reader: Serving, history: Path) -> tuple[threading.Thread, list[Ba
 def made(tmp_path: Path) -> Path:
     """A history of a test's own with some lives in its log."""
     history = tmp_path / "history"
-    with LogWriter(history, samples.NODE, samples.BOOT) as log:
-        log.append([samples.observed(), samples.process_lives(_LIVES)], [])
+    histories.write(history, samples.observed(), samples.process_lives(_LIVES))
     return history
 
 
@@ -359,8 +358,7 @@ def test_each_commit_is_seen_at_once(own: Serving, made: Path) -> None:
 def test_a_history_that_is_replaced(own: Serving, made: Path) -> None:
     """What lies in its place is read without the reader, which ends."""
     made.rename(made.with_name("before"))
-    with LogWriter(made, samples.NODE, samples.BOOT) as log:
-        log.append([samples.process_lives(1)], [])
+    histories.write(made, samples.process_lives(1))
     with pytest.raises(NoReader):
         asker.sql(made, _COUNT, "json")
     assert own.process.wait(60.0) == ending.RESTS

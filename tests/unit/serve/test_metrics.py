@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from firsthand.history.log import LogWriter
 from firsthand.serve.metrics import METRICS
+from tests import histories
 from tests.samples import observed, process_lives
 
 _DOCS = Path(__file__).parents[3] / "docs"
@@ -22,8 +22,7 @@ _DOCS = Path(__file__).parents[3] / "docs"
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[str]:
     """The address of a process that serves a history."""
-    with LogWriter(tmp_path / "history", "node", "boot") as log:
-        log.append([process_lives(5), observed()], [])
+    histories.write(tmp_path / "history", process_lives(5), observed())
     command = [
         sys.executable,
         "-m",
