@@ -13,6 +13,7 @@ from firsthand.history.connection import Reader
 from firsthand.history.mentions import Condition, Mention
 from firsthand.history.relations import known_columns
 from firsthand.probe import spec
+from firsthand.subjects.registry import OWNED
 
 #: Statements that read no row; and functions that make a statement of a text.
 _OF_COLUMNS = re.compile(r"\s*(EXPLAIN|DESCRIBE|DESC|SHOW)\b", re.IGNORECASE)
@@ -34,7 +35,7 @@ def evidence(connection: Reader, text: str, damage: Sequence[str] = (), now: dat
     if found is None:
         tables, within = _spelled(text), Window(_FIRST, _LAST)
     else:
-        named = [one for one in found if one.table in completeness.RECORDED]
+        named = [one for one in found if one.table in OWNED]
         tables, within = tuple(dict.fromkeys(one.table for one in named)), _within(named)
     if not tables:
         return None
@@ -49,7 +50,7 @@ def evidence(connection: Reader, text: str, damage: Sequence[str] = (), now: dat
 def _spelled(text: str) -> tuple[str, ...]:
     """Tables of events whose names stand in a statement; all of them if it makes names itself."""
     words = set(re.findall(r"\w+", text.lower()))
-    return tuple(one for one in completeness.RECORDED if one in words or _MADE.search(text))
+    return tuple(one for one in OWNED if one in words or _MADE.search(text))
 
 
 def _line(
