@@ -114,8 +114,10 @@ class Scene:
         told: float | None = None,
         sure: bool = True,
         removed: float | None = None,
+        **more: Any,
     ) -> Pod:
-        """A pod as the follower tells it, 0.2 s later (`told`), and its end; `removed`: the kernel says that its cgroup is gone."""
+        """A pod as the follower tells it, 0.2 s later (`told`), and its end; `removed`: the kernel says that its cgroup is gone.
+        `more`: of its container's row."""
         number = self.number()
         uid, sandbox, container = (
             f"00000000-0000-0000-0000-{number:012x}",
@@ -129,7 +131,15 @@ class Scene:
         own |= {"addresses_since": self.at(since) if sure else None}
         said = since + 0.2 if told is None else told
         self.add("pod", said, event="named", container=sandbox, **words, **own)
-        self.add("container", said, event="named", container=container, container_name="app", kind="container", **words)
+        self.add(
+            "container",
+            said,
+            event="named",
+            container=container,
+            container_name="app",
+            kind="container",
+            **words | more,
+        )
         if until is not None:
             self.add("pod", until + 0.3, event="gone", container=sandbox, until=self.at(until), **words, **own)
         if removed is not None:
@@ -161,6 +171,7 @@ class Scene:
         capabilities: int = ORDINARY,
         uid: int = 1000,
         event: str = "exec",
+        **values: Any,
     ) -> Process:
         """A program that was executed: the row of its exec."""
         tgid = 1000 + self.number()
@@ -170,7 +181,7 @@ class Scene:
         more = {f"parent_{name}": ancestor[f"exec_{name}"] for name in ("tgid", "start", "number")}
         sets = {f"cap_{name}": capabilities for name in ("permitted", "effective", "bounding")}
         more |= {"args": [exe.rpartition("/")[2], *args], "uid": uid, "euid": uid, "flags": 0, **sets}
-        self.add("process", at, event=event, **process.row, **more)
+        self.add("process", at, event=event, **process.row, **more | values)
         return process
 
     def exit(self, process: Process, at: float, code: int = 0) -> None:

@@ -104,7 +104,8 @@ class Asked:
 
     `session` is when the observers that watched at the window's begin had started: since then they told all that ran; `at_end` the
     same of its end. `folds` is how long one folded row spans at most; zero where nothing folds. `everything`: also
-    what is usually left out. `threshold`: the least score. `tree`: with the processes behind. `reach`: what is the cluster's own.
+    what is usually left out. `threshold`: the least score. `without`: workloads and images that are
+    left out. `tree`: with the processes behind. `reach`: what is the cluster's own.
     """
 
     connection: Connection
@@ -119,6 +120,7 @@ class Asked:
     folds: timedelta = timedelta()
     everything: bool = False
     threshold: float | None = None
+    without: tuple[str, ...] = ()
     tree: bool = False
     reach: Reach = field(default_factory=Reach)
 
@@ -262,6 +264,7 @@ class Request:
     could: bool = False
     tree: bool = False
     threshold: float | None = None
+    without: tuple[str, ...] = ()
 
 
 @dataclass

@@ -70,11 +70,18 @@ def checked(request: Request) -> Question:
 #: For windows that ended so long ago it is not waited for flows that begin now.
 _RECENT = timedelta(minutes=1)
 #: Options that only some questions have, and their values where they are not given.
-_OPTIONS: dict[str, Any] = {"at": None, "everything": False, "could": False, "tree": False, "threshold": None}
+_OPTIONS: dict[str, Any] = {
+    "at": None,
+    "everything": False,
+    "could": False,
+    "tree": False,
+    "threshold": None,
+    "without": (),
+}
 
 
 def _words(option: str) -> str:
-    return {"everything": "--all", "namespace": "--namespace"}.get(option, f"--{option}")
+    return {"everything": "--all", "namespace": "--namespace", "without": "--except"}.get(option, f"--{option}")
 
 
 def _whose(option: str) -> str:
@@ -210,6 +217,7 @@ def _asked(
         completeness.reach(spans),
         everything=request.everything,
         threshold=request.threshold,
+        without=request.without,
         tree=request.tree,
         reach=Reach(found[Network].cluster, found[Network].expected),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from firsthand.ask import talk
 from firsthand.ask.answer import Asked
+from firsthand.ask.nameless import HEADLESS, SOCKET
 from firsthand.ask.target import Condition, Target
 
 #: Who asked, as one text: names belong to a pod, else to a container, else to the machine.
@@ -15,9 +16,6 @@ ASKER = "coalesce(pod_uid, container, node)"
 _AMONG = "IN (SELECT unnest(CAST(? AS VARCHAR[])))"
 #: Values that stand in a statement one by one.
 _FEW = 50
-#: A connection whose head says no name.
-_SOCKET = "concat_ws(' ', node, boot, cookie)"
-NAMELESS = f"{_SOCKET} NOT IN (SELECT {_SOCKET} FROM request WHERE sni IS NOT NULL OR host IS NOT NULL)"  # noqa: S608
 #: The peer is the machine or pod itself: what a name gave there says nothing of others.
 _LOOPBACK = f"(peer_kind IS NOT DISTINCT FROM 'loopback' OR {talk.flagged('LOOPBACK')})"
 PLACE = ", ".join(
@@ -26,8 +24,8 @@ PLACE = ", ".join(
 )
 #: Ways to match that rest on a lookup of the pod, container or machine, and not on the connection itself.
 BY_LOOKUP = ("name", "alias", "given")
-#: One that was open throughout the window, though none of its rows is in it.
-_OPEN = """NOT bool_or(ways.event IN ('close', 'folded')) AND bool_or(ways.event IN ('seen', 'taken') OR transport = 'udp'
+#: Of rows `ways` of one conversation: it was open throughout the window, though none of them is in it.
+OPEN = """NOT bool_or(ways.event IN ('close', 'folded')) AND bool_or(ways.event IN ('seen', 'taken') OR transport = 'udp'
     OR ways.outcome IS NOT DISTINCT FROM 'established')"""
 _BEGUN = "(event = 'connect' AND outcome IS DISTINCT FROM 'started') OR (event = 'folded' AND way = 'out')"
 
@@ -64,7 +62,7 @@ class Conversations:
 
     def summary(self) -> Summary:
         """Of all of them."""
-        among = f"peer_address {_AMONG} AND coalesce(names, []) = [] AND begun AND {NAMELESS}"
+        among = f"peer_address {_AMONG} AND coalesce(names, []) = [] AND begun AND {HEADLESS}"
         named = "false" if self.target.name is None else f"({among})"
         query = f"""{self._sql} SELECT matched, matched AND by_lookup AS lookup, CASE WHEN direction = 'in' THEN 'incoming'
                 ELSE coalesce(outcome, 'without an outcome') END AS word, NOT matched AND {named} AS more, count(*) AS total,
@@ -99,7 +97,7 @@ class Conversations:
                 NOT bool_or({sure}) AND NOT bool_or(asks) AS by_lookup, bool_or(itself) AS loopback,
                 bool_or({_BEGUN}) AS begun
                 FROM ways GROUP BY node, boot, cookie, peer_address, peer_port
-                HAVING bool_or(ways.time >= ? OR coalesce(ways.folded_until >= ?, false)) OR ({_OPEN}))"""  # noqa: S608
+                HAVING bool_or(ways.time >= ? OR coalesce(ways.folded_until >= ?, false)) OR ({OPEN}))"""  # noqa: S608
         given = _given(lookups) if self.target.name else {}
         near = self._addresses if self.target.name else []
         return query, [
@@ -197,14 +195,14 @@ def _ways(target: Target, lookups: list[dict[str, Any]], requests: list[dict[str
     by_name = f"len(list_filter(names, lambda n: {name})) > 0" if target.below else "list_contains(names, ?)"
     aliases = [f"{row['asker']} {row['name']}" for row in lookups if row["why"] == "alias"]
     cookies = [[row["node"], row["boot"], str(row["cookie"])] for row in requests]
-    by_cookie = f"{_SOCKET} {_AMONG}"
+    by_cookie = f"{SOCKET} {_AMONG}"
     found: dict[str, Condition] = {
         "name": (by_name, values),
         "alias": (
             f"list_has_any(list_transform(names, lambda n: {ASKER} || ' ' || n), CAST(? AS VARCHAR[]))",
             [aliases],
         ),
-        "given": (f"given_since <= began AND coalesce(names, []) = [] AND {NAMELESS}", []),
+        "given": (f"given_since <= began AND coalesce(names, []) = [] AND {HEADLESS}", []),
     }
     own = {name: (f"({text}) AND (asks OR NOT itself)", some) for name, (text, some) in found.items()}
     return own | {"request": (by_cookie, [[" ".join(one) for one in cookies]])}

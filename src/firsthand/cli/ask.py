@@ -44,6 +44,12 @@ _HEAD = 20
     type=click.FloatRange(0, 1),
     help="beacons, exfiltration: the least score that is shown; 0.5 by default.",
 )
+@click.option(
+    "--except",
+    "without",
+    multiple=True,
+    help="credentials: leave out a workload (NAMESPACE/KIND/NAME) or an image (IMAGE@sha256:DIGEST); several times.",
+)
 @click.option("--could", is_flag=True, help="privileged: also containers that could be granted more than they hold.")
 @click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
 @click.option("--fail-on-rows", is_flag=True, help="Exit with 4 where rows are found.")
@@ -137,14 +143,14 @@ def _request(question: str, arguments: tuple[str, ...], given: dict[str, Any]) -
     from firsthand.ask.answer import Request
     from firsthand.errors import UsageError
 
-    for word in (question, *arguments, *(one for one in given.values() if isinstance(one, str))):
+    for word in (question, *arguments, *given["without"], *(one for one in given.values() if isinstance(one, str))):
         if any("\udc80" <= letter <= "\udcff" for letter in word):
             raise UsageError(f"{word!a} is not UTF-8: write its bytes as \\xNN")
     now = datetime.now(UTC)
     times: dict[str, Any] = {
         name: options.moment(given[name], now) if given[name] else None for name in ("since", "until", "at")
     }
-    names = ("namespace", "pod", "selector", "node", "limit", "everything", "could", "tree", "threshold")
+    names = ("namespace", "pod", "selector", "node", "limit", "everything", "could", "tree", "threshold", "without")
     return Request(question, arguments, **times, **{name: given[name] for name in names})
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from firsthand.ask import lineage, phrase, show, talk
+from firsthand.ask import lineage, nameless, phrase, show, talk
 from firsthand.ask.answer import Asked, Found, cut, folded, plural
-from firsthand.ask.conversations import ASKER, NAMELESS, PLACE, Conversations, Summary
+from firsthand.ask.conversations import ASKER, PLACE, Conversations, Summary
 from firsthand.ask.question import Question
 from firsthand.ask.reliance import PEERS
 from firsthand.ask.target import Condition as Sql
@@ -82,7 +82,7 @@ def connected(asked: Asked) -> Found:
     columns = [*_COLUMNS, "folded"] if any(row["folded"] for row in shown) else _COLUMNS
     reasons = _unread(asked, target, len(lookups), len(every))
     if target.name is not None and not (summary.number or lookups or requests):
-        reasons += _nameless(asked, target)
+        reasons += nameless.reasons(asked, target.text)
     return Found(sentence, shown, summary.total + len(rows) - len(talks), columns, lines, _WIDE, reasons)
 
 
@@ -277,19 +277,6 @@ def _hints(lookups: list[dict[str, Any]], more: int) -> list[str]:
     if not addresses or not more:
         return []
     return [f"{more:,} more went to addresses that it had, with no name known (`ask connected {addresses[0]}`)"]
-
-
-def _nameless(asked: Asked, target: Target) -> list[str]:
-    """Why "none" is not proven by names: connections out of the cluster that have no name, neither from a lookup nor in their heads.
-    Their programs may have looked the name up before observing began, or by a way that is not read."""
-    alone = "event = 'connect' AND outcome IS DISTINCT FROM 'started' AND coalesce(names, []) = []"
-    where, parameters = asked.where(asked.reach.elsewhere(asked), (alone, []))
-    query = f"SELECT count(*) FROM connection WHERE {where} AND {NAMELESS}"  # noqa: S608
-    number = asked.number(query, parameters)
-    if not number:
-        return []
-    several = f"{plural(number, 'connection')} out of the cluster {'has' if number == 1 else 'have'} no name"
-    return [f"{several}: {target.text} may be among them; ask for its addresses too"]
 
 
 def _tree(rows: list[dict[str, Any]], known: dict[str, Any]) -> list[str]:

@@ -1,0 +1,174 @@
+"""ask/questions/credentials.py: who holds, read and used credentials, and what is left out by --except."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firsthand.ask import credentials
+from firsthand.ask.answering import Answer, Request, answer
+from firsthand.errors import UsageError
+from firsthand.history.connection import History
+from tests.scenes import Scene
+
+DAY = 86_400.0
+FLUENTD = "logging/DaemonSet/fluentd"
+DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+_KEYS = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PATH"]
+
+
+def _scene() -> Scene:
+    """Fluentd uses S3, and so does a job; a pod of the name fluentd holds keys and uses none; a shop asks for a token."""
+    scene = Scene()
+    scene.observed(-1, DAY)
+    labelled: dict[str, Any] = {
+        "workload_source": "controller-revision-hash",
+        "image": "fluentd:1",
+    }
+    fluentd = scene.pod(
+        "fluentd-x7k2p", "10.244.0.7", namespace="logging", workload=FLUENTD, image_digest=DIGEST, **labelled
+    )
+    false = scene.pod("fluentd", "10.244.0.8", namespace="evil", workload="evil/Pod/fluentd")
+    job = scene.pod("job-1", "10.244.0.9", workload="shop/Job/job", image_digest=OTHER)
+    shop = scene.pod("web-1", "10.244.0.10", workload="shop/Deployment/web")
+    name = "bucket.s3.eu-west-1.amazonaws.com"
+    scene.connect(scene.process(fluentd, "/usr/bin/ruby", [], 10, env_names=_KEYS), "52.218.0.1", 443, 11, names=[name])
+    uploader = scene.process(job, "/usr/bin/aws", [], 20, env_names=["PATH"])
+    cookie = scene.connect(uploader, "52.218.0.2", 443, 21)
+    scene.request(uploader, cookie, "52.218.0.2", 443, 21.1, sni=name, protocol="tls")
+    scene.connect(scene.process(shop, "/usr/bin/curl", [], 30), "169.254.169.254", 80, 31)
+    scene.connect(
+        scene.process(false, "/usr/bin/curl", [], 40, env_names=_KEYS), "203.0.113.9", 443, 41, names=["example.com"]
+    )
+    return scene
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scene above."""
+    return _scene().write(tmp_path_factory.mktemp("credentials") / "h")
+
+
+def _asked(history: Path, *words: str, without: tuple[str, ...] = (), since: float | None = None) -> Answer:
+    scene = Scene()
+    window = (None, None) if since is None else (scene.at(since), scene.at(DAY))
+    return answer(History(history), Request("credentials", words, *window, without=without), scene.at(DAY))
+
+
+def _graded(found: Answer) -> dict[str, str]:
+    return {row["who"]: row["grade"] for row in found.found.rows}
+
+
+def test_who_used_read_and_holds_them(history: Path) -> None:
+    """Law: by name or by the ClientHello used, by the metadata service read, by the name of a variable alone held."""
+    found = _asked(history, "s3")
+    assert _graded(found) == {
+        "shop/Job/job": "used",
+        FLUENTD: "used",
+        "shop/Deployment/web": "read",
+        "evil/Pod/fluentd": "held",
+    }
+    assert found.sentence == "Yes: 2 workloads used s3 credentials, 1 read them, 1 only hold them"
+    job = found.found.rows[1] if found.found.rows[1]["who"] == "shop/Job/job" else found.found.rows[0]
+    assert job["evidence"] == ["connected to bucket.s3.eu-west-1.amazonaws.com"] and job["binaries"] == ["/usr/bin/aws"]
+
+
+def test_other_than_one(history: Path) -> None:
+    """Law: a workload is left out by its name, whatever its pod is called; a pod that is only called so is not."""
+    found = _asked(history, "s3", without=(FLUENTD.lower(),))
+    assert FLUENTD not in _graded(found) and "evil/Pod/fluentd" in _graded(found)
+    assert found.sentence.endswith("; 1 row left out (--except)")
+    both = _asked(history, "s3", without=(FLUENTD, f"job@{OTHER}"))
+    assert [row["grade"] for row in both.found.rows] == ["read", "held"]
+
+
+def test_labels_alone_prove_no_other(history: Path, tmp_path: Path) -> None:
+    """Law: "none other" is not proven where only labels say that it was Fluentd; by its image's digest it is."""
+    scene = _scene()
+    scene.rows["connection"] = [row for row in scene.rows["connection"] if row.get("names")]
+    path = scene.write(tmp_path / "h")
+    label = f"{FLUENTD} is known by labels alone, which whoever makes pods there can set: leave it out by IMAGE@sha256:DIGEST"
+    named = _asked(path, "s3", without=(FLUENTD,))
+    assert named.sentence.startswith("No: 0 workloads used") and label in named.completeness.reasons
+    by_digest = _asked(path, "s3", without=(f"fluentd@{DIGEST}",))
+    assert by_digest.sentence.startswith("No: 0 workloads used") and by_digest.completeness.complete
+    assert _graded(by_digest) == {"evil/Pod/fluentd": "held"}
+
+
+def test_connections_without_a_name_may_be_such(tmp_path: Path) -> None:
+    """Law: what went out of the cluster and has no name is a reason, not a "no"."""
+    scene = Scene()
+    scene.observed(-1, DAY)
+    scene.connect(scene.process(scene.pod("web", "10.244.0.7"), "/bin/x", [], 1), "52.218.0.1", 443, 2)
+    found = _asked(scene.write(tmp_path / "h"), "s3")
+    assert found.found.total == 0 and not found.completeness.complete
+    assert any("out of the cluster has no name" in reason for reason in found.completeness.reasons)
+
+
+@pytest.mark.parametrize(("lasts", "total"), [(None, 1), (60.0, 0)])
+def test_a_connection_that_is_open_throughout_the_window(tmp_path: Path, lasts: float | None, total: int) -> None:
+    """Law: it is a use; one that ended before is not."""
+    scene = Scene()
+    scene.observed(-1, DAY)
+    scene.connect(scene.process(None, "/bin/x", [], 1), "52.218.0.1", 443, 2, lasts=lasts, names=["b.s3.amazonaws.com"])
+    assert _asked(scene.write(tmp_path / "h"), "s3", since=3600).found.total == total
+
+
+def test_a_refused_connection_is_no_use(tmp_path: Path) -> None:
+    """Law: nothing was used where nobody answered; the other side's connections are not this one's."""
+    scene = Scene()
+    scene.observed(-1, DAY)
+    process = scene.process(None, "/bin/x", [], 1)
+    scene.connect(process, "52.218.0.1", 443, 2, lasts=None, outcome="refused", names=["b.s3.amazonaws.com"])
+    scene.accept(process, "52.218.0.1", 40_000, 3)
+    assert _asked(scene.write(tmp_path / "h"), "s3").found.total == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "without", "message"),
+    [
+        (("awss",), (), "no kind of credentials is called 'awss'; did you mean aws"),
+        (("s3",), ("logging/DaemonSet/fluent",), "no such workload is in this history; did you mean logging/DaemonSet"),
+        (("s3",), ("x@sha256:" + "c" * 64,), "no container of this history has an image of this digest"),
+    ],
+)
+def test_what_is_not_known_is_refused(
+    history: Path, words: tuple[str, ...], without: tuple[str, ...], message: str
+) -> None:
+    """Law: a misspelled word answers nothing."""
+    with pytest.raises(UsageError, match=re.escape(message)):
+        _asked(history, *words, without=without)
+
+
+# ---- kinds ----
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/root/.aws/credentials", "aws"),
+        ("/home/a/.aws/credentials", "s3"),
+        ("/var/run/secrets/kubernetes.io/serviceaccount/token", "kubernetes"),
+        ("/etc/shadow", "accounts"),
+        ("/root/.ssh/id_ed25519", "ssh"),
+        ("/etc/kubernetes/pki/ca.key", "node"),
+        ("/home/a/.kube/config", "kubeconfig"),
+        ("/root/.docker/config.json", "registry"),
+    ],
+)
+def test_files_of_a_kind(path: str, kind: str) -> None:
+    """Law: well known places are known; a file beside is none."""
+    fits = re.compile(credentials.expression(credentials.kinds()[kind].files, path=True))
+    assert fits.match(path) and not fits.match(path.replace("/", "/_")) and not fits.match("/srv")
+
+
+def test_kinds_are_well_formed() -> None:
+    """Law: each has words, every pattern makes an expression, and `*` alone stands nowhere."""
+    for kind in credentials.kinds().values():
+        assert kind.doc and (kind.variables or kind.files)
+        for patterns in (kind.variables, kind.services, kind.tokens, kind.files):
+            assert not re.match(credentials.expression(patterns), "/")
+            assert not re.match(credentials.expression(patterns), "example.com")
