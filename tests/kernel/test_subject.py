@@ -20,7 +20,7 @@ from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed
 
 pytestmark = pytest.mark.budget(
-    60, "one object is built, four observers follow each other, and each question is a process of the copy's"
+    60, "one object is built, five observers follow each other, and each question is a process of the copy's"
 )
 
 _HERE = Path(__file__).parents[2]
@@ -87,10 +87,10 @@ def test_three_files_add_a_table_and_nothing_else(larger: Path) -> None:
 
 
 def test_a_subject_of_three_files_is_observed_asked_and_taken_over(
-    cgroup: TestCgroup, history: Path, larger: Path
+    cgroup: TestCgroup, history: Path, tmp_path: Path, larger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its canary answers before `ready`, its rows are completed and redacted, its question is answered, its blind spot is named; who takes
-    over loses none of them and goes on with its own map, and a version without it detaches it."""
+    """Its canary answers before `ready`, its rows are completed and redacted, its question is answered and its blind spot named, its
+    setting reaches the kernel. Who takes over loses nothing and goes on with its own map; a version without it detaches it."""
     observed = Observed(history, [cgroup.path], "--keep-attached")
     observed.start(env=_environment(larger))
     _rename(cgroup, "leader", "PASSWORD=hunter")
@@ -115,6 +115,17 @@ def test_a_subject_of_three_files_is_observed_asked_and_taken_over(
     told = _asked(larger, history, "timeline")["rows"]
     assert [row["detail"] for row in told if row["table"] == "rename" and row["detail"].endswith("taken-over")] != []
 
+    (tmp_path / "config.toml").write_text("[rename]\nthreads = false\n")
+    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
+    observed.start(env=_environment(larger))
+    _rename(cgroup, "thread", "switched-off")
+    _rename(cgroup, "leader", "switched-on")
+    assert observed.stop() == 0, "".join(observed.errors)
+    off = _renamed(larger, history)
+    assert [row["new_name"] for row in off["rows"][3:]] == ["switched-on"]
+    assert "renames of threads were not recorded (setting rename.threads)" in off["completeness"]["reasons"]
+    monkeypatch.delenv("FIRSTHAND_CONFIG")
+
     observed.start(env=_environment(_HERE / "src"))
     assert not list(pins.folder_of(observed.instance).glob("*rename*"))
     _rename(cgroup, "leader", "unseen")
@@ -124,7 +135,7 @@ def test_a_subject_of_three_files_is_observed_asked_and_taken_over(
     _rename(cgroup, "leader", "seen-again")
     assert observed.stop() == 0, "".join(observed.errors)
     last = _renamed(larger, history)
-    assert [row["new_name"] for row in last["rows"][3:]] == ["seen-again"]
+    assert [row["new_name"] for row in last["rows"][4:]] == ["seen-again"]
     assert "a version observed that had no hooks for rename" in last["completeness"]["reasons"]
     lost = json.loads(
         _run(
