@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,22 @@ def _rename(cgroup: TestCgroup, which: str, name: str) -> None:
     assert cgroup.run([sys.executable, "-c", _RENAME, which, name]).wait() == 0
 
 
+@pytest.fixture
+def observed(cgroup: TestCgroup, history: Path) -> Iterator[Observed]:
+    """It leaves its kernel side for the next one to take over; at the end nothing of it is left, whatever a test came to."""
+    made = Observed(history, [cgroup.path], "--keep-attached")
+    yield made
+    pins.remove(made.instance)
+
+
+@contextmanager
+def _observing(observed: Observed, source: Path) -> Iterator[None]:
+    """By the version with these sources, from `ready` until the block ends."""
+    observed.start(env=_environment(source))
+    yield
+    assert observed.stop() == 0, "".join(observed.errors)
+
+
 def _renamed(source: Path, history: Path) -> dict[str, Any]:
     """The answer of the subject's own question, with the kernel's own renames, at each exec, left out of its rows."""
     found = _asked(source, history, "renamed")
@@ -87,14 +105,13 @@ def test_three_files_add_a_table_and_nothing_else(larger: Path) -> None:
 
 
 def test_a_subject_of_three_files_is_observed_asked_and_taken_over(
-    cgroup: TestCgroup, history: Path, tmp_path: Path, larger: Path, monkeypatch: pytest.MonkeyPatch
+    cgroup: TestCgroup, observed: Observed, tmp_path: Path, larger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its canary answers before `ready`, its rows are completed and redacted, its question is answered and its blind spot named, its
     setting reaches the kernel. Who takes over loses nothing and goes on with its own map; a version without it detaches it."""
-    observed = Observed(history, [cgroup.path], "--keep-attached")
-    observed.start(env=_environment(larger))
-    _rename(cgroup, "leader", "PASSWORD=hunter")
-    assert observed.stop() == 0, "".join(observed.errors)
+    history = observed.history
+    with _observing(observed, larger):
+        _rename(cgroup, "leader", "PASSWORD=hunter")
     (ready,) = observed.rows("SELECT hooks FROM observer WHERE event = 'ready'")
     assert json.loads(ready["hooks"])["rename"].startswith("present: rename_")
     first = _renamed(larger, history)
@@ -105,10 +122,9 @@ def test_a_subject_of_three_files_is_observed_asked_and_taken_over(
     assert first["completeness"]["complete"], first["completeness"]
 
     _rename(cgroup, "thread", "while-alone")
-    observed.start(env=_environment(larger))
-    _rename(cgroup, "thread", "taken-over")
-    _rename(cgroup, "leader", "!shouted")  # a failure that is counted: the next observer tells it
-    assert observed.stop() == 0, "".join(observed.errors)
+    with _observing(observed, larger):
+        _rename(cgroup, "thread", "taken-over")
+        _rename(cgroup, "leader", "!shouted")  # a failure that is counted: the next observer tells it
     then = _renamed(larger, history)
     assert [row["new_name"] for row in then["rows"][1:]] == ["while-alone", "taken-over"]
     assert then["completeness"]["complete"], then["completeness"]
@@ -117,10 +133,9 @@ def test_a_subject_of_three_files_is_observed_asked_and_taken_over(
 
     (tmp_path / "config.toml").write_text("[rename]\nthreads = false\n")
     monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
-    observed.start(env=_environment(larger))
-    _rename(cgroup, "thread", "switched-off")
-    _rename(cgroup, "leader", "switched-on")
-    assert observed.stop() == 0, "".join(observed.errors)
+    with _observing(observed, larger):
+        _rename(cgroup, "thread", "switched-off")
+        _rename(cgroup, "leader", "switched-on")
     off = _renamed(larger, history)
     assert [row["new_name"] for row in off["rows"][3:]] == ["switched-on"]
     switched, failed = sorted(off["completeness"]["reasons"])[::-1]
@@ -129,14 +144,12 @@ def test_a_subject_of_three_files_is_observed_asked_and_taken_over(
     assert _asked(larger, history, "processes")["completeness"]["complete"]
     monkeypatch.delenv("FIRSTHAND_CONFIG")
 
-    observed.start(env=_environment(_HERE / "src"))
-    assert not list(pins.folder_of(observed.instance).glob("*rename*"))
-    _rename(cgroup, "leader", "unseen")
-    assert observed.stop() == 0, "".join(observed.errors)
+    with _observing(observed, _HERE / "src"):
+        assert not list(pins.folder_of(observed.instance).glob("*rename*"))
+        _rename(cgroup, "leader", "unseen")
     observed.command.remove("--keep-attached")
-    observed.start(env=_environment(larger))
-    _rename(cgroup, "leader", "seen-again")
-    assert observed.stop() == 0, "".join(observed.errors)
+    with _observing(observed, larger):
+        _rename(cgroup, "leader", "seen-again")
     last = _renamed(larger, history)
     assert [row["new_name"] for row in last["rows"][4:]] == ["seen-again"]
     assert "a version observed that had no hooks for rename" in last["completeness"]["reasons"]
