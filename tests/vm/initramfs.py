@@ -25,7 +25,7 @@ from tests import caches
 
 ROOT = Path(__file__).parents[2]
 GUEST = ("guest.py", "clock.py", "sockets.py")
-_PACKAGES = ("numpy", "nanoarrow", "re2")
+_PACKAGES = ("numpy", "nanoarrow", "re2", "msgspec")
 _APPLETS = ("sh", "mount", "mkdir", "true", "cat", "poweroff", "stat", "id", "kill", "ip")
 _LEFT_OUT = shutil.ignore_patterns(
     "__pycache__",

@@ -17,7 +17,7 @@ from firsthand.observe.canaries import Canaries
 from firsthand.observe.options import ObserverOptions
 from firsthand.observe.packets import Packets
 from firsthand.subjects import registry
-from firsthand.subjects.declare import ANSWERS, FOLD, IMAGE, NAMED, OWNER, SECRET, TRANSLATED
+from firsthand.subjects.declare import ANSWERS, FOLD, IMAGE, NAMED, OWNER, ROLES, SECRET, TRANSLATED
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, spread
 from firsthand.wire.clock import Clock
 from firsthand.wire.decode import Decoder
@@ -27,6 +27,8 @@ from firsthand.wire.translation import Translations
 
 #: Images whose binary is kept known after their end: a child's withheld fork may still come.
 LATE = 16384
+#: The tables that have a column with each role.
+_HAVING = {role: frozenset(registry.having(role)) for role in ROLES}
 
 
 class Completion:
@@ -112,6 +114,8 @@ class Completion:
 
     def _redact(self, batch: Batch) -> None:
         """Secrets out of the columns that may hold some; those of a dissector's rows when it has told them."""
+        if not _has(batch, SECRET):
+            return
         columns: dict[str, Any] = batch.columns
         secret = [name for name in registry.TABLES[batch.table].having(SECRET) if name in columns]
         if not secret:
@@ -146,7 +150,7 @@ class Completion:
 
 def _has(batch: Batch, role: str) -> bool:
     """Whether the batch's table has a column with a role."""
-    return bool(registry.TABLES[batch.table].having(role))
+    return batch.table in _HAVING[role]
 
 
 def _order(batch: Batch) -> int:

@@ -15,6 +15,7 @@ from firsthand.settings.sections.folding import Folding
 from firsthand.settings.sections.network import Network
 from firsthand.settings.sections.redaction import Redaction
 from firsthand.settings.sections.top import Top
+from firsthand.subjects.registry import SUBJECTS
 from firsthand.wire.programs import Program
 
 
@@ -60,6 +61,9 @@ class ObserverOptions(msgspec.Struct, frozen=True, kw_only=True):
             "keep_query": network.keep_query,
             "resolvers": network.resolvers,
         }
+        for one in SUBJECTS:
+            if one.section is not None:
+                found[one.name] = msgspec.to_builtins(self.settings[one.section])
         if not folding.wanted:
             return found
         return found | {"folding": {"refused": refused} if refused else msgspec.to_builtins(folding)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from firsthand.settings.declare import Section
 from firsthand.subjects.column import Column
 
 # ---- what is attached ----
@@ -175,9 +176,12 @@ class Listing:
 
 @dataclass(frozen=True)
 class Subject:
-    """All that is declared of a subject. `existing`: iterators that tell what is there already, run once at the start. `sweeps`: iterators
-    over the maps of these names, run each second where rows fold. `standing`: what no hook meets, on any kernel, told on the `page`.
-    `rank`: the place of its hooks among all."""
+    """All that is declared of a subject.
+
+    `existing`: iterators that tell what is there already, run once at the start. `sweeps`: iterators over the maps of these names, run
+    each second where rows fold. `standing`: what no hook meets, on any kernel, told on the `page`. `section`: its settings, whose values
+    stand by the subject's name in the observer's column `settings`. `rank`: the place of its hooks among all.
+    """
 
     name: str
     tables: tuple[SubjectTable, ...]
@@ -187,6 +191,7 @@ class Subject:
     standing: tuple[str, ...] = ()
     page: str = ""
     canary: Canary | None = None
+    section: type[Section] | None = None
     switches: tuple[Switch, ...] = ()
     questions: tuple[Listing, ...] = ()
     rank: int = 1_000

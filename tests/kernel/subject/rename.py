@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from firsthand.settings.declare import Section, section, setting
 from firsthand.subjects.column import Column
 from firsthand.subjects.columns import OUTSIDE, OWNED, WHO
 from firsthand.subjects.declare import (
@@ -16,6 +18,7 @@ from firsthand.subjects.declare import (
     Listing,
     Subject,
     SubjectTable,
+    Switch,
 )
 
 _TABLE = SubjectTable(
@@ -39,6 +42,13 @@ def _cause(token: str) -> None:
     Path("/proc/self/comm").write_text(token[:15])
 
 
+@section("rename", role="observer")
+class Rename(Section, frozen=True):
+    """Also the kernel side's `struct rename_settings`."""
+
+    threads: Annotated[bool, setting("Whether renames of threads are recorded.", kernel=True)] = True
+
+
 SUBJECT = Subject(
     "rename",
     (_TABLE,),
@@ -47,6 +57,8 @@ SUBJECT = Subject(
         Hook("rename_dreamt", "rename", ("rename_dreamt",), "rename", "names that were only dreamt", needed=False),
     ),
     canary=Canary((Answer("rename", "rename", ("rename",), times=2),), _cause),
+    section=Rename,
+    switches=(Switch(("rename", "threads"), "rename", "renames of threads were not recorded", "rename.threads"),),
     questions=(
         Listing("renamed", "tasks that changed their name", "rename", "rename", ("old_name", "new_name", "times")),
     ),
