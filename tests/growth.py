@@ -7,7 +7,7 @@ from pathlib import Path
 from firsthand.history import growth, place
 
 
-class Growth:
+class LogsGrowth:
     """What is written into the observer's log and the follower's from the beginning of the block on.
 
     A write before the first `wait` counts, so that nothing is missed between a look at the rows and the wait after it.
@@ -16,7 +16,7 @@ class Growth:
     def __init__(self, history: Path) -> None:
         self._log, self._names = (growth.Growth(history / name) for name in (place.LOG, place.NAMES))
 
-    def __enter__(self) -> Growth:
+    def __enter__(self) -> LogsGrowth:
         self._log.watch()
         self._names.watch()
         return self

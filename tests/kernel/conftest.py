@@ -12,7 +12,7 @@ import pytest
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel.live import Live, Lives
-from tests.kernel.pool import Kind, Pools, Watch
+from tests.kernel.pool import ObserverKind, Pools, Watch
 
 
 @pytest.fixture
@@ -33,27 +33,27 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pools]:
 
 
 @pytest.fixture(scope="module")
-def observer_kind() -> Kind:
+def observer_kind() -> ObserverKind:
     """How the shared observer of a module's tests runs; a module that wants another one says so by a fixture of its own."""
-    return Kind()
+    return ObserverKind()
 
 
 @pytest.fixture(scope="module")
-def warm(pools: Pools, observer_kind: Kind) -> Pools:
+def warm(pools: Pools, observer_kind: ObserverKind) -> Pools:
     """With the observer of this kind running: its start is the module's, and not that of one test."""
     pools.of(observer_kind)
     return pools
 
 
 @pytest.fixture
-def watch(warm: Pools, observer_kind: Kind, request: pytest.FixtureRequest) -> Iterator[Watch]:
+def watch(warm: Pools, observer_kind: ObserverKind, request: pytest.FixtureRequest) -> Iterator[Watch]:
     """A cgroup of the test's own below a shared observer's."""
     with warm.watch(observer_kind, request.node.nodeid) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def lives(pools: Pools, observer_kind: Kind, request: pytest.FixtureRequest) -> Iterator[Lives]:
+def lives(pools: Pools, observer_kind: ObserverKind, request: pytest.FixtureRequest) -> Iterator[Lives]:
     """A cgroup and namespaces for the tests of a module, below a shared observer's."""
     made = Lives(pools, observer_kind, request.node.nodeid)
     made.now()

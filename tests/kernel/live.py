@@ -11,7 +11,7 @@ from typing import Any
 from tests.cgroups import TestCgroup
 from tests.kernel.agent import Agent
 from tests.kernel.observed import Observed
-from tests.kernel.pool import Kind, Pools, Watch
+from tests.kernel.pool import ObserverKind, Pools, Watch
 from tests.networks import Namespace, TestNetworks
 
 
@@ -70,7 +70,7 @@ def living(history: Path, *options: str) -> Iterator[Live]:
 
 
 @contextmanager
-def shared_live(pools: Pools, kind: Kind, test: str) -> Iterator[Live]:
+def shared_live(pools: Pools, kind: ObserverKind, test: str) -> Iterator[Live]:
     """The same by a shared observer, in a cgroup below its own; the pool looks at what it lost and recorded besides."""
     with TestNetworks() as networks, pools.watch(kind, test) as watch:
         yield Live(watch.cgroup, networks, watch)
@@ -79,7 +79,7 @@ def shared_live(pools: Pools, kind: Kind, test: str) -> Iterator[Live]:
 class Lives:
     """One such for the tests of a module, made anew behind a test that its observer failed."""
 
-    def __init__(self, pools: Pools, kind: Kind, module: str) -> None:
+    def __init__(self, pools: Pools, kind: ObserverKind, module: str) -> None:
         self._words = pools, kind, module
         self._stack: ExitStack | None = None
 

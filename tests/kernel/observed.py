@@ -18,7 +18,7 @@ from firsthand.ask import completeness
 from firsthand.ask.answer import Window
 from firsthand.history.connection import History
 from firsthand.probe.spec import needed
-from tests.growth import Growth
+from tests.growth import LogsGrowth
 
 READY_WITHIN = 60
 #: Seconds after which a wait looks again though no log has grown: at names that the keeper has frozen, at a process that ended.
@@ -100,7 +100,7 @@ class Observed:
     ) -> list[dict[str, Any]]:
         """The rows of a query as soon as they are as wanted, within so many seconds; asked again only when the log has grown."""
         until = time.monotonic() + seconds
-        with Growth(self.history) as growth:
+        with LogsGrowth(self.history) as growth:
             while not met(found := self.rows(query)):
                 assert self.process.poll() is None, "the observer ended"
                 assert time.monotonic() < until, f"not as wanted: {found}: {query}"

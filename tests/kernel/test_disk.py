@@ -26,7 +26,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-class Heard:
+class SupervisorLines:
     """Lines of standard error, taken in while it runs."""
 
     def __init__(self, observed: Observed) -> None:
@@ -78,7 +78,7 @@ def test_a_full_disk_is_waited_for(cgroup: TestCgroup, small: Path) -> None:
     """What happens meanwhile stays in the ring and is recorded once there is room; the message comes once."""
     observed = Observed(small / "history", [cgroup.path])
     observed.start()
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     run_words(cgroup, range(10))
     wait_for(observed, "SELECT 1 FROM process WHERE args = ['/bin/true', '9']")
     with (small / "fill").open("wb") as fill:
@@ -108,7 +108,7 @@ def test_a_full_disk_for_longer_than_the_ring_is_a_loss_row(
     monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
     observed = Observed(small / "history", [cgroup.path])
     observed.start()
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     with (small / "fill").open("wb") as fill:
         found = os.statvfs(small)
         fill.write(bytes(found.f_bavail * found.f_frsize))

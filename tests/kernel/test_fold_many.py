@@ -10,7 +10,7 @@ import pytest
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed
-from tests.kernel.test_fold import _EVENTS, _KINDS, FOLDING, MAY_FOLD, Lives
+from tests.kernel.test_fold import _EVENTS, _KINDS, FOLDING, MAY_FOLD, FoldedLives
 
 #: Workloads at once, and the forks of each.
 WORKLOADS, FORKS = 3, 300
@@ -27,7 +27,7 @@ def test_each_kind_is_told_apart(
     monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
     with Observed(history, [cgroup.path]) as observed:
         places = [tmp_path / str(number) for number in range(WORKLOADS)]
-        works = [Lives(cgroup, place) for place in places if place.mkdir() is None]
+        works = [FoldedLives(cgroup, place) for place in places if place.mkdir() is None]
         for work in works:
             work.past(FORKS)
         for work in works:

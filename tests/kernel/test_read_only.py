@@ -20,7 +20,7 @@ from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed
-from tests.kernel.test_disk import Heard, all_recorded, run_words, wait_for
+from tests.kernel.test_disk import SupervisorLines, all_recorded, run_words, wait_for
 
 _PATIENCE = 120.0
 
@@ -137,7 +137,7 @@ def _observed(
     return observed
 
 
-def _end(observed: Observed, heard: Heard) -> None:
+def _end(observed: Observed, heard: SupervisorLines) -> None:
     observed.process.send_signal(signal.SIGINT)
     assert observed.process.wait() == 0, heard.lines
     heard.join()
@@ -148,7 +148,7 @@ def test_a_mount_made_read_only_and_back(
 ) -> None:
     """What happens meanwhile waits in the ring: nobody can write, it is said once, health is red; made writable it is recorded."""
     observed = _observed(own / "history", cgroup, 8 << 20, tmp_path, monkeypatch)
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     run_words(cgroup, range(10))
     wait_for(observed, "SELECT 1 FROM process WHERE args = ['/bin/true', '9']")
     assert _until(observed, 0) == []
@@ -174,7 +174,7 @@ def test_a_mount_read_only_for_longer_than_the_ring_holds(
 ) -> None:
     """What did not fit is a row of `loss`, to the event."""
     observed = _observed(own / "history", cgroup, 65536, tmp_path, monkeypatch)
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     _remount_read_only(observed, own)
     heard.wait("the log cannot be written, it is mounted read-only")
     run_words(cgroup, range(400))
@@ -198,7 +198,7 @@ def test_a_disk_that_fails_under_the_observer(
     """Its own open files take nothing any more: the rings hold on, also over the end of `run`, and once the disk is mended the next
     run takes everything in."""
     observed = _observed(failing.place / "history", cgroup, 8 << 20, tmp_path, monkeypatch)
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     run_words(cgroup, range(10))
     wait_for(observed, "SELECT 1 FROM process WHERE args = ['/bin/true', '9']")
     failing.fail()
@@ -216,7 +216,7 @@ def test_a_disk_that_fails_under_the_observer(
     failing.mend()
     assert all_recorded(observed, range(10))
     observed.start()
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     run_words(cgroup, range(110, 120))
     _end(observed, heard)
     assert all_recorded(observed, [*range(100), *range(110, 120)])

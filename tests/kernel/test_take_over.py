@@ -20,7 +20,7 @@ from firsthand.settings.sections.top import Top
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed
-from tests.kernel.test_disk import Heard, run_words, wait_for
+from tests.kernel.test_disk import SupervisorLines, run_words, wait_for
 from tests.kernel.test_torture import Truth, agree
 
 
@@ -88,7 +88,7 @@ def test_the_loader_dies_while_it_takes_over(
     monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
     observed = Observed(history, [cgroup.path])
     observed.start()
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     work = Truth(cgroup, tmp_path, "500")
     work.past(50)
     os.kill(roles.pids(observed.process.pid)["observer"], signal.SIGKILL)

@@ -23,7 +23,7 @@ from firsthand.ask.nearest import meant
 from firsthand.ask.reach import Reach
 from firsthand.ask.registry import FILTERS, QUESTIONS, Question
 from firsthand.errors import UsageError
-from firsthand.history.connection import History, Reader, explained
+from firsthand.history.connection import History, LazyConnection, explained
 from firsthand.history.engine import duckdb
 from firsthand.probe import spec
 from firsthand.schema import capability
@@ -90,7 +90,7 @@ def _answered(history: History, question: Question, request: Request, now: datet
 
 
 def from_connection(
-    connection: Reader,
+    connection: LazyConnection,
     request: Request,
     now: datetime,
     damage: Sequence[str] = (),
@@ -217,7 +217,7 @@ def _asked(
 
 def _with_waited(connection: Any, window: Window, request: Request) -> Window:
     """With the time of rows that were waited for: of flows and attempts that had begun and had none yet. What is judged is the window."""
-    through = connection.through if isinstance(connection, Reader) else None
+    through = connection.through if isinstance(connection, LazyConnection) else None
     if through is None or request.until or request.at:
         return window
     return Window(window.since, max(window.until, through.rows))

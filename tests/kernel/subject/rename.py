@@ -9,13 +9,13 @@ from firsthand.subjects.columns import OUTSIDE, OWNED, WHO
 from firsthand.subjects.declare import (
     OWNER,
     SECRET,
-    Answer,
     Canary,
+    CanaryEvent,
     Hook,
-    Line,
     Listing,
     Subject,
     SubjectTable,
+    TimelineRow,
 )
 
 _TABLE = SubjectTable(
@@ -30,7 +30,7 @@ _TABLE = SubjectTable(
     roles={"exe": OWNER, "new_name": SECRET},
     summary=(*WHO, "new_name"),
     facts=OUTSIDE,
-    line=Line("exe", "concat(old_name, ' is called ', new_name)"),
+    line=TimelineRow("exe", "concat(old_name, ' is called ', new_name)"),
 )
 
 
@@ -46,7 +46,7 @@ SUBJECT = Subject(
         Hook("rename", "rename", ("rename_fentry", "rename_told"), "rename", "tasks that change their name"),
         Hook("rename_dreamt", "rename", ("rename_dreamt",), "rename", "names that were only dreamt", needed=False),
     ),
-    canary=Canary((Answer("rename", "rename", ("rename",), times=2),), _cause),
+    canary=Canary((CanaryEvent("rename", "rename", ("rename",), times=2),), _cause),
     questions=(
         Listing("renamed", "tasks that changed their name", "rename", "rename", ("old_name", "new_name", "times")),
     ),
