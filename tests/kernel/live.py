@@ -8,7 +8,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.agent import Agent
 from tests.kernel.observed import Observed
 from tests.kernel.pool import ObserverKind, Pools, Watch
@@ -67,6 +70,15 @@ def living(history: Path, *options: str) -> Iterator[Live]:
     assert observed.rows("SELECT * FROM loss WHERE detail NOT LIKE 'the observer ended before a dissector%'") == []
     strangers = f"cgroup_path <> '/{cgroup.name}' AND cgroup_path NOT LIKE '/{cgroup.name}/%'"
     assert observed.rows(f"SELECT * FROM connection WHERE cgroup_path IS NULL OR ({strangers})") == []
+
+
+@contextmanager
+def configured_live(folder: Path, settings: str) -> Iterator[Live]:
+    """The same with a settings file of its own, in force for as long."""
+    with pytest.MonkeyPatch.context() as patch:
+        configured(folder, patch, settings)
+        with living(folder / "history") as made:
+            yield made
 
 
 @contextmanager

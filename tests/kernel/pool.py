@@ -32,8 +32,8 @@ from firsthand.history.snapshot import View
 from firsthand.probe import pins
 from firsthand.schema.tables import KEPT
 from tests.cgroups import ALL, TestCgroup
-from tests.growth import LogsGrowth
-from tests.kernel.observed import MOST_ASLEEP, READY_WITHIN, Observed
+from tests.growth import MOST_ASLEEP, LogsGrowth, until_grown
+from tests.kernel.observed import READY_WITHIN, Observed
 
 #: Tables whose rows are of one cgroup.
 _OF_CGROUPS = tuple(name for name, table in KEPT.items() if "cgroup_path" in table.names)
@@ -237,13 +237,7 @@ class Watch:
         self, query: str, met: Callable[[list[dict[str, Any]]], Any], seconds: float = READY_WITHIN
     ) -> list[dict[str, Any]]:
         """The rows of a query as soon as they are as wanted, within so many seconds; asked again only when the log has grown."""
-        until = time.monotonic() + seconds
-        with LogsGrowth(self.history) as growth:
-            while not met(found := self.rows(query)):
-                self.pooled.check()
-                assert time.monotonic() < until, f"not as wanted: {found}: {query}"
-                growth.wait(MOST_ASLEEP)
-        return found
+        return until_grown(self.history, lambda: self.rows(query), met, seconds, self.pooled.check, query)
 
     def judged(self, since: datetime, until: datetime) -> list[str]:
         """As Observed's."""

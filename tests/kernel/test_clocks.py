@@ -16,6 +16,7 @@ from firsthand.ask.answer import Window
 from firsthand.history.connection import History
 from tests import require
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.inside import ObserverInside
 from tests.kernel.observed import Observed
 
@@ -49,9 +50,7 @@ def test_an_observer_inside_a_time_namespace(
 ) -> None:
     """Its clocks since boot are others: the kernel side is attended all the same, and every time is the kernel's and the wall's own."""
     require.time_namespaces()
-    config = tmp_path / "config.toml"
-    config.write_text("patience_seconds = 5\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(tmp_path, monkeypatch, "patience_seconds = 5\n")
     before, wall_before = _boottime(), time.time_ns() // 1000
     observed = Observed(history, [cgroup.path])
     observed.start(preexec_fn=_into_time_namespace(seconds))

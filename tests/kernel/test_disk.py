@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.observed import Observed
 
 _PATIENCE = 60.0
@@ -103,9 +104,7 @@ def test_a_full_disk_for_longer_than_the_ring_is_a_loss_row(
     cgroup: TestCgroup, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the ring could not hold is counted, with the reason."""
-    config = tmp_path / "config.toml"
-    config.write_text("ring_bytes = 65536\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(tmp_path, monkeypatch, "ring_bytes = 65536\n")
     observed = Observed(small / "history", [cgroup.path])
     observed.start()
     heard = SupervisorLines(observed)

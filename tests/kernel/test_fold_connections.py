@@ -39,19 +39,9 @@ def folds() -> None:
     require.folding()
 
 
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Settings with folding of connections on: short times, so that a test sees several rows."""
-    require.bpf()
-    found = tmp_path / "config.toml"
-    found.write_text("restart_most_seconds = 1\n" + FOLDING)
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(found))
-    return found
-
-
 @pytest.fixture(scope="module")
 def observer_kind() -> ObserverKind:
-    """The same for a shared observer."""
+    """A shared observer that folds."""
     return ObserverKind(FOLDING)
 
 

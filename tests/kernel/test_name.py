@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from tests import packets, require
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.observed import Observed
 from tests.kernel.pool import ObserverKind, Watch
 from tests.network import DnsServer, NetworkNamespace
@@ -44,26 +44,10 @@ def observer_kind() -> ObserverKind:
     return ObserverKind(hierarchies="unified")
 
 
-@pytest.fixture
-def around() -> Iterator[tuple[TestCgroup, NetworkNamespace]]:
-    """Another cgroup, for the other side, and a network namespace."""
-    require.bpf()
+@pytest.fixture(scope="module", autouse=True)
+def programs() -> None:
+    """What these tests start."""
     require.programs("dns", "dnsmasq", "curl", "ip")
-    with TestCgroup("unified") as others, NetworkNamespace() as namespace:
-        yield others, namespace
-
-
-@pytest.fixture
-def watched(watch: Watch, around: tuple[TestCgroup, NetworkNamespace]) -> tuple[Watch, TestCgroup, NetworkNamespace]:
-    """What a shared observer watches, another cgroup, and a network namespace."""
-    return watch, *around
-
-
-@pytest.fixture
-def places(around: tuple[TestCgroup, NetworkNamespace]) -> Iterator[tuple[TestCgroup, TestCgroup, NetworkNamespace]]:
-    """The same with a cgroup for an observer of the test's own."""
-    with TestCgroup("unified") as observed:
-        yield observed, *around
 
 
 def _ask(cgroup: TestCgroup | Watch, namespace: NetworkNamespace, *words: str) -> str:
@@ -232,8 +216,7 @@ def test_another_resolver_is_marked_by_setting(
 ) -> None:
     """network.resolvers names one; the other one's rows are marked, both ways."""
     cgroup, servers, namespace = places
-    (tmp_path / "config.toml").write_text('[network]\nresolvers = ["127.0.0.1"]\n')
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
+    configured(tmp_path, monkeypatch, '[network]\nresolvers = ["127.0.0.1"]\n')
     for address in ("127.0.0.1", "127.0.0.2"):
         DnsServer(servers, namespace, tmp_path, *_RECORDS, address=address)
     with Observed(history, [cgroup.path]) as observed:

@@ -20,6 +20,7 @@ import pytest
 from firsthand.probe import pins
 from tests import require
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.observed import Observed, boot_id, compiled
 from tests.kernel.pool import Watch, strangers
 
@@ -515,8 +516,7 @@ def test_more_than_the_ring_holds_may_run_before(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The iterator waits for room: of 1,000 processes none is lost in a ring that holds a few hundred."""
-    (tmp_path / "config.toml").write_text("ring_bytes = 262144\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
+    configured(tmp_path, monkeypatch, "ring_bytes = 262144\n")
     script = "i=0; while [ $i -lt 1000 ]; do read line <&3 & i=$((i+1)); done; echo; wait"
     reading, writing = os.pipe()
     words = ["/bin/sh", "-c", f"exec 3<&0; {script}"]

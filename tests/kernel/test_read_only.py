@@ -18,6 +18,7 @@ import pytest
 
 from tests import require
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel import roles
 from tests.kernel.observed import Observed
 from tests.kernel.test_disk import SupervisorLines, all_recorded, run_words, wait_for
@@ -129,9 +130,11 @@ def _remount_read_only(observed: Observed, place: Path) -> None:
 def _observed(
     history: Path, cgroup: TestCgroup, ring: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Observed:
-    config = tmp_path / "config.toml"
-    config.write_text(f"ring_bytes = {ring}\nrestart_most_seconds = 1\ncanary_seconds = 0\n[integrity]\nheads = ''\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(
+        tmp_path,
+        monkeypatch,
+        f"ring_bytes = {ring}\nrestart_most_seconds = 1\ncanary_seconds = 0\n[integrity]\nheads = ''\n",
+    )
     observed = Observed(history, [cgroup.path])
     observed.start()
     return observed

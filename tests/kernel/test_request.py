@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from firsthand.dissect import hello
 from tests import packets, require
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.observed import Observed
 from tests.kernel.pool import ObserverKind, Watch
 from tests.network import NetworkNamespace
@@ -52,26 +52,10 @@ def observer_kind() -> ObserverKind:
     return ObserverKind(hierarchies="unified")
 
 
-@pytest.fixture
-def around() -> Iterator[tuple[TestCgroup, NetworkNamespace]]:
-    """Another cgroup, for the other side, and a network namespace."""
-    require.bpf()
+@pytest.fixture(scope="module", autouse=True)
+def programs() -> None:
+    """What these tests start."""
     require.programs("tls", "openssl", "curl", "ip")
-    with TestCgroup("unified") as others, NetworkNamespace() as namespace:
-        yield others, namespace
-
-
-@pytest.fixture
-def watched(watch: Watch, around: tuple[TestCgroup, NetworkNamespace]) -> tuple[Watch, TestCgroup, NetworkNamespace]:
-    """What a shared observer watches, another cgroup, and a network namespace."""
-    return watch, *around
-
-
-@pytest.fixture
-def places(around: tuple[TestCgroup, NetworkNamespace]) -> Iterator[tuple[TestCgroup, TestCgroup, NetworkNamespace]]:
-    """The same with a cgroup for an observer of the test's own."""
-    with TestCgroup("unified") as observed:
-        yield observed, *around
 
 
 def _requests(observed: Observed | Watch, where: str = "true") -> list[dict[str, Any]]:
@@ -200,8 +184,7 @@ def test_http_in_both_versions(
 ) -> None:
     """Method, host, path, user agent; secrets in the path and the user agent are replaced; the query is kept where that is set."""
     cgroup, servers, namespace = places
-    (tmp_path / "config.toml").write_text("[network]\nkeep_query = true\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
+    configured(tmp_path, monkeypatch, "[network]\nkeep_query = true\n")
     _sink(servers, namespace, 8080)
     with Observed(history, [cgroup.path]) as observed:
         _curl(
@@ -254,8 +237,7 @@ def test_a_name_outside_and_another_inside(
     cgroup, servers, namespace = places
     library = next(Path("/usr/lib").glob("*/libssl.so.3"), None)
     assert library is not None
-    (tmp_path / "config.toml").write_text(f'[network]\nplaintext = ["{library}"]\n')
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
+    configured(tmp_path, monkeypatch, f'[network]\nplaintext = ["{library}"]\n')
     _tls_server(servers, namespace, tmp_path, 8443)
     with Observed(history, [cgroup.path]) as observed:
         common = ("--http1.1", "--resolve", "cdn.example:8443:127.0.0.1", "https://cdn.example:8443/a")

@@ -11,7 +11,7 @@ import pytest
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel.agent import Agent, connected
-from tests.kernel.live import Live, living
+from tests.kernel.live import Live, configured_live
 from tests.networks import Namespace, TestNetworks
 
 pytestmark = pytest.mark.xdist_group("translation")
@@ -71,13 +71,10 @@ def early(cluster: TranslatedCluster) -> Iterator[TestCgroup]:
 @pytest.fixture(scope="module")
 def shared(cluster: TranslatedCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """One observer for the module, which hears the host's conntrack."""
-    folder = tmp_path_factory.mktemp("live")
-    settings = f"translated_namespaces = [{json.dumps(str(cluster.host.path))}]\nflow_idle_seconds = 2"
-    (folder / "config.toml").write_text(f"[network]\n{settings}\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIRSTHAND_CONFIG", str(folder / "config.toml"))
-        with living(folder / "history") as made:
-            yield made
+    heard = json.dumps(str(cluster.host.path))
+    settings = f"[network]\ntranslated_namespaces = [{heard}]\nflow_idle_seconds = 2\n"
+    with configured_live(tmp_path_factory.mktemp("live"), settings) as made:
+        yield made
 
 
 @pytest.fixture

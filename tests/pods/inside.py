@@ -7,7 +7,6 @@ import os
 import select
 import shutil
 import signal
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +16,8 @@ from firsthand.history.connection import History
 from firsthand.host import machine
 from firsthand.probe import pins
 from firsthand.probe.spec import UNNEEDED
-from tests.growth import LogsGrowth
-from tests.kernel.observed import MOST_ASLEEP, READY_WITHIN
+from tests.growth import until_grown
+from tests.kernel.observed import READY_WITHIN
 from tests.pods.containerd import OwnContainerd
 from tests.pods.kubelet import EXITED, Kubelet, KubeletPod, MadeContainer
 from tests.pods.manifest import PodManifest
@@ -78,12 +77,7 @@ class Node:
 
     def wait_for(self, query: str) -> list[dict[str, Any]]:
         """The same, once there are any."""
-        deadline = time.monotonic() + READY_WITHIN
-        with LogsGrowth(self.place / "history") as growth:
-            while not (found := self.rows(query)):
-                assert time.monotonic() < deadline, f"never: {query}"
-                growth.wait(MOST_ASLEEP)
-        return found
+        return until_grown(self.place / "history", lambda: self.rows(query), len, READY_WITHIN, lambda: None, query)
 
     def forget(self) -> None:
         """An empty history and no kernel side, as a new node has it."""
