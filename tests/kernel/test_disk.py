@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import disks
 from tests.cgroups import TestCgroup
 from tests.configured import configured
 from tests.kernel.observed import Observed
@@ -22,9 +22,8 @@ def small(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of the test's own, 12 MB."""
     place = tmp_path / "small"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(place)], check=True)
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with disks.small(place, "12m") as made:
+        yield made
 
 
 class SupervisorLines:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests import require
+from tests import disks, require
 from tests.cgroups import TestCgroup
 from tests.configured import configured
 from tests.kernel import roles
@@ -35,9 +35,8 @@ def own(tmp_path: Path) -> Iterator[Path]:
     """A filesystem in memory of the test's own."""
     place = tmp_path / "own"
     place.mkdir()
-    _mount("-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place))
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with disks.small(place, "64m") as made:
+        yield made
 
 
 class Failing:

@@ -29,6 +29,7 @@ from firsthand.probe import spec
 from firsthand.schema import capability
 from firsthand.settings.sections.network import Network
 from firsthand.settings.sections.top import Top
+from firsthand.subjects.columns import WHOSE
 
 
 def answer(history: History, request: Request, now: datetime | None = None) -> Answer:
@@ -164,18 +165,7 @@ def _judged(
 
 
 #: Columns of a row that say whose it is.
-_WHOSE = {
-    "container",
-    "pod",
-    "pod_uid",
-    "namespace",
-    "workload",
-    "workload_source",
-    "image",
-    "container_name",
-    "runtime",
-    "claimed",
-}
+_WHOSE = {*WHOSE, "workload_source", "runtime", "claimed"}
 
 
 def _named(question: Question, asked: Asked) -> bool:

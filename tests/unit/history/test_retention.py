@@ -26,7 +26,7 @@ from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
 from firsthand.settings.sections.retention import Limits
 from firsthand.wire.batch import Batch, Fixed
-from tests import histories, require, samples
+from tests import disks, histories, samples
 
 DAY = 86_400_000_000
 #: Later than the clock of any machine that runs this, so that files look old and not new.
@@ -370,10 +370,8 @@ def test_segments_from_before_there_were_shares(life: KeeperLife) -> None:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 96 MiB, of which a log file takes 16 at most."""
-    require.root()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(tmp_path)], check=True)
-    yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
+    with disks.small(tmp_path, "96m") as made:
+        yield made
 
 
 @pytest.mark.parametrize("place_of", ["values", "foot"])
