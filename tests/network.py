@@ -16,7 +16,7 @@ from tests.cgroups import TestCgroup
 T = TypeVar("T")
 
 
-class Namespace:
+class NetworkNamespace:
     """A network namespace by `ip netns`; programs in it find `resolver` in their resolv.conf."""
 
     def __init__(self, resolver: str = "127.0.0.1") -> None:
@@ -24,7 +24,7 @@ class Namespace:
         self._etc = Path("/etc/netns") / self.name
         self._resolver = resolver
 
-    def __enter__(self) -> Namespace:
+    def __enter__(self) -> NetworkNamespace:
         self._etc.mkdir(parents=True)
         (self._etc / "resolv.conf").write_text(f"nameserver {self._resolver}\noptions timeout:2 attempts:2\n")
         self.ip("netns", "add", self.name)
@@ -52,11 +52,11 @@ class Namespace:
         shutil.rmtree(self._etc)
 
 
-class Resolver:
+class DnsServer:
     """dnsmasq in a namespace, on loopback, with records of its own and no upstream."""
 
     def __init__(
-        self, cgroup: TestCgroup, namespace: Namespace, folder: Path, *options: str, address: str = "127.0.0.1"
+        self, cgroup: TestCgroup, namespace: NetworkNamespace, folder: Path, *options: str, address: str = "127.0.0.1"
     ) -> None:
         words = [
             "dnsmasq",

@@ -26,7 +26,7 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True)
-class Member:
+class LayerMember:
     """One file of a layer: `name` without a leading slash; a link's target, or the content as bytes or in a file; else a folder."""
 
     name: str
@@ -75,30 +75,30 @@ class _Counted(io.RawIOBase):
         return f"sha256:{self._sum.hexdigest()}"
 
 
-def members(root: Path) -> list[Member]:
+def members(root: Path) -> list[LayerMember]:
     """Everything below a folder, unchanged: files, folders and symlinks."""
     found = []
     for path in sorted(root.rglob("*")):
         name, mode = str(path.relative_to(root)), path.lstat().st_mode
         if stat.S_ISLNK(mode):
-            found.append(Member(name, 0o777, link=os.readlink(path)))  # noqa: PTH115 - as it is, not as a path
+            found.append(LayerMember(name, 0o777, link=os.readlink(path)))  # noqa: PTH115 - as it is, not as a path
         elif stat.S_ISDIR(mode):
-            found.append(Member(name))
+            found.append(LayerMember(name))
         elif stat.S_ISREG(mode):
-            found.append(Member(name, 0o755 if mode & 0o100 else 0o644, path))
+            found.append(LayerMember(name, 0o755 if mode & 0o100 else 0o644, path))
     return found
 
 
-def write_tar(target: IO[bytes], wanted: Iterable[Member]) -> None:
+def write_tar(target: IO[bytes], wanted: Iterable[LayerMember]) -> None:
     """A tar of members; folders that only their content names are added."""
     given = {member.name: member for member in wanted}
     folders = {str(parent) for name in given for parent in Path(name).parents} - {".", *given}
     with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for member in sorted([*given.values(), *map(Member, folders)], key=lambda one: one.name):
+        for member in sorted([*given.values(), *map(LayerMember, folders)], key=lambda one: one.name):
             _add(tar, member)
 
 
-def _add(tar: tarfile.TarFile, member: Member) -> None:
+def _add(tar: tarfile.TarFile, member: LayerMember) -> None:
     entry = tarfile.TarInfo(member.name)
     entry.mode = member.mode
     if member.link:
@@ -115,7 +115,7 @@ def _add(tar: tarfile.TarFile, member: Member) -> None:
     return tar.addfile(entry)
 
 
-def layer(target: Path, wanted: Iterable[Member]) -> Blob:
+def layer(target: Path, wanted: Iterable[LayerMember]) -> Blob:
     """Write a compressed layer to a file."""
     with target.open("wb") as file:
         stored = _Counted(file)
@@ -125,7 +125,7 @@ def layer(target: Path, wanted: Iterable[Member]) -> Blob:
     return Blob(f"{_OCI}.layer.v1.tar+gzip", stored.digest, stored.size, target, plain.digest)
 
 
-def plain_layer(wanted: Iterable[Member]) -> Blob:
+def plain_layer(wanted: Iterable[LayerMember]) -> Blob:
     """A small layer in memory, not compressed."""
     held = io.BytesIO()
     write_tar(held, wanted)
@@ -149,9 +149,12 @@ def write(target: Path, name: str, layers: Iterable[Blob], config: Mapping[str, 
     # The names that containerd, and skopeo and podman, read.
     names = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name.rpartition(":")[2]}
     index = {"schemaVersion": 2, "manifests": [manifest.descriptor | {"annotations": names}]}
-    parts = [Member("oci-layout", 0o644, b'{"imageLayoutVersion": "1.0.0"}'), Member("index.json", 0o644, _json(index))]
+    parts = [
+        LayerMember("oci-layout", 0o644, b'{"imageLayoutVersion": "1.0.0"}'),
+        LayerMember("index.json", 0o644, _json(index)),
+    ]
     for blob in (manifest, described, *layers):
-        parts.append(Member(f"blobs/sha256/{blob.digest.removeprefix('sha256:')}", 0o644, blob.source))
+        parts.append(LayerMember(f"blobs/sha256/{blob.digest.removeprefix('sha256:')}", 0o644, blob.source))
     new = target.with_name(f"{target.name}.new")
     with new.open("wb") as file:
         write_tar(file, parts)

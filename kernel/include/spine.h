@@ -11,29 +11,18 @@
 
 char _license[] SEC("license") = "GPL";
 
-#define SPINE(program, where)                                                                                          \
+#define SPINE_OF(program, where, context, passed)                                                                      \
 	struct {                                                                                                       \
 		__uint(type, BPF_MAP_TYPE_PROG_ARRAY);                                                                 \
 		__uint(max_entries, 1);                                                                                \
 		__type(key, __u32);                                                                                    \
 		__type(value, __u32);                                                                                  \
 	} entry_##program SEC(".maps");                                                                                \
-	SEC(where) int spine_##program(__u64 *ctx)                                                                     \
+	SEC(where) int spine_##program(context *ctx)                                                                   \
 	{                                                                                                              \
 		bpf_tail_call(ctx, &entry_##program, 0);                                                               \
-		return 0;                                                                                              \
+		return passed;                                                                                         \
 	}
-
+#define SPINE(program, where) SPINE_OF(program, where, __u64, 0)
 /* At a cgroup: 1 lets the packet or call go on, whatever stands in the array. */
-#define SPINE_AT_CGROUP(program, where, context)                                                                       \
-	struct {                                                                                                       \
-		__uint(type, BPF_MAP_TYPE_PROG_ARRAY);                                                                 \
-		__uint(max_entries, 1);                                                                                \
-		__type(key, __u32);                                                                                    \
-		__type(value, __u32);                                                                                  \
-	} entry_##program SEC(".maps");                                                                                \
-	SEC(where) int spine_##program(struct context *ctx)                                                            \
-	{                                                                                                              \
-		bpf_tail_call(ctx, &entry_##program, 0);                                                               \
-		return 1;                                                                                              \
-	}
+#define SPINE_AT_CGROUP(program, where, context) SPINE_OF(program, where, struct context, 1)

@@ -11,7 +11,7 @@ import pytest
 from firsthand.export import jsonl, ocsf
 from firsthand.export.choice import Choice
 from firsthand.export.cursor import Cursor
-from firsthand.export.exporter import Exporter, Form, Plan
+from firsthand.export.exporter import Exporter, ExportPlan, Form
 from firsthand.export.file import Appended
 from firsthand.export.rotation import Rotation
 from firsthand.history import arrow, manifest
@@ -35,7 +35,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def exported(history: Path, folder: Path, form: Form, choice: Choice) -> str:
     cursor = Cursor(folder / "cursor", history)
-    exporter = Exporter(history, cursor, Appended(folder / "out", Rotation()), form, choice, Plan())
+    exporter = Exporter(history, cursor, Appended(folder / "out", Rotation()), form, choice, ExportPlan())
     begun = time.process_time()
     exporter.run(lambda _: False)
     took = time.process_time() - begun

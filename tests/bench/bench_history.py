@@ -13,7 +13,7 @@ import pytest
 from firsthand.history import manifest
 from firsthand.history.connection import History
 from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter, Span
+from firsthand.history.log import LogWriter, RingSpan
 from firsthand.history.scrub import CORE, Scrub
 from tests import histories, samples
 
@@ -35,7 +35,7 @@ def test_log(tmp_path: Path, lives: int) -> None:
     times = max(4, 200_000 // batch.length // 3)
     with LogWriter(tmp_path, "n", "b") as writer:
         writer.append([batch], [])
-        one = cpu(lambda: writer.append([batch], [Span(0, 1, 0, 1)]), times)
+        one = cpu(lambda: writer.append([batch], [RingSpan(0, 1, 0, 1)]), times)
     print(
         f"\nlog: {batch.length} rows of {len(batch.columns)} columns: {one * 1e3:.2f} ms, {batch.length / one:,.0f}/s"
     )

@@ -24,6 +24,7 @@ from firsthand.wire import _drain
 from tests import require
 from tests.bench.machine import machine
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel import roles
 from tests.kernel.observed import Observed
 
@@ -133,9 +134,7 @@ def test_processor_time_to_disk(
     cgroup: TestCgroup, life: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fold: bool
 ) -> None:
     """Observer and keeper for each life at about 1,000 lives a second, and idle; rows and bytes of what they leave."""
-    config = tmp_path / "config.toml"
-    config.write_text(f"[folding]\nprocesses = {str(fold).lower()}\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(tmp_path, monkeypatch, f"[folding]\nprocesses = {str(fold).lower()}\n")
     with Observed(tmp_path / "history", [cgroup.path]) as observed:
         pids = roles.pids(observed.process.pid)
         pause = threading.Event()

@@ -19,8 +19,8 @@ from tests.bench.machine import machine
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed
-from tests.pods.containerd import Containerd
-from tests.pods.kubelet import Kubelet, Pod
+from tests.pods.containerd import OwnContainerd
+from tests.pods.kubelet import Kubelet, KubeletPod
 
 pytestmark = pytest.mark.bench
 PODS, INSIDE = 25, 19  # with their sandboxes 500 containers
@@ -33,7 +33,7 @@ def kubelet() -> Iterator[Kubelet]:
     """A containerd with CRI of the benchmark's own."""
     require.pods()
     folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
-    with TestCgroup() as cgroup, Containerd(cgroup, folder, cri=True) as daemon, Kubelet(daemon) as made:
+    with TestCgroup() as cgroup, OwnContainerd(cgroup, folder, cri=True) as daemon, Kubelet(daemon) as made:
         yield made
 
 
@@ -76,7 +76,7 @@ def _share(pid: int, seconds: float, act: object) -> float:
     return (_used(pid) - used) / (time.monotonic() - began)
 
 
-def _life(pod: Pod, number: int) -> dict[str, float]:
+def _life(pod: KubeletPod, number: int) -> dict[str, float]:
     """One container made, started and ended; as the kubelet does, one that ended some time ago is removed."""
     made = pod.create(f"life-{number}", "/bin/true").start()
     if len(pod.containers) > 2 * RATE:

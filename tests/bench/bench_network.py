@@ -36,6 +36,7 @@ from firsthand.wire import _drain
 from tests import require
 from tests.bench.machine import machine
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.observed import Observed
 
 pytestmark = pytest.mark.bench
@@ -297,8 +298,7 @@ print((time.process_time_ns() - begun) / COUNT)
 def test_plaintext_of_a_write(cgroup: TestCgroup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `network.plaintext` costs each write of 100 bytes through libssl, observed with it against not observed."""
     library = next(Path("/usr/lib").glob("*/libssl.so.3"))
-    (tmp_path / "config.toml").write_text(f'[network]\nplaintext = ["{library}"]\n')
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
+    configured(tmp_path, monkeypatch, f'[network]\nplaintext = ["{library}"]\n')
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test", "-days", "2"]
     files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "certificate.pem")]
     subprocess.run([*words, *files], check=True, capture_output=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firsthand.history.log import LogReader, LogWriter, Span
+from firsthand.history.log import LogReader, LogWriter, RingSpan
 from firsthand.schema.layout import installed
 from firsthand.wire.batch import Batch
 from firsthand.wire.decode import Decoder
@@ -48,7 +48,7 @@ def test_commit(tmp_path: Path, rate: int, rows: int) -> None:
     with LogWriter(tmp_path, "node", "boot") as log:
         for number in range(60):
             began = time.process_time()
-            log.append([batch], [Span(0, 1, number, number + 1)])
+            log.append([batch], [RingSpan(0, 1, number, number + 1)])
             spent.append((time.process_time() - began) * 1000 / batch.length)
     low, median, high = np.percentile(spent, [5, 50, 95]) * 1000
     print(f"\n{machine()}\ncommit at {rate:,} events/s: {median:.2f} ms for 1,000 events ({low:.2f} to {high:.2f})")

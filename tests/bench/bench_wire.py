@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firsthand.history.log import LogWriter, Span
+from firsthand.history.log import LogWriter, RingSpan
 from firsthand.schema.layout import installed
 from firsthand.wire import _drain
 from firsthand.wire.decode import Decoder
@@ -78,7 +78,7 @@ def test_ring_to_log(tmp_path: Path) -> None:
             (rows,) = decoder.split(data, offsets, kinds).values()
             batch = decoder.decode("process", rows)
             batch.columns["args"] = redactor.apply(batch.columns["args"]).args  # type: ignore[arg-type]
-            log.append([batch], [Span(0, 1, 0, end)])
+            log.append([batch], [RingSpan(0, 1, 0, end)])
             return batch.length
 
         _show("ring to log", _rate(work))

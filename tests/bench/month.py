@@ -183,7 +183,7 @@ def _zipf(random: np.random.Generator, most: int, number: int) -> Numbers:
     return random.choice(most, number, p=weights / weights.sum())
 
 
-class _Lives(NamedTuple):
+class _MonthLives(NamedTuple):
     """Processes of a day: by process when it began and ended and whether it executed; by row its process, step (fork, exec, exit), time."""
 
     start: Numbers
@@ -194,7 +194,7 @@ class _Lives(NamedTuple):
     ktime: Numbers
 
 
-def _lives(day: int, rows: int, random: np.random.Generator) -> _Lives:
+def _lives(day: int, rows: int, random: np.random.Generator) -> _MonthLives:
     lives = max(rows * 4 // 11, 8)
     every = np.arange(lives)
     start = _start(day, 0) + np.sort(random.integers(0, DAY * 900, lives)) + every
@@ -207,7 +207,7 @@ def _lives(day: int, rows: int, random: np.random.Generator) -> _Lives:
     of = np.concatenate([every, every[execs], every])
     step = np.concatenate([np.zeros(lives, int), np.ones(int(execs.sum()), int), np.full(lives, 2)])
     ktime = np.choose(step, [start[of], np.minimum(start[of] + 400_000, end[of]), end[of]])
-    return _Lives(start, end, execs, of, step, ktime)
+    return _MonthLives(start, end, execs, of, step, ktime)
 
 
 def _processes(day: int, rows: int, random: np.random.Generator) -> Batch:
@@ -232,7 +232,7 @@ def _processes(day: int, rows: int, random: np.random.Generator) -> Batch:
     return _common("process", day, made.ktime, pod, columns | more)
 
 
-def _identity(day: int, made: _Lives) -> dict[str, Vector]:
+def _identity(day: int, made: _MonthLives) -> dict[str, Vector]:
     """Who each row is of, and its parent."""
     of, every = made.of, np.arange(len(made.start))
     parent = (every // 7)[of]
@@ -250,7 +250,7 @@ def _identity(day: int, made: _Lives) -> dict[str, Vector]:
     }
 
 
-def _program(made: _Lives, pod: Numbers, binary: Numbers, random: np.random.Generator) -> dict[str, Vector]:
+def _program(made: _MonthLives, pod: Numbers, binary: Numbers, random: np.random.Generator) -> dict[str, Vector]:
     """What runs, and with which arguments."""
     paths = [f"/usr/{'local/' if i % 3 else ''}bin/tool-{i:x}" for i in range(BINARIES)]
     names = [path.rpartition("/")[2] for path in paths]

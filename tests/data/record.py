@@ -16,7 +16,7 @@ from firsthand.observe.source import Source
 from firsthand.probe import stats
 from firsthand.probe.loaded import RINGS
 from tests.cgroups import TestCgroup
-from tests.kernel.inside import Inside
+from tests.kernel.inside import ObserverInside
 from tests.recorded import PROGRAMS, SIZE, TARGET
 
 #: Before how many bytes of a ring's end the programs begin.
@@ -26,7 +26,7 @@ ROOM = 2000
 def record(target: Path = TARGET) -> None:
     """Write the file anew."""
     with TestCgroup() as cgroup, tempfile.TemporaryDirectory(prefix="firsthand-test-") as folder:
-        inside = Inside(cgroup, Path(folder) / "history", ring_bytes=SIZE, urgent_bytes=SIZE)
+        inside = ObserverInside(cgroup, Path(folder) / "history", ring_bytes=SIZE, urgent_bytes=SIZE)
         try:
             while SIZE - inside.observer.source.streams[0].durable % SIZE > ROOM:
                 inside.run("before")
@@ -41,7 +41,7 @@ def record(target: Path = TARGET) -> None:
             inside.close()
 
 
-def _write(target: Path, inside: Inside, state: dict[str, Any]) -> None:
+def _write(target: Path, inside: ObserverInside, state: dict[str, Any]) -> None:
     source = inside.observer.source
     told = {"state": state, "rings": [_told(source, number) for number in range(len(RINGS))]}
     with zipfile.ZipFile(target, "w", zipfile.ZIP_LZMA) as made:

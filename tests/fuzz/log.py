@@ -17,9 +17,9 @@ from pathlib import Path
 
 from firsthand.errors import DamagedError
 from firsthand.history import arrow, ipc, snapshot
-from firsthand.history.chunk import FIXED, MAGIC, Position, Span, unpack
+from firsthand.history.chunk import FIXED, MAGIC, Position, RingSpan, unpack
 from firsthand.history.keeper import Keeper
-from firsthand.history.log import Cursor, LogReader, LogWriter, files, path_of
+from firsthand.history.log import LogCursor, LogReader, LogWriter, files, path_of
 from firsthand.history.place import LOG, NAMES
 from firsthand.wire.batch import Batch
 from tests import samples
@@ -45,7 +45,7 @@ def seeds() -> dict[str, bytes]:
         "args_bytes": b"\xff",
     }
     with LogWriter(directory, "n", "b") as log:
-        log.append([Batch.from_rows("process", [life, {"time": None}])], [Span(0, 1, 0, 64)])
+        log.append([Batch.from_rows("process", [life, {"time": None}])], [RingSpan(0, 1, 0, 64)])
         log.append([Batch.from_rows("loss", [{"time": samples.START, "events": 1}])], [], {"x": 1})
     with LogWriter(directory, "n", "b", folder=NAMES) as log:
         log.append([Batch.from_rows("container", [scene.named(scene.WEB, 1)])], [])
@@ -106,7 +106,7 @@ def _read(directory: Path, folder: str) -> None:
     found = list(LogReader(directory, folder).walk())
     at = [one.position for one in found if not isinstance(one, DamagedError)]
     assert at == sorted(set(at))
-    cursor = Cursor(directory, None, folder)
+    cursor = LogCursor(directory, None, folder)
     cursor.to_end()
     cursor.close()
     view = snapshot.take(directory)

@@ -16,7 +16,7 @@ _PROGRAM = Path(__file__).with_name("programs") / "agent.py"
 EXE = Path("/usr/bin/python3").resolve()
 
 
-class Refused(Exception):
+class RefusedCall(Exception):
     """What an agent was told raised an exception there, `name`."""
 
     def __init__(self, name: str, text: str) -> None:
@@ -51,7 +51,7 @@ class Agent:
         assert line, f"the agent ended, exit code {self.process.wait()}"
         done, *said = json.loads(line)
         if not done:
-            raise Refused(*said)
+            raise RefusedCall(*said)
         return said[0]
 
     def leave(self) -> None:

@@ -28,7 +28,7 @@ class Wall:
         return Sample(now.realtime + self.ahead * 1_000_000_000, now.boottime)
 
 
-class Inside:
+class ObserverInside:
     """An observer of one cgroup, from `ready` on; `close` takes it away. `top`: settings under no heading."""
 
     def __init__(self, cgroup: TestCgroup, history: Path, **top: Any) -> None:

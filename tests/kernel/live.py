@@ -8,10 +8,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.agent import Agent
 from tests.kernel.observed import Observed
-from tests.kernel.pool import Kind, Pools, Watch
+from tests.kernel.pool import ObserverKind, Pools, Watch
 from tests.networks import Namespace, TestNetworks
 
 
@@ -70,7 +73,16 @@ def living(history: Path, *options: str) -> Iterator[Live]:
 
 
 @contextmanager
-def shared_live(pools: Pools, kind: Kind, test: str) -> Iterator[Live]:
+def configured_live(folder: Path, settings: str) -> Iterator[Live]:
+    """The same with a settings file of its own, in force for as long."""
+    with pytest.MonkeyPatch.context() as patch:
+        configured(folder, patch, settings)
+        with living(folder / "history") as made:
+            yield made
+
+
+@contextmanager
+def shared_live(pools: Pools, kind: ObserverKind, test: str) -> Iterator[Live]:
     """The same by a shared observer, in a cgroup below its own; the pool looks at what it lost and recorded besides."""
     with TestNetworks() as networks, pools.watch(kind, test) as watch:
         yield Live(watch.cgroup, networks, watch)
@@ -79,7 +91,7 @@ def shared_live(pools: Pools, kind: Kind, test: str) -> Iterator[Live]:
 class Lives:
     """One such for the tests of a module, made anew behind a test that its observer failed."""
 
-    def __init__(self, pools: Pools, kind: Kind, module: str) -> None:
+    def __init__(self, pools: Pools, kind: ObserverKind, module: str) -> None:
         self._words = pools, kind, module
         self._stack: ExitStack | None = None
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -18,11 +17,9 @@ from firsthand.ask import completeness
 from firsthand.ask.answer import Window
 from firsthand.history.connection import History
 from firsthand.probe.spec import needed
-from tests.growth import Growth
+from tests.growth import until_grown
 
 READY_WITHIN = 60
-#: Seconds after which a wait looks again though no log has grown: at names that the keeper has frozen, at a process that ended.
-MOST_ASLEEP = 1.0
 
 
 class Observed:
@@ -99,13 +96,10 @@ class Observed:
         self, query: str, met: Callable[[list[dict[str, Any]]], Any], seconds: float = READY_WITHIN
     ) -> list[dict[str, Any]]:
         """The rows of a query as soon as they are as wanted, within so many seconds; asked again only when the log has grown."""
-        until = time.monotonic() + seconds
-        with Growth(self.history) as growth:
-            while not met(found := self.rows(query)):
-                assert self.process.poll() is None, "the observer ended"
-                assert time.monotonic() < until, f"not as wanted: {found}: {query}"
-                growth.wait(MOST_ASLEEP)
-        return found
+        return until_grown(self.history, lambda: self.rows(query), met, seconds, self._alive, query)
+
+    def _alive(self) -> None:
+        assert self.process.poll() is None, "the observer ended"
 
     def lost(self) -> int:
         """Everything counted as lost."""

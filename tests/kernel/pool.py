@@ -26,14 +26,14 @@ import pytest
 from firsthand.history import manifest, place
 from firsthand.history.chunk import Chunk
 from firsthand.history.connection import History
-from firsthand.history.follow import Follower
-from firsthand.history.log import Cursor
+from firsthand.history.follow import LogFollower
+from firsthand.history.log import LogCursor
 from firsthand.history.snapshot import View
 from firsthand.probe import pins
 from firsthand.schema.tables import KEPT
 from tests.cgroups import ALL, TestCgroup
-from tests.growth import Growth
-from tests.kernel.observed import MOST_ASLEEP, READY_WITHIN, Observed
+from tests.growth import MOST_ASLEEP, LogsGrowth, until_grown
+from tests.kernel.observed import READY_WITHIN, Observed
 
 #: Tables whose rows are of one cgroup.
 _OF_CGROUPS = tuple(name for name, table in KEPT.items() if "cgroup_path" in table.names)
@@ -44,7 +44,7 @@ MOST = 3
 
 
 @dataclass(frozen=True)
-class Kind:
+class ObserverKind:
     """What an observer runs with: its settings as a config.toml has them, and the hierarchies that tests' cgroups are made in."""
 
     settings: str = ""
@@ -54,7 +54,7 @@ class Kind:
 class Pooled:
     """One observer for tests of a kind, from `ready` on. AssertionError in `close` where it lost or said anything."""
 
-    def __init__(self, folder: Path, kind: Kind) -> None:
+    def __init__(self, folder: Path, kind: ObserverKind) -> None:
         self.kind = kind
         self.cgroup = TestCgroup(kind.hierarchies)
         self.observed = Observed(folder / "history", [self.cgroup.path])
@@ -92,7 +92,10 @@ class Pooled:
         as the observer may have looked at one ring before an event and at the other one after it.
         """
         marker = self.cgroup.path / f"marker-{uuid.uuid4().hex}"
-        with Follower(self.observed.history, ("process", "container")) as log, Growth(self.observed.history) as growth:
+        with (
+            LogFollower(self.observed.history, ("process", "container")) as log,
+            LogsGrowth(self.observed.history) as growth,
+        ):
             marker.mkdir()
             try:
                 subprocess.run([self._marker], check=True, preexec_fn=lambda: _enter(marker))
@@ -101,7 +104,7 @@ class Pooled:
             finally:
                 marker.rmdir()
 
-    def _await(self, log: Follower, growth: Growth, wanted: set[tuple[str, str]]) -> None:
+    def _await(self, log: LogFollower, growth: LogsGrowth, wanted: set[tuple[str, str]]) -> None:
         until = time.monotonic() + READY_WITHIN
         while wanted:
             for _, rows in log.poll(0):
@@ -191,7 +194,7 @@ class Watch:
         self.history, self.process = pooled.observed.history, pooled.observed.process
         self.cgroup = TestCgroup(within=pooled.cgroup)
         self.since = datetime.now(UTC).replace(tzinfo=None)
-        self._log = Cursor(self.history)
+        self._log = LogCursor(self.history)
         self._log.to_end()
         self._chunks: list[Chunk] = []
         self._settled: Narrowed | None = None
@@ -234,13 +237,7 @@ class Watch:
         self, query: str, met: Callable[[list[dict[str, Any]]], Any], seconds: float = READY_WITHIN
     ) -> list[dict[str, Any]]:
         """The rows of a query as soon as they are as wanted, within so many seconds; asked again only when the log has grown."""
-        until = time.monotonic() + seconds
-        with Growth(self.history) as growth:
-            while not met(found := self.rows(query)):
-                self.pooled.check()
-                assert time.monotonic() < until, f"not as wanted: {found}: {query}"
-                growth.wait(MOST_ASLEEP)
-        return found
+        return until_grown(self.history, lambda: self.rows(query), met, seconds, self.pooled.check, query)
 
     def judged(self, since: datetime, until: datetime) -> list[str]:
         """As Observed's."""
@@ -273,16 +270,16 @@ class Pools:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._failed: list[str] = []
-        self._running: dict[Kind, Pooled] = {}
+        self._running: dict[ObserverKind, Pooled] = {}
         self._number = 0
 
-    def of(self, kind: Kind) -> Pooled:
+    def of(self, kind: ObserverKind) -> Pooled:
         """That which runs, or a new one; of those that run the one that was used last stays longest."""
         found = self._running.pop(kind, None) or self._start(kind)
         self._running[kind] = found
         return found
 
-    def _start(self, kind: Kind) -> Pooled:
+    def _start(self, kind: ObserverKind) -> Pooled:
         while len(self._running) >= MOST:
             self._drop(next(iter(self._running)))
         self._number += 1
@@ -290,7 +287,7 @@ class Pools:
         folder.mkdir()
         return Pooled(folder, kind)
 
-    def _drop(self, kind: Kind) -> None:
+    def _drop(self, kind: ObserverKind) -> None:
         """End it. What fails then belongs to none of the tests of now: `close` raises it."""
         pooled = self._running.pop(kind)
         try:
@@ -299,7 +296,7 @@ class Pools:
             self._failed.append(f"{error}\nIt was the shared observer of {', '.join(pooled.tests)}")
 
     @contextmanager
-    def watch(self, kind: Kind, test: str) -> Iterator[Watch]:
+    def watch(self, kind: ObserverKind, test: str) -> Iterator[Watch]:
         """A watch of an observer of this kind. Where that fails the failure is this test's, and the next test has a new observer."""
         pooled = self.of(kind)
         pooled.tests.append(test)
@@ -315,7 +312,7 @@ class Pools:
             self._replace(kind, pooled)
             raise
 
-    def _replace(self, kind: Kind, pooled: Pooled) -> None:
+    def _replace(self, kind: ObserverKind, pooled: Pooled) -> None:
         if self._running.get(kind) is pooled:
             self._drop(kind)
 

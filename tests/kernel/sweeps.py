@@ -14,7 +14,7 @@ _TRACING, _ITERATOR = 26, 28
 _NOTHING = bytes((0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0))
 
 
-class _Options(ctypes.Structure):
+class _SweepOptions(ctypes.Structure):
     """The beginning of struct bpf_prog_load_opts (libbpf 1.0, tools/lib/bpf/bpf.h)."""
 
     _fields_ = (
@@ -33,7 +33,7 @@ def refusal() -> str:
     number = library.libbpf_find_vmlinux_btf_id(b"bpf_map_elem", _ITERATOR)
     if number <= 0:
         return f"no iterator bpf_map_elem in the kernel's BTF: {os.strerror(-number)}"
-    options = _Options(ctypes.sizeof(_Options), 0, _ITERATOR, attach_btf_id=number)
+    options = _SweepOptions(ctypes.sizeof(_SweepOptions), 0, _ITERATOR, attach_btf_id=number)
     found = library.bpf_prog_load(
         _TRACING, b"nothing", b"GPL", _NOTHING, ctypes.c_size_t(len(_NOTHING) // 8), ctypes.byref(options)
     )

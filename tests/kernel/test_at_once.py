@@ -15,8 +15,8 @@ from firsthand.ask.answering import answer
 from firsthand.history.connection import History
 from tests import require
 from tests.cgroups import TestCgroup
-from tests.kernel.pool import Kind, Watch
-from tests.network import Namespace, Resolver
+from tests.kernel.pool import ObserverKind, Watch
+from tests.network import DnsServer, NetworkNamespace
 
 pytestmark = pytest.mark.xdist_group("pool of names")
 
@@ -50,9 +50,9 @@ sys.stdin.read()
 
 
 @pytest.fixture(scope="module")
-def observer_kind() -> Kind:
+def observer_kind() -> ObserverKind:
     """As of test_name, with which it shares an observer."""
-    return Kind(hierarchies="unified")
+    return ObserverKind(hierarchies="unified")
 
 
 def _asked(watch: Watch, since: datetime, question: str, *arguments: str) -> Answer:
@@ -77,8 +77,8 @@ def test_connections_and_names_of_a_moment_ago(watch: Watch, tmp_path: Path) -> 
     """A connection that was made here, and a question that a DNS server has answered."""
     require.programs("dns", "dnsmasq")
     began = datetime.now(UTC)
-    with TestCgroup("unified") as servers, Namespace() as namespace, watch:
-        Resolver(servers, namespace, tmp_path, "--address=/example/192.0.2.7")
+    with TestCgroup("unified") as servers, NetworkNamespace() as namespace, watch:
+        DnsServer(servers, namespace, tmp_path, "--address=/example/192.0.2.7")
         child = watch.run(namespace.command([sys.executable, "-c", _LOOK_UP]), stdin=-1, stdout=-1)
         assert child.stdin is not None and child.stdout is not None
         for number in range(ROUNDS // 2):
@@ -98,7 +98,7 @@ def test_connections_and_names_of_a_moment_ago(watch: Watch, tmp_path: Path) -> 
 def test_attempts_that_nobody_has_answered(watch: Watch) -> None:
     """The first segment is on its way, and comes to nobody: the attempt is asked for when it is some milliseconds old."""
     began = datetime.now(UTC)
-    with Namespace() as namespace, watch:
+    with NetworkNamespace() as namespace, watch:
         for words in (
             "link add nowhere type veth peer name silent",
             "address add 198.51.100.1/24 dev nowhere",

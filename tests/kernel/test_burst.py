@@ -10,6 +10,7 @@ import pytest
 
 from tests import require
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.observed import Observed, compiled
 from tests.networks import Namespace, TestNetworks
 
@@ -45,9 +46,7 @@ def _observed(
     history: Path, cgroup: TestCgroup, ring_bytes: int, patch: pytest.MonkeyPatch, folding: str = ""
 ) -> Observed:
     """Without canaries, which the truth does not count."""
-    config = history.parent / "config.toml"
-    config.write_text(f"ring_bytes = {ring_bytes}\ncanary_seconds = 0\n{folding}")
-    patch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(history.parent, patch, f"ring_bytes = {ring_bytes}\ncanary_seconds = 0\n{folding}")
     return Observed(history, [cgroup.path])
 
 

@@ -14,6 +14,7 @@ import pytest
 from firsthand.observe import canaries
 from firsthand.probe import libbpf, pins, rounds
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel import roles
 from tests.kernel.observed import Observed
 from tests.kernel.test_torture import Truth
@@ -44,9 +45,7 @@ def test_a_hook_that_was_silenced_is_a_loss(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A program that somebody took out of its place without a word: the next canary tells, in the record and as a blind spot."""
-    config = tmp_path / "config.toml"
-    config.write_text("canary_seconds = 1\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(tmp_path, monkeypatch, "canary_seconds = 1\n")
     observed = Observed(history, [cgroup.path])
     observed.start()
     entry = libbpf.call("bpf_obj_get", str(pins.folder_of(_instance(observed)) / "entry_process_exec").encode())
@@ -76,9 +75,7 @@ def test_a_flood_does_not_push_out_a_gain_of_privilege(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executable_dir: Path
 ) -> None:
     """While the ordinary ring overflows, what gains privilege keeps its own."""
-    config = tmp_path / "config.toml"
-    config.write_text("ring_bytes = 65536\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(tmp_path, monkeypatch, "ring_bytes = 65536\n")
     gain = executable_dir / "gain"
     shutil.copy("/bin/true", gain)
     gain.chmod(0o4755)

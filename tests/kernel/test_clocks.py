@@ -16,7 +16,8 @@ from firsthand.ask.answer import Window
 from firsthand.history.connection import History
 from tests import require
 from tests.cgroups import TestCgroup
-from tests.kernel.inside import Inside
+from tests.configured import configured
+from tests.kernel.inside import ObserverInside
 from tests.kernel.observed import Observed
 
 _CLONE_NEWTIME = 0x80  # include/uapi/linux/sched.h
@@ -49,9 +50,7 @@ def test_an_observer_inside_a_time_namespace(
 ) -> None:
     """Its clocks since boot are others: the kernel side is attended all the same, and every time is the kernel's and the wall's own."""
     require.time_namespaces()
-    config = tmp_path / "config.toml"
-    config.write_text("patience_seconds = 5\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(tmp_path, monkeypatch, "patience_seconds = 5\n")
     before, wall_before = _boottime(), time.time_ns() // 1000
     observed = Observed(history, [cgroup.path])
     observed.start(preexec_fn=_into_time_namespace(seconds))
@@ -92,14 +91,14 @@ def test_a_take_over_between_time_namespaces(cgroup: TestCgroup, history: Path) 
 
 
 @pytest.fixture
-def stepped(cgroup: TestCgroup, history: Path) -> Iterator[Inside]:
-    made = Inside(cgroup, history)
+def stepped(cgroup: TestCgroup, history: Path) -> Iterator[ObserverInside]:
+    made = ObserverInside(cgroup, history)
     yield made
     made.close()
 
 
 @pytest.mark.parametrize("seconds", [3600, -3600])
-def test_the_wall_clock_is_set(stepped: Inside, seconds: int) -> None:
+def test_the_wall_clock_is_set(stepped: ObserverInside, seconds: int) -> None:
     """Rows before have the old time, rows after it the new one, by the samples in `clock`; both parts count as observed, and nothing else."""
     stepped.run("before")
     stepped.set(seconds)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cgroups import TestCgroup
-from tests.kernel.agent import EXE, Agent, Refused, connected, listening
+from tests.kernel.agent import EXE, Agent, RefusedCall, connected, listening
 from tests.kernel.live import Live, flags
 from tests.networks import Namespace
 
@@ -106,7 +106,7 @@ def test_loopback_is_marked(live: Live) -> None:
 def test_refused(live: Live) -> None:
     """Nobody listens: one row, with the error that the caller got."""
     client = live.agent()
-    with pytest.raises(Refused, match="ConnectionRefusedError"):
+    with pytest.raises(RefusedCall, match="ConnectionRefusedError"):
         client.do(f"s = socket.socket(); s.connect(('{live.there}', 9))")
     (row,) = live.life(client.do("cookie(s)"), "connect")
     assert (row["outcome"], row["error"], row["pid"]) == ("refused", 111, client.pid)
@@ -120,7 +120,7 @@ def test_timed_out(live: Live) -> None:
     client.do("s = socket.socket(); s.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)")
     client.begin(f"s.connect(('{live.there}', 7777))")
     (cookie,) = {row["cookie"] for row in live.observed.wait("SELECT cookie FROM connection WHERE outcome = 'started'")}
-    with pytest.raises(Refused, match="TimeoutError"):
+    with pytest.raises(RefusedCall, match="TimeoutError"):
         client.end()
     started, ended = live.life(cookie, "connect", "connect")
     assert client.do("cookie(s)") == cookie
@@ -133,7 +133,7 @@ def test_unreachable(live: Live) -> None:
     client = live.agent()
     live.near.set("net.ipv4.neigh.to-1.mcast_solicit", "1")
     live.near.set("net.ipv4.neigh.to-1.retrans_time_ms", "100")
-    with pytest.raises(Refused, match="No route to host"):
+    with pytest.raises(RefusedCall, match="No route to host"):
         client.do("s = socket.socket(); s.connect(('10.9.1.77', 7))")
     query = f"SELECT * FROM connection WHERE cookie = {client.do('cookie(s)')} AND outcome <> 'started'"
     (row,) = live.observed.wait(query)
@@ -160,7 +160,7 @@ def test_reset_by_the_peer(live: Live) -> None:
     theirs = server.do(
         "c = l.accept()[0]; c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); n = cookie(c); c.close(); n"
     )
-    with pytest.raises(Refused, match="ConnectionResetError"):
+    with pytest.raises(RefusedCall, match="ConnectionResetError"):
         client.do("s.recv(1)")
     assert [row["outcome"] for row in live.life(ours, "connect", "close")] == ["established", "reset"]
     _, closed = live.life(theirs, "accept", "close")
@@ -276,7 +276,7 @@ def test_an_unaccepted_connection_is_its_listeners(live: Live) -> None:
     ours = connected(client, live.there, port)
     local = client.do("s.sendall(b'into the queue'); s.getsockname()[1]")
     server.do("l.close()")
-    with pytest.raises(Refused, match="ConnectionResetError"):
+    with pytest.raises(RefusedCall, match="ConnectionResetError"):
         client.do("s.recv(1)")
     live.life(ours, "connect", "close")
     query = f"SELECT * FROM connection WHERE peer_port = {local} AND local_port = {port}"

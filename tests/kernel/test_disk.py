@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import disks
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.observed import Observed
 
 _PATIENCE = 60.0
@@ -21,12 +22,11 @@ def small(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of the test's own, 12 MB."""
     place = tmp_path / "small"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(place)], check=True)
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with disks.small(place, "12m") as made:
+        yield made
 
 
-class Heard:
+class SupervisorLines:
     """Lines of standard error, taken in while it runs."""
 
     def __init__(self, observed: Observed) -> None:
@@ -78,7 +78,7 @@ def test_a_full_disk_is_waited_for(cgroup: TestCgroup, small: Path) -> None:
     """What happens meanwhile stays in the ring and is recorded once there is room; the message comes once."""
     observed = Observed(small / "history", [cgroup.path])
     observed.start()
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     run_words(cgroup, range(10))
     wait_for(observed, "SELECT 1 FROM process WHERE args = ['/bin/true', '9']")
     with (small / "fill").open("wb") as fill:
@@ -103,12 +103,10 @@ def test_a_full_disk_for_longer_than_the_ring_is_a_loss_row(
     cgroup: TestCgroup, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the ring could not hold is counted, with the reason."""
-    config = tmp_path / "config.toml"
-    config.write_text("ring_bytes = 65536\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(tmp_path, monkeypatch, "ring_bytes = 65536\n")
     observed = Observed(small / "history", [cgroup.path])
     observed.start()
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     with (small / "fill").open("wb") as fill:
         found = os.statvfs(small)
         fill.write(bytes(found.f_bavail * found.f_frsize))

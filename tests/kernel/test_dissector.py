@@ -6,14 +6,11 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,16 +30,6 @@ from tests.network import until
 from tests.unit.dissect.test_dns import mutated
 
 pytestmark = pytest.mark.xdist_group("users of the machine")
-
-
-@pytest.fixture
-def open_place() -> Iterator[Path]:
-    """A folder that every user can reach, as /var/lib is."""
-    require.root()
-    place = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:8]}"
-    place.mkdir(mode=0o755)
-    yield place
-    shutil.rmtree(place)
 
 
 def _begun(place: Path, its: socket.socket) -> subprocess.Popen[bytes]:

@@ -17,6 +17,7 @@ from firsthand.health import doctor
 from firsthand.probe import libbpf, pins
 from tests import histories, require
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.observed import Observed
 from tests.kernel.test_disk import wait_for
 from tests.samples import observed as told
@@ -166,8 +167,7 @@ def test_a_hook_that_is_silent_and_an_observer_that_ended(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The blind spot and what is wrong of late are named while it observes; then that nothing is observed."""
-    (tmp_path / "config.toml").write_text("canary_seconds = 1\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
+    configured(tmp_path, monkeypatch, "canary_seconds = 1\n")
     observed = Observed(history, [cgroup.path])
     observed.start()
     wait_for(observed, "SELECT 1 FROM observer WHERE event = 'ready'")

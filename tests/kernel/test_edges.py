@@ -9,7 +9,7 @@ import pytest
 
 from tests import packets, require
 from tests.kernel.agent import Agent, connected, listening
-from tests.kernel.live import Live, flags, living
+from tests.kernel.live import Live, configured_live, flags
 from tests.packets import prefixed, question
 
 pytestmark = pytest.mark.xdist_group("pool of edges")
@@ -21,13 +21,9 @@ IDLE = 2
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """One observer for the module: flows end after two idle seconds, and the far end is the resolver."""
     require.bpf()
-    folder = tmp_path_factory.mktemp("live")
-    settings = f"flow_idle_seconds = {IDLE}\nresolvers = ['10.9.1.2', 'fd09:1::2']"
-    (folder / "config.toml").write_text(f"[network]\n{settings}\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIRSTHAND_CONFIG", str(folder / "config.toml"))
-        with living(folder / "history") as made:
-            yield made
+    settings = f"[network]\nflow_idle_seconds = {IDLE}\nresolvers = ['10.9.1.2', 'fd09:1::2']\n"
+    with configured_live(tmp_path_factory.mktemp("live"), settings) as made:
+        yield made
 
 
 @pytest.fixture

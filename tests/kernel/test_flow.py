@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kernel.agent import EXE, Agent, Refused
+from tests.kernel.agent import EXE, Agent, RefusedCall
 from tests.kernel.live import Live, flags
-from tests.kernel.pool import Kind
+from tests.kernel.pool import ObserverKind
 
 pytestmark = pytest.mark.xdist_group("pool of flows")
 
@@ -15,9 +15,9 @@ CAP_NET_RAW = 13
 
 
 @pytest.fixture(scope="module")
-def observer_kind() -> Kind:
+def observer_kind() -> ObserverKind:
     """Flows that have been idle for two seconds have ended."""
-    return Kind(f"[network]\nflow_idle_seconds = {IDLE}\n")
+    return ObserverKind(f"[network]\nflow_idle_seconds = {IDLE}\n")
 
 
 def _bound(agent: Agent, family: str = "AF_INET") -> tuple[int, int]:
@@ -171,7 +171,7 @@ def test_nobody_there(live: Live) -> None:
     cookie = client.do(
         f"u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.connect(('{live.there}', 9)); u.send(b'.'); cookie(u)"
     )
-    with pytest.raises(Refused, match="ConnectionRefusedError"):
+    with pytest.raises(RefusedCall, match="ConnectionRefusedError"):
         client.do("u.recv(1)")
     client.do("u.close()")
     (row,) = live.life(cookie, "close")
@@ -245,7 +245,7 @@ def test_no_packet_socket_without_the_right(live: Live) -> None:
     """An attempt that is refused is none, nor is another use of the same right."""
     refused, other = live.agent(), live.agent()
     refused.do("os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)")
-    with pytest.raises(Refused, match="PermissionError"):
+    with pytest.raises(RefusedCall, match="PermissionError"):
         refused.do("socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))")
     cookie = other.do(
         "r = socket.socket(socket.AF_INET, socket.SOCK_RAW, 1); r.setsockopt(1, 25, b'lo'); n = cookie(r); r.close(); n"

@@ -19,8 +19,8 @@ from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed, compiled
-from tests.kernel.pool import Kind, Watch
-from tests.kernel.test_disk import Heard
+from tests.kernel.pool import ObserverKind, Watch
+from tests.kernel.test_disk import SupervisorLines
 from tests.kernel.test_torture import SEED, Truth
 
 pytestmark = pytest.mark.xdist_group("pool of folded processes")
@@ -45,22 +45,13 @@ def folds() -> None:
     require.folding()
 
 
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Settings with folding on: short times, so that a test sees several rows."""
-    found = tmp_path / "config.toml"
-    found.write_text("restart_most_seconds = 1\n" + FOLDING)
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(found))
-    return found
-
-
 @pytest.fixture(scope="module")
-def observer_kind() -> Kind:
-    """The same for a shared observer."""
-    return Kind(FOLDING)
+def observer_kind() -> ObserverKind:
+    """A shared observer that folds."""
+    return ObserverKind(FOLDING)
 
 
-class Lives(Truth):
+class FoldedLives(Truth):
     """The workload of lives.c, with its own count by event and by kind."""
 
     def __init__(self, cgroup: TestCgroup, folder: Path, *options: str) -> None:
@@ -87,7 +78,7 @@ class Lives(Truth):
         return found
 
 
-def _agree(observed: Observed, work: Lives, lost: int = 0) -> dict[str, Any]:
+def _agree(observed: Observed, work: FoldedLives, lost: int = 0) -> dict[str, Any]:
     """produced = recorded + folded + lost, by event and by kind, and no life is told in part. The numbers of the record."""
     forks, execs, exits = work.counted()
     found = observed.rows(_EVENTS)[0]
@@ -106,7 +97,7 @@ def _agree(observed: Observed, work: Lives, lost: int = 0) -> dict[str, Any]:
 def test_each_life_is_told_once(cgroup: TestCgroup, history: Path, tmp_path: Path, config: Path) -> None:
     """Equal short ones among others: many fold, all others have their rows, and the sums are the workload's own."""
     with Observed(history, [cgroup.path]) as observed:
-        work = Lives(cgroup, tmp_path)
+        work = FoldedLives(cgroup, tmp_path)
         work.past(600)
         work.end()
     found = _agree(observed, work)
@@ -129,8 +120,8 @@ def test_none_is_lost_or_doubled_by_kills(cgroup: TestCgroup, history: Path, tmp
     print(f"FIRSTHAND_SEED={SEED}")
     observed = Observed(history, [cgroup.path])
     observed.start()
-    heard = Heard(observed)
-    work = Lives(cgroup, tmp_path)
+    heard = SupervisorLines(observed)
+    work = FoldedLives(cgroup, tmp_path)
     for _ in range(12):
         work.past(work.counted()[0] + chance.randrange(60))
         pid = roles.pids(observed.process.pid).get("observer")
@@ -153,7 +144,7 @@ def test_a_ring_too_small_loses_nothing_uncounted(
     config.write_text("ring_bytes = 65536\ncanary_seconds = 0\n" + FOLDING)
     observed = Observed(history, [cgroup.path])
     observed.start()
-    work = Lives(cgroup, tmp_path)
+    work = FoldedLives(cgroup, tmp_path)
     for _ in range(3):
         pid = roles.pids(observed.process.pid)["observer"]
         os.kill(pid, signal.SIGSTOP)
@@ -177,8 +168,8 @@ def test_the_setting_can_be_changed_under_load(cgroup: TestCgroup, history: Path
     """Off, on again, other times: what was withheld then is told, and the observer's rows say what was in force."""
     observed = Observed(history, [cgroup.path])
     observed.start()
-    heard = Heard(observed)
-    work = Lives(cgroup, tmp_path)
+    heard = SupervisorLines(observed)
+    work = FoldedLives(cgroup, tmp_path)
     work.past(150)
     for text in ("", FOLDING, FOLDING.replace("100", "90")):
         new = config.with_suffix(".new")
@@ -203,7 +194,7 @@ def test_nobody_reads_for_a_while(cgroup: TestCgroup, history: Path, tmp_path: P
     """Between two runs a row stands for no more than twice its time; then lives have their own rows, and all are counted."""
     observed = Observed(history, [cgroup.path], "--keep-attached")
     observed.start()
-    work = Lives(cgroup, tmp_path)
+    work = FoldedLives(cgroup, tmp_path)
     work.past(100)
     assert observed.stop() == 0
     work.past(work.counted()[0] + 400)

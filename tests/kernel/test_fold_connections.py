@@ -14,10 +14,10 @@ import pytest
 
 from tests import asking, require
 from tests.kernel import roles
-from tests.kernel.agent import Agent, Refused, listening
+from tests.kernel.agent import Agent, RefusedCall, listening
 from tests.kernel.live import Live, flags, living
 from tests.kernel.observed import Observed
-from tests.kernel.pool import Kind, Watch
+from tests.kernel.pool import ObserverKind, Watch
 
 pytestmark = pytest.mark.xdist_group("pool of folded connections")
 
@@ -39,20 +39,10 @@ def folds() -> None:
     require.folding()
 
 
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Settings with folding of connections on: short times, so that a test sees several rows."""
-    require.bpf()
-    found = tmp_path / "config.toml"
-    found.write_text("restart_most_seconds = 1\n" + FOLDING)
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(found))
-    return found
-
-
 @pytest.fixture(scope="module")
-def observer_kind() -> Kind:
-    """The same for a shared observer."""
-    return Kind(FOLDING)
+def observer_kind() -> ObserverKind:
+    """A shared observer that folds."""
+    return ObserverKind(FOLDING)
 
 
 def _talk(client: Agent, server: Agent, host: str, port: int, number: int) -> None:
@@ -167,7 +157,7 @@ def test_attempts_that_fail_never_fold(live: Live) -> None:
     """Refused ones have a row each."""
     client = live.agent()
     for _ in range(12):
-        with pytest.raises(Refused, match="ConnectionRefusedError"):
+        with pytest.raises(RefusedCall, match="ConnectionRefusedError"):
             client.do(f"socket.create_connection(('{live.there}', 9))")
     assert len(live.observed.wait("SELECT * FROM connection WHERE peer_port = 9 AND outcome = 'refused'", 12)) == 12
 

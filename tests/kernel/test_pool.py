@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel import roles
-from tests.kernel.pool import Kind, Pools, Watch, strangers
+from tests.kernel.pool import ObserverKind, Pools, Watch, strangers
 
 pytestmark = pytest.mark.xdist_group("pool")
 
@@ -29,7 +29,7 @@ def test_behind_the_barrier_everything_is_there(watch: Watch) -> None:
         assert observed.rows(created) == [{"n": number}]
 
 
-def test_tests_do_not_see_each_others_rows(pools: Pools, observer_kind: Kind, watch: Watch) -> None:
+def test_tests_do_not_see_each_others_rows(pools: Pools, observer_kind: ObserverKind, watch: Watch) -> None:
     """Two cgroups below one observer: each reader has the rows of its own; those of both are told apart from strangers'."""
     with pools.watch(observer_kind, "another test") as other:
         assert other.pooled is watch.pooled
@@ -46,7 +46,7 @@ def test_tests_do_not_see_each_others_rows(pools: Pools, observer_kind: Kind, wa
 
 def test_a_failure_is_the_tests_that_saw_it(tmp_path: Path) -> None:
     """A role that dies, and the whole observer: the test of that time fails with the words, the next one has another observer."""
-    pools, kind = Pools(tmp_path), Kind()
+    pools, kind = Pools(tmp_path), ObserverKind()
     with (
         pytest.raises(AssertionError, match="the keeper was killed by SIGKILL"),
         pools.watch(kind, "the first") as watch,
@@ -67,7 +67,7 @@ def test_a_failure_is_the_tests_that_saw_it(tmp_path: Path) -> None:
 def test_what_it_lost_is_said_at_its_end(tmp_path: Path) -> None:
     """A loss while no test looked: the observer's end fails, and names the tests that it served."""
     pools = Pools(tmp_path)
-    with pools.watch(Kind("ring_bytes = 65536\ncanary_seconds = 0\n"), "the only one") as watch:
+    with pools.watch(ObserverKind("ring_bytes = 65536\ncanary_seconds = 0\n"), "the only one") as watch:
         assert watch.rows("SELECT * FROM process") == []
     pid = roles.pids(watch.process.pid)["observer"]
     os.kill(pid, signal.SIGSTOP)

@@ -20,6 +20,7 @@ import pytest
 from firsthand.probe import pins
 from tests import require
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.observed import Observed, boot_id, compiled
 from tests.kernel.pool import Watch, strangers
 
@@ -427,7 +428,7 @@ def test_cgroups_come_go_and_take_processes_in(watch: Watch) -> None:
     assert _exec_of(observed, child.pid)["cgroup_path"] == rows[0]["cgroup_path"]
 
 
-class Run:
+class ProgramRun:
     """One run from its start to its end: what ran before, a second run on the same instance, a last program, SIGTERM."""
 
     def __init__(self, cgroup: TestCgroup, folder: Path) -> None:
@@ -448,14 +449,14 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProgramRun]:
     """Of a run that no other test shares: of its start and its end."""
     require.bpf()
     with TestCgroup() as cgroup:
-        yield Run(cgroup, tmp_path_factory.mktemp("run"))
+        yield ProgramRun(cgroup, tmp_path_factory.mktemp("run"))
 
 
-def test_processes_that_ran_before_are_seen(ended: Run) -> None:
+def test_processes_that_ran_before_are_seen(ended: ProgramRun) -> None:
     """What runs when observing begins has a row `seen`, with arguments, and its end is recorded under the same id."""
     seen = _one(ended.observed.rows(f"SELECT * FROM process WHERE event = 'seen' AND pid = {ended.early.pid}"))
     assert (seen["exe"], seen["args"], seen["stdin"]) == ("/usr/bin/cat", ["/bin/cat", "-"], "pipe")
@@ -463,19 +464,19 @@ def test_processes_that_ran_before_are_seen(ended: Run) -> None:
     assert _exit_of(ended.observed, ended.early.pid)["exec_id"] == seen["exec_id"]
 
 
-def test_a_session_leaves_nothing_behind(ended: Run) -> None:
+def test_a_session_leaves_nothing_behind(ended: ProgramRun) -> None:
     """After the end neither pins nor attached programs of the instance are left."""
     assert any(name.startswith("link_") for name in ended.pinned)
     assert not ended.pins.exists()
 
 
-def test_a_second_reader_is_refused(ended: Run) -> None:
+def test_a_second_reader_is_refused(ended: ProgramRun) -> None:
     """Two observers on one instance: the second says who holds it, and exits 1."""
     assert ended.second.returncode == 1 and "another observer" in ended.second.stderr
     assert "ready" not in ended.second.stderr
 
 
-def test_a_terminal_ends_it_cleanly(ended: Run) -> None:
+def test_a_terminal_ends_it_cleanly(ended: ProgramRun) -> None:
     """SIGTERM, as SIGINT, drains and exits 0, and the last process before it is recorded."""
     assert ended.code == 0
     assert _exit_of(ended.observed, ended.last.pid)["exit_code"] == 0
@@ -515,8 +516,7 @@ def test_more_than_the_ring_holds_may_run_before(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The iterator waits for room: of 1,000 processes none is lost in a ring that holds a few hundred."""
-    (tmp_path / "config.toml").write_text("ring_bytes = 262144\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
+    configured(tmp_path, monkeypatch, "ring_bytes = 262144\n")
     script = "i=0; while [ $i -lt 1000 ]; do read line <&3 & i=$((i+1)); done; echo; wait"
     reading, writing = os.pipe()
     words = ["/bin/sh", "-c", f"exec 3<&0; {script}"]

@@ -36,9 +36,9 @@ class Watched:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.loads: list[int] = []
         self.verified: dict[str, int] = {}
-        load_group, end = programs.Group.load, programs.Programs.__exit__
+        load_group, end = programs.ObjectPrograms.load, programs.Programs.__exit__
 
-        def loaded(group: programs.Group) -> None:
+        def loaded(group: programs.ObjectPrograms) -> None:
             self.loads.append(len(group.wanted))
             load_group(group)
 
@@ -46,7 +46,7 @@ class Watched:
             self.verified |= {name: stats.verified(fd) for name, fd in found.fds.items()}
             end(found, *error)
 
-        patch.setattr(programs.Group, "load", loaded)
+        patch.setattr(programs.ObjectPrograms, "load", loaded)
         patch.setattr(programs.Programs, "__exit__", ended)
 
 

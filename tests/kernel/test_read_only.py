@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from tests import require
+from tests import disks, require
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel import roles
 from tests.kernel.observed import Observed
-from tests.kernel.test_disk import Heard, all_recorded, run_words, wait_for
+from tests.kernel.test_disk import SupervisorLines, all_recorded, run_words, wait_for
 
 _PATIENCE = 120.0
 
@@ -34,9 +35,8 @@ def own(tmp_path: Path) -> Iterator[Path]:
     """A filesystem in memory of the test's own."""
     place = tmp_path / "own"
     place.mkdir()
-    _mount("-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place))
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with disks.small(place, "64m") as made:
+        yield made
 
 
 class Failing:
@@ -129,15 +129,17 @@ def _remount_read_only(observed: Observed, place: Path) -> None:
 def _observed(
     history: Path, cgroup: TestCgroup, ring: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Observed:
-    config = tmp_path / "config.toml"
-    config.write_text(f"ring_bytes = {ring}\nrestart_most_seconds = 1\ncanary_seconds = 0\n[integrity]\nheads = ''\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(
+        tmp_path,
+        monkeypatch,
+        f"ring_bytes = {ring}\nrestart_most_seconds = 1\ncanary_seconds = 0\n[integrity]\nheads = ''\n",
+    )
     observed = Observed(history, [cgroup.path])
     observed.start()
     return observed
 
 
-def _end(observed: Observed, heard: Heard) -> None:
+def _end(observed: Observed, heard: SupervisorLines) -> None:
     observed.process.send_signal(signal.SIGINT)
     assert observed.process.wait() == 0, heard.lines
     heard.join()
@@ -148,7 +150,7 @@ def test_a_mount_made_read_only_and_back(
 ) -> None:
     """What happens meanwhile waits in the ring: nobody can write, it is said once, health is red; made writable it is recorded."""
     observed = _observed(own / "history", cgroup, 8 << 20, tmp_path, monkeypatch)
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     run_words(cgroup, range(10))
     wait_for(observed, "SELECT 1 FROM process WHERE args = ['/bin/true', '9']")
     assert _until(observed, 0) == []
@@ -174,7 +176,7 @@ def test_a_mount_read_only_for_longer_than_the_ring_holds(
 ) -> None:
     """What did not fit is a row of `loss`, to the event."""
     observed = _observed(own / "history", cgroup, 65536, tmp_path, monkeypatch)
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     _remount_read_only(observed, own)
     heard.wait("the log cannot be written, it is mounted read-only")
     run_words(cgroup, range(400))
@@ -198,7 +200,7 @@ def test_a_disk_that_fails_under_the_observer(
     """Its own open files take nothing any more: the rings hold on, also over the end of `run`, and once the disk is mended the next
     run takes everything in."""
     observed = _observed(failing.place / "history", cgroup, 8 << 20, tmp_path, monkeypatch)
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     run_words(cgroup, range(10))
     wait_for(observed, "SELECT 1 FROM process WHERE args = ['/bin/true', '9']")
     failing.fail()
@@ -216,7 +218,7 @@ def test_a_disk_that_fails_under_the_observer(
     failing.mend()
     assert all_recorded(observed, range(10))
     observed.start()
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     run_words(cgroup, range(110, 120))
     _end(observed, heard)
     assert all_recorded(observed, [*range(100), *range(110, 120)])

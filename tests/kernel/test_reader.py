@@ -18,6 +18,7 @@ from firsthand.reader import asker, place
 from firsthand.reader.look import look
 from tests import require
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel import roles
 from tests.kernel.observed import Observed
 
@@ -29,9 +30,7 @@ _MOST = 120.0
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that soon ends when nobody asks, and askers who wait until it has begun."""
     require.bpf()
-    path = tmp_path / "config.toml"
-    path.write_text("[reader]\nidle_seconds = 2\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(path))
+    configured(tmp_path, monkeypatch, "[reader]\nidle_seconds = 2\n")
     monkeypatch.setattr(asker, "GREETS", _MOST)
 
 

@@ -12,7 +12,7 @@ from tests.asking import ask
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed
-from tests.kernel.test_disk import Heard
+from tests.kernel.test_disk import SupervisorLines
 from tests.kernel.test_torture import Truth, agree
 
 
@@ -32,7 +32,7 @@ def test_changed_settings_are_applied_under_load(
     monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
     observed = Observed(history, [cgroup.path])
     observed.start()
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     work = Truth(cgroup, tmp_path, "2000")
     work.past(20)
     before = roles.pids(observed.process.pid)
@@ -80,7 +80,7 @@ def test_what_settings_left_out_is_not_denied(
     monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
     observed = Observed(history, [cgroup.path])
     observed.start()
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     reasons = []
     for number, names in enumerate(("true", "false", "true")):
         if number:
@@ -108,7 +108,7 @@ def test_other_ring_sizes_take_the_old_rings_in(
     monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
     observed = Observed(history, [cgroup.path])
     observed.start()
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     cgroup.run(["/bin/true", "before"]).wait()
     _write(config, "ring_bytes = 4194304\n")
     heard.wait("the settings have changed: the observer started anew")

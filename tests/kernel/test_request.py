@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ import pytest
 from firsthand.dissect import hello
 from tests import packets, require
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.observed import Observed
-from tests.kernel.pool import Kind, Watch
-from tests.network import Namespace
+from tests.kernel.pool import ObserverKind, Watch
+from tests.network import NetworkNamespace
 from tests.unit.dissect.test_dns import mutated
 
 pytestmark = pytest.mark.xdist_group("pool of names")
@@ -47,43 +47,27 @@ for line in sys.stdin.read().split('\\n'):
 
 
 @pytest.fixture(scope="module")
-def observer_kind() -> Kind:
+def observer_kind() -> ObserverKind:
     """Cgroups in v2 alone."""
-    return Kind(hierarchies="unified")
+    return ObserverKind(hierarchies="unified")
 
 
-@pytest.fixture
-def around() -> Iterator[tuple[TestCgroup, Namespace]]:
-    """Another cgroup, for the other side, and a network namespace."""
-    require.bpf()
+@pytest.fixture(scope="module", autouse=True)
+def programs() -> None:
+    """What these tests start."""
     require.programs("tls", "openssl", "curl", "ip")
-    with TestCgroup("unified") as others, Namespace() as namespace:
-        yield others, namespace
-
-
-@pytest.fixture
-def watched(watch: Watch, around: tuple[TestCgroup, Namespace]) -> tuple[Watch, TestCgroup, Namespace]:
-    """What a shared observer watches, another cgroup, and a network namespace."""
-    return watch, *around
-
-
-@pytest.fixture
-def places(around: tuple[TestCgroup, Namespace]) -> Iterator[tuple[TestCgroup, TestCgroup, Namespace]]:
-    """The same with a cgroup for an observer of the test's own."""
-    with TestCgroup("unified") as observed:
-        yield observed, *around
 
 
 def _requests(observed: Observed | Watch, where: str = "true") -> list[dict[str, Any]]:
     return observed.rows(f"SELECT * FROM request WHERE {where} ORDER BY ktime")
 
 
-def _sink(cgroup: TestCgroup | Watch, namespace: Namespace, port: int) -> None:
+def _sink(cgroup: TestCgroup | Watch, namespace: NetworkNamespace, port: int) -> None:
     child = cgroup.run(namespace.command([sys.executable, "-c", _SINK, "127.0.0.1", str(port)]), stdout=subprocess.PIPE)
     assert child.stdout is not None and child.stdout.readline() == b"up\n"
 
 
-def _tls_server(cgroup: TestCgroup | Watch, namespace: Namespace, folder: Path, port: int) -> None:
+def _tls_server(cgroup: TestCgroup | Watch, namespace: NetworkNamespace, folder: Path, port: int) -> None:
     """openssl s_server with a page at every path."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
@@ -94,18 +78,20 @@ def _tls_server(cgroup: TestCgroup | Watch, namespace: Namespace, folder: Path, 
     assert any(b"ACCEPT" in line for line in child.stdout)
 
 
-def _curl(cgroup: TestCgroup | Watch, namespace: Namespace, *words: str) -> None:
+def _curl(cgroup: TestCgroup | Watch, namespace: NetworkNamespace, *words: str) -> None:
     child = cgroup.run(namespace.command(["curl", "-sk", "--max-time", "5", "-o", "/dev/null", *words]))
     child.wait()
 
 
-def _parts(cgroup: TestCgroup | Watch, namespace: Namespace, port: int, streams: list[list[bytes]]) -> None:
+def _parts(cgroup: TestCgroup | Watch, namespace: NetworkNamespace, port: int, streams: list[list[bytes]]) -> None:
     child = cgroup.run(namespace.command([sys.executable, "-c", _PARTS, str(port)]), stdin=subprocess.PIPE)
     child.communicate("\n".join(",".join(part.hex() for part in stream) for stream in streams).encode())
     assert child.returncode == 0
 
 
-def test_tls_clients_by_name_and_fingerprint(watched: tuple[Watch, TestCgroup, Namespace], tmp_path: Path) -> None:
+def test_tls_clients_by_name_and_fingerprint(
+    watched: tuple[Watch, TestCgroup, NetworkNamespace], tmp_path: Path
+) -> None:
     """curl, openssl with a name, and without one: each row of its own process, with the fingerprint that its bytes give."""
     cgroup, servers, namespace = watched
     _tls_server(servers, namespace, tmp_path, 8443)
@@ -141,7 +127,7 @@ def test_tls_clients_by_name_and_fingerprint(watched: tuple[Watch, TestCgroup, N
     assert joined[0]["n"] == 3 and not observed.lost()
 
 
-def test_the_servers_side_has_the_name_too(watched: tuple[Watch, TestCgroup, Namespace], tmp_path: Path) -> None:
+def test_the_servers_side_has_the_name_too(watched: tuple[Watch, TestCgroup, NetworkNamespace], tmp_path: Path) -> None:
     """Of an observed server: the ClientHello that came in."""
     servers, others, namespace = watched
     with servers as observed:
@@ -152,7 +138,7 @@ def test_the_servers_side_has_the_name_too(watched: tuple[Watch, TestCgroup, Nam
     assert row["exe"].endswith("openssl")
 
 
-def test_heads_in_many_segments(watched: tuple[Watch, TestCgroup, Namespace]) -> None:
+def test_heads_in_many_segments(watched: tuple[Watch, TestCgroup, NetworkNamespace]) -> None:
     """A ClientHello and an HTTP head cut at many places, into two, three and ten: one row each, the same as whole."""
     cgroup, servers, namespace = watched
     _sink(servers, namespace, 8080)
@@ -176,7 +162,9 @@ def _cut(wire: bytes, places: list[int]) -> list[bytes]:
     return [wire[a:b] for a, b in pairwise(bounds)]
 
 
-def test_half_a_head_is_told_after_a_while(places: tuple[TestCgroup, TestCgroup, Namespace], history: Path) -> None:
+def test_half_a_head_is_told_after_a_while(
+    places: tuple[TestCgroup, TestCgroup, NetworkNamespace], history: Path
+) -> None:
     """The rest never comes: what is there, TRUNCATED, by the process that sent it; also at the very end of observing."""
     cgroup, servers, namespace = places
     _sink(servers, namespace, 8080)
@@ -189,12 +177,14 @@ def test_half_a_head_is_told_after_a_while(places: tuple[TestCgroup, TestCgroup,
 
 
 def test_http_in_both_versions(
-    places: tuple[TestCgroup, TestCgroup, Namespace], history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    places: tuple[TestCgroup, TestCgroup, NetworkNamespace],
+    history: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Method, host, path, user agent; secrets in the path and the user agent are replaced; the query is kept where that is set."""
     cgroup, servers, namespace = places
-    (tmp_path / "config.toml").write_text("[network]\nkeep_query = true\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
+    configured(tmp_path, monkeypatch, "[network]\nkeep_query = true\n")
     _sink(servers, namespace, 8080)
     with Observed(history, [cgroup.path]) as observed:
         _curl(
@@ -227,7 +217,7 @@ def test_http_in_both_versions(
     assert b"hunter22222" not in kept
 
 
-def test_other_protocols_leave_no_rows(watched: tuple[Watch, TestCgroup, Namespace]) -> None:
+def test_other_protocols_leave_no_rows(watched: tuple[Watch, TestCgroup, NetworkNamespace]) -> None:
     """SSH, SMTP, Redis, bytes."""
     cgroup, servers, namespace = watched
     _sink(servers, namespace, 8080)
@@ -238,14 +228,16 @@ def test_other_protocols_leave_no_rows(watched: tuple[Watch, TestCgroup, Namespa
 
 
 def test_a_name_outside_and_another_inside(
-    places: tuple[TestCgroup, TestCgroup, Namespace], history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    places: tuple[TestCgroup, TestCgroup, NetworkNamespace],
+    history: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Fronting, seen where libssl is looked at: the row of what went out encrypted is marked, and one that agrees is not."""
     cgroup, servers, namespace = places
     library = next(Path("/usr/lib").glob("*/libssl.so.3"), None)
     assert library is not None
-    (tmp_path / "config.toml").write_text(f'[network]\nplaintext = ["{library}"]\n')
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
+    configured(tmp_path, monkeypatch, f'[network]\nplaintext = ["{library}"]\n')
     _tls_server(servers, namespace, tmp_path, 8443)
     with Observed(history, [cgroup.path]) as observed:
         common = ("--http1.1", "--resolve", "cdn.example:8443:127.0.0.1", "https://cdn.example:8443/a")
@@ -260,7 +252,9 @@ def test_a_name_outside_and_another_inside(
     ]
 
 
-def test_a_thousand_mutated_hellos_never_hurt(places: tuple[TestCgroup, TestCgroup, Namespace], history: Path) -> None:
+def test_a_thousand_mutated_hellos_never_hurt(
+    places: tuple[TestCgroup, TestCgroup, NetworkNamespace], history: Path
+) -> None:
     """Really sent, a connection each: nothing hangs, and what is sent after them is read."""
     cgroup, servers, namespace = places
     _sink(servers, namespace, 8080)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.landing("some hundred secrets by every way")
 _LAST = "the last one"
 
 
-class Told:
+class SecretsObserved:
     """What was stored, shown and answered while and after every shape ran once, in one cgroup."""
 
     def __init__(self, folder: Path, shapes: list[Shape], settings: str) -> None:
@@ -97,13 +97,13 @@ def shapes() -> list[Shape]:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory, shapes: list[Shape]) -> Iterator[Told]:
+def told(tmp_path_factory: pytest.TempPathFactory, shapes: list[Shape]) -> Iterator[SecretsObserved]:
     """Played once."""
     require.bpf()
-    yield Told(tmp_path_factory.mktemp("secrets"), shapes, "fold = 1000000\n")
+    yield SecretsObserved(tmp_path_factory.mktemp("secrets"), shapes, "fold = 1000000\n")
 
 
-def test_no_secret_is_found_anywhere(told: Told, shapes: list[Shape]) -> None:
+def test_no_secret_is_found_anywhere(told: SecretsObserved, shapes: list[Shape]) -> None:
     """Log, segments, the live view, tail, answers, messages."""
     assert len(shapes) >= 200
     places_searched = {
@@ -120,13 +120,13 @@ def test_no_secret_is_found_anywhere(told: Told, shapes: list[Shape]) -> None:
     assert b"[redacted]" in told.logged and b"[redacted]" in told.shown and b"[redacted]" in told.tailed
 
 
-def test_every_row_says_what_was_done(told: Told, shapes: list[Shape]) -> None:
+def test_every_row_says_what_was_done(told: SecretsObserved, shapes: list[Shape]) -> None:
     """As many redacted rows as shapes, each naming its pattern."""
     redacted = [row for row in told.rows if row["redacted"]]
     assert len(redacted) == len(shapes) and all(row["redaction"] for row in redacted)
 
 
-def test_near_misses_stay_whole(told: Told) -> None:
+def test_near_misses_stay_whole(told: SecretsObserved) -> None:
     """Every one, argument by argument."""
     whole = {tuple(row["args"]) for row in told.rows if not row["redacted"]}
     assert set(NEAR_MISSES) - whole == set()

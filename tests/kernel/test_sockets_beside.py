@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.agent import EXE, Refused
+from tests.kernel.agent import EXE, RefusedCall
 from tests.kernel.live import Live, flags
 
 pytestmark = pytest.mark.xdist_group("pool of sockets")
@@ -86,7 +86,7 @@ def test_a_tun_device(live: Live) -> None:
     """By it a program makes packets of any address itself: who made one; one that is refused has no row."""
     refused, client = live.agent(), live.agent()
     refused.do("os.chmod; os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)")
-    with pytest.raises(Refused, match="PermissionError"):
+    with pytest.raises(RefusedCall, match="PermissionError"):
         refused.do(_TUN)
     client.do(f"{_TUN}; os.close(t)")
     (row,) = _of(live, client.pid, "tun")

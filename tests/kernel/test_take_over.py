@@ -18,9 +18,10 @@ from firsthand.probe.options import LoadOptions
 from firsthand.settings import Settings
 from firsthand.settings.sections.top import Top
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel import roles
 from tests.kernel.observed import Observed
-from tests.kernel.test_disk import Heard, run_words, wait_for
+from tests.kernel.test_disk import SupervisorLines, run_words, wait_for
 from tests.kernel.test_torture import Truth, agree
 
 
@@ -84,11 +85,10 @@ def test_the_loader_dies_while_it_takes_over(
 
     The ring has room for all that comes meanwhile, some ten seconds.
     """
-    (tmp_path / "config.toml").write_text(f"ring_bytes = {128 << 20}\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
+    configured(tmp_path, monkeypatch, f"ring_bytes = {128 << 20}\n")
     observed = Observed(history, [cgroup.path])
     observed.start()
-    heard = Heard(observed)
+    heard = SupervisorLines(observed)
     work = Truth(cgroup, tmp_path, "500")
     work.past(50)
     os.kill(roles.pids(observed.process.pid)["observer"], signal.SIGKILL)

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel import roles
 from tests.kernel.observed import Observed, compiled
 
@@ -35,9 +36,7 @@ _COUNTED = """SELECT count(*) FILTER (event = 'fork') AS forks, count(*) FILTER 
 @pytest.fixture
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What dies is started again soon, and the ring holds what comes while several die one after another."""
-    config = tmp_path / "config.toml"
-    config.write_text(f"restart_most_seconds = 1\nring_bytes = {64 << 20}\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(tmp_path, monkeypatch, f"restart_most_seconds = 1\nring_bytes = {64 << 20}\n")
 
 
 class Truth:
@@ -220,10 +219,12 @@ def test_a_ring_too_small_loses_nothing_uncounted(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """produced = recorded + counted lost, where the reader is stopped and killed under a flood; but for what a take-over tells again."""
-    config = tmp_path / "config.toml"
     # without canaries, of which a ring that is full loses rows as well: the truth does not count those
-    config.write_text("ring_bytes = 65536\nurgent_bytes = 65536\nrestart_most_seconds = 1\ncanary_seconds = 0\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(
+        tmp_path,
+        monkeypatch,
+        "ring_bytes = 65536\nurgent_bytes = 65536\nrestart_most_seconds = 1\ncanary_seconds = 0\n",
+    )
     observed = Observed(history, [cgroup.path])
     observed.start()
     reader = _drain(observed)
@@ -266,9 +267,7 @@ def test_nobody_for_long_means_counting_only(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the patience without a heartbeat the kernel side only counts; the next reader says how many and why."""
-    config = tmp_path / "config.toml"
-    config.write_text("patience_seconds = 1\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(tmp_path, monkeypatch, "patience_seconds = 1\n")
     observed = Observed(history, [cgroup.path], "--keep-attached")
     observed.start()
     work = Truth(cgroup, tmp_path, "2000")

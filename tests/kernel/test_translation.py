@@ -11,7 +11,7 @@ import pytest
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel.agent import Agent, connected
-from tests.kernel.live import Live, living
+from tests.kernel.live import Live, configured_live
 from tests.networks import Namespace, TestNetworks
 
 pytestmark = pytest.mark.xdist_group("translation")
@@ -21,7 +21,7 @@ SERVICE, SERVICE6 = "10.96.0.10", "fd96::10"
 POD, POD6, PORT = "10.9.2.2", "fd09:2::2", 8080
 
 
-class Cluster:
+class TranslatedCluster:
     """A pod `near`, a host, and a pod `far`; the host's PREROUTING sends what is for the service to `far`, as kube-proxy does."""
 
     def __init__(self, networks: TestNetworks) -> None:
@@ -56,28 +56,25 @@ def networks() -> Iterator[TestNetworks]:
 
 
 @pytest.fixture(scope="module")
-def cluster(networks: TestNetworks) -> Cluster:
+def cluster(networks: TestNetworks) -> TranslatedCluster:
     """One for the module."""
-    return Cluster(networks)
+    return TranslatedCluster(networks)
 
 
 @pytest.fixture(scope="module")
-def early(cluster: Cluster) -> Iterator[TestCgroup]:
+def early(cluster: TranslatedCluster) -> Iterator[TestCgroup]:
     """What is connected through the service before the observer runs."""
     with TestCgroup() as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def shared(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def shared(cluster: TranslatedCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """One observer for the module, which hears the host's conntrack."""
-    folder = tmp_path_factory.mktemp("live")
-    settings = f"translated_namespaces = [{json.dumps(str(cluster.host.path))}]\nflow_idle_seconds = 2"
-    (folder / "config.toml").write_text(f"[network]\n{settings}\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIRSTHAND_CONFIG", str(folder / "config.toml"))
-        with living(folder / "history") as made:
-            yield made
+    heard = json.dumps(str(cluster.host.path))
+    settings = f"[network]\ntranslated_namespaces = [{heard}]\nflow_idle_seconds = 2\n"
+    with configured_live(tmp_path_factory.mktemp("live"), settings) as made:
+        yield made
 
 
 @pytest.fixture
@@ -103,7 +100,7 @@ def _ends(row: dict[str, Any]) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("where", ["near", "host"], ids=["from a pod", "from the host"])
 @pytest.mark.parametrize(("service", "pod"), [(SERVICE, POD), (SERVICE6, POD6)], ids=["IPv4", "IPv6"])
-def test_a_connection_to_a_service(live: Live, cluster: Cluster, where: str, service: str, pod: str) -> None:
+def test_a_connection_to_a_service(live: Live, cluster: TranslatedCluster, where: str, service: str, pod: str) -> None:
     """The client's rows have the service's address and the pod's; the pod's rows the client's, and no other."""
     server, client = live.agent(cluster.far), live.agent(getattr(cluster, where))
     _served(server)
@@ -124,7 +121,9 @@ def test_a_connection_to_a_service(live: Live, cluster: Cluster, where: str, ser
     ids=["from a pod, connected", "from a pod, by sendto", "from the host, connected"],
 )
 @pytest.mark.parametrize(("service", "pod"), [(SERVICE, POD), (SERVICE6, POD6)], ids=["IPv4", "IPv6"])
-def test_a_flow_to_a_service(live: Live, cluster: Cluster, where: str, connects: bool, service: str, pod: str) -> None:
+def test_a_flow_to_a_service(
+    live: Live, cluster: TranslatedCluster, where: str, connects: bool, service: str, pod: str
+) -> None:
     """One flow, question and answer, with the address that was asked; also where the packets leave translated already."""
     server, client = live.agent(cluster.far), live.agent(getattr(cluster, where))
     _served(server)
@@ -143,7 +142,7 @@ def test_a_flow_to_a_service(live: Live, cluster: Cluster, where: str, connects:
     assert (row["bytes_sent"], row["segments_sent"], row["bytes_received"], row["segments_received"]) == (8, 1, 6, 1)
 
 
-def test_what_is_not_translated(live: Live, cluster: Cluster) -> None:
+def test_what_is_not_translated(live: Live, cluster: TranslatedCluster) -> None:
     """Straight to the pod through the same host: no address beside the peer's."""
     server, client = live.agent(cluster.far), live.agent(cluster.near)
     _served(server)
@@ -153,7 +152,7 @@ def test_what_is_not_translated(live: Live, cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("writes", [True, False], ids=["writes first", "reads first"])
-def test_a_port_that_is_redirected_at_the_server(live: Live, cluster: Cluster, writes: bool) -> None:
+def test_a_port_that_is_redirected_at_the_server(live: Live, cluster: TranslatedCluster, writes: bool) -> None:
     """Translated in the server's own namespace, as a sidecar does: its rows have the port that it listens on."""
     server, client = live.agent(cluster.far), live.agent(cluster.near)
     cluster.far.run("iptables", "-t", "nat", "-F", "PREROUTING")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.agent import Agent, Refused
+from tests.kernel.agent import Agent, RefusedCall
 from tests.kernel.live import Live, flags
 
 pytestmark = pytest.mark.xdist_group("pool")
@@ -108,7 +108,7 @@ def test_nobody_listens(live: Live, tmp_path: Path) -> None:
     """Where only the caller's word is known an attempt is told whether or not it succeeds; else only one that does."""
     client = live.agent()
     cookie = client.do("s = socket.socket(socket.AF_UNIX); cookie(s)")
-    with pytest.raises(Refused, match="FileNotFoundError"):
+    with pytest.raises(RefusedCall, match="FileNotFoundError"):
         client.do(f"s.connect({str(tmp_path / 'nobody')!r})")
     _serving(client, str(tmp_path / "door"))
     client.do(f"s.connect({str(tmp_path / 'door')!r})")

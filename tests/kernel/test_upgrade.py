@@ -13,6 +13,7 @@ import pytest
 
 from tests import require
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel.observed import Observed
 from tests.kernel.test_torture import Truth, agree
 
@@ -65,8 +66,7 @@ def test_upgrade_and_rollback_under_load(
 
     The ring has room for what comes while nobody reads.
     """
-    (tmp_path / "config.toml").write_text(f"ring_bytes = {128 << 20}\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(tmp_path / "config.toml"))
+    configured(tmp_path, monkeypatch, f"ring_bytes = {128 << 20}\n")
     observed = Observed(history, [cgroup.path], "--keep-attached")
     observed.start()
     work = Truth(cgroup, tmp_path, "1000")

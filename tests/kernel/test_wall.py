@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from firsthand.confine import wall
 from firsthand.schema import capability
-from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed
@@ -22,16 +18,6 @@ from tests.kernel.observed import Observed
 pytestmark = pytest.mark.xdist_group("users of the machine")
 
 _ROLES = ("observer", "keeper", "follower")
-
-
-@pytest.fixture
-def open_place() -> Iterator[Path]:
-    """A folder that every user can reach, as /var/lib is."""
-    require.root()
-    place = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:8]}"
-    place.mkdir(mode=0o755)
-    yield place
-    shutil.rmtree(place)
 
 
 def _status(task: Path) -> dict[str, str]:

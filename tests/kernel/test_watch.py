@@ -16,6 +16,7 @@ from firsthand.history import alive
 from firsthand.probe import libbpf, pins
 from tests import asking
 from tests.cgroups import TestCgroup
+from tests.configured import configured
 from tests.kernel import roles
 from tests.kernel.observed import Observed
 from tests.kernel.test_status import _status
@@ -27,9 +28,7 @@ def test_nothing_is_proven_while_the_supervisor_is_stopped(
 ) -> None:
     """SIGSTOP to the supervisor, a hook emptied, a program run: health is red, and "no such process" is not complete; after SIGCONT
     the hook's silence is a loss from the last proven round on."""
-    config = tmp_path / "config.toml"
-    config.write_text("canary_seconds = 1\n")
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(config))
+    configured(tmp_path, monkeypatch, "canary_seconds = 1\n")
     observed = Observed(history, [cgroup.path])
     observed.start()
     observed.wait("SELECT 1 FROM observer WHERE measures LIKE '%proven_monotonic%'")

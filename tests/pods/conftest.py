@@ -19,18 +19,18 @@ from deploy.image import __main__ as making
 from firsthand.probe import pins
 from tests import caches, require, wheel
 from tests.cgroups import TestCgroup
-from tests.pods.containerd import Containerd
+from tests.pods.containerd import OwnContainerd
 from tests.pods.inside import Node
 from tests.pods.kubelet import Kubelet
 
 
 @pytest.fixture(scope="module")
-def containerd() -> Iterator[Containerd]:
+def containerd() -> Iterator[OwnContainerd]:
     """Running, with the image imported."""
     require.containerd()
     require.bpf()
     folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
-    with TestCgroup() as cgroup, Containerd(cgroup, folder) as running:
+    with TestCgroup() as cgroup, OwnContainerd(cgroup, folder) as running:
         yield running
 
 
@@ -54,18 +54,18 @@ def _image(made: Path, base: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def node_runtime(image: Path) -> Iterator[Containerd]:
+def node_runtime(image: Path) -> Iterator[OwnContainerd]:
     """A runtime as on a node, with the image."""
     require.pods()
     require.bpf()
     folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
-    with TestCgroup() as cgroup, Containerd(cgroup, folder, cri=True, node=True) as daemon:
+    with TestCgroup() as cgroup, OwnContainerd(cgroup, folder, cri=True, node=True) as daemon:
         daemon.ctr("image", "import", "--snapshotter", "overlayfs", str(image))
         yield daemon
 
 
 @pytest.fixture(scope="module")
-def node(node_runtime: Containerd) -> Iterator[Node]:
+def node(node_runtime: OwnContainerd) -> Iterator[Node]:
     """A node without pods, and places of the module's own that every user can reach, as /var/lib is."""
     pins.mount_bpffs()  # systemd does it on a node
     place = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}-node"

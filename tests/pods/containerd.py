@@ -101,7 +101,7 @@ def new_id() -> str:
 class Container:
     """One container: its id, cgroup path below each hierarchy's root, and the host's pid of its first process."""
 
-    daemon: Containerd
+    daemon: OwnContainerd
     id: str
     cgroup: str
     pid: int
@@ -129,7 +129,7 @@ class Container:
 
 
 @dataclass
-class Containerd:
+class OwnContainerd:
     """Runs until the block ends, then everything that it made is gone."""
 
     cgroup: TestCgroup
@@ -143,7 +143,7 @@ class Containerd:
     network: str = ""
     containers: list[Container] = field(default_factory=list)
 
-    def __enter__(self) -> Containerd:
+    def __enter__(self) -> OwnContainerd:
         self.folder.mkdir(mode=0o711)
         if self.node:
             (self.folder / "containerd.sock").symlink_to("socket")

@@ -24,7 +24,7 @@ READY_WITHIN = 60.0
 LIMITS = [{"Name": "nofile", "Soft": 1024, "Hard": 1024}, {"Name": "nproc", "Soft": 1024, "Hard": 1024}]
 
 
-class _Connection(http.client.HTTPConnection):
+class _EngineConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=60)
         self.path = path
@@ -35,7 +35,7 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self.path))
 
 
-class Engine:
+class OwnEngine:
     """A daemon that runs until the block ends; then everything that it made is gone."""
 
     kind = ""
@@ -50,7 +50,7 @@ class Engine:
         """The daemon's command line."""
         raise NotImplementedError
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> OwnEngine:
         self.folder.mkdir(mode=0o711)
         self._log = (self.folder / "log").open("wb")
         environment = {**os.environ, "XDG_RUNTIME_DIR": str(self.folder)}
@@ -80,7 +80,7 @@ class Engine:
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, *, raw: bool = False
     ) -> Any:
         """One request; AssertionError with the answer where it is refused."""
-        connection = _Connection(self.socket)
+        connection = _EngineConnection(self.socket)
         try:
             if isinstance(body, dict):
                 body, headers = json.dumps(body), {"Content-Type": "application/json"}
@@ -134,7 +134,7 @@ class Engine:
             shutil.rmtree(self.folder)
 
 
-class Docker(Engine):
+class Docker(OwnEngine):
     """dockerd, with a containerd of its own below it."""
 
     kind = "docker"
@@ -159,7 +159,7 @@ class Docker(Engine):
         return ["dockerd", "-H", f"unix://{self.socket}", *folders, *network, "--storage-driver", "overlay2"]
 
 
-class Podman(Engine):
+class Podman(OwnEngine):
     """`podman system service`."""
 
     kind = "podman"

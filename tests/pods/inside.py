@@ -7,7 +7,6 @@ import os
 import select
 import shutil
 import signal
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,11 +16,11 @@ from firsthand.history.connection import History
 from firsthand.host import machine
 from firsthand.probe import pins
 from firsthand.probe.spec import UNNEEDED
-from tests.growth import Growth
-from tests.kernel.observed import MOST_ASLEEP, READY_WITHIN
-from tests.pods.containerd import Containerd
-from tests.pods.kubelet import EXITED, Kubelet, Made, Pod
-from tests.pods.manifest import Manifest
+from tests.growth import until_grown
+from tests.kernel.observed import READY_WITHIN
+from tests.pods.containerd import OwnContainerd
+from tests.pods.kubelet import EXITED, Kubelet, KubeletPod, MadeContainer
+from tests.pods.manifest import PodManifest
 
 #: How often what a container printed is looked at, in seconds.
 _LOOK = 0.02
@@ -38,7 +37,7 @@ def blind_spots(log: str) -> set[str]:
 class Ended:
     """A container's first process, by its number on the host: a condition to wait for."""
 
-    def __init__(self, made: Made) -> None:
+    def __init__(self, made: MadeContainer) -> None:
         self.pid = int(json.loads(made.status().info["info"])["pid"])
         try:
             self._handle = os.pidfd_open(self.pid) if self.pid else -1
@@ -59,7 +58,7 @@ class Ended:
 class Node:
     """A node whose runtime has the image: makes observers as the kubelet would, with the history and the rest in `place`."""
 
-    def __init__(self, daemon: Containerd, kubelet: Kubelet, place: Path) -> None:
+    def __init__(self, daemon: OwnContainerd, kubelet: Kubelet, place: Path) -> None:
         self.daemon, self.kubelet, self.place = daemon, kubelet, place
         self.instance = f"test-{uuid.uuid4().hex[:12]}"
         self._attempt = 0
@@ -78,21 +77,16 @@ class Node:
 
     def wait_for(self, query: str) -> list[dict[str, Any]]:
         """The same, once there are any."""
-        deadline = time.monotonic() + READY_WITHIN
-        with Growth(self.place / "history") as growth:
-            while not (found := self.rows(query)):
-                assert time.monotonic() < deadline, f"never: {query}"
-                growth.wait(MOST_ASLEEP)
-        return found
+        return until_grown(self.place / "history", lambda: self.rows(query), len, READY_WITHIN, lambda: None, query)
 
     def forget(self) -> None:
         """An empty history and no kernel side, as a new node has it."""
         shutil.rmtree(self.place / "history", ignore_errors=True)
         pins.remove(self.instance)
 
-    def manifest(self) -> Manifest:
+    def manifest(self) -> PodManifest:
         """The deployed one, with folders of the test's own in the place of the node's."""
-        found = Manifest()
+        found = PodManifest()
         for name in ("history", "heads"):
             (self.place / name).mkdir(exist_ok=True)
             found.place(name, self.place / name)
@@ -100,13 +94,15 @@ class Node:
         found.place("runtime", self.daemon.folder)
         return found
 
-    def start(self, manifest: Manifest, pod: Pod, *words: str, environment: Mapping[str, str] | None = None) -> Made:
+    def start(
+        self, manifest: PodManifest, pod: KubeletPod, *words: str, environment: Mapping[str, str] | None = None
+    ) -> MadeContainer:
         """One container of the pod, started; `words` behind the manifest's own."""
         self._attempt += 1
         config = manifest.config(pod, words, self._attempt, environment or {})
         return pod.make(config.metadata.name, config).start()
 
-    def ready(self, made: Made) -> Made:
+    def ready(self, made: MadeContainer) -> MadeContainer:
         """Until it says that it is; AssertionError with what it said where it ends instead."""
         ended = Ended(made)
         try:
@@ -120,10 +116,10 @@ class Node:
         return made
 
 
-class Inside:
+class ObserverInPod:
     """Stands in for the subprocess.Popen of an Observed: its `firsthand run` in a container, its history in the same place here."""
 
-    def __init__(self, node: Node, pod: Pod, command: Sequence[str]) -> None:
+    def __init__(self, node: Node, pod: KubeletPod, command: Sequence[str]) -> None:
         words = list(command[command.index("run") + 1 :])
         words.remove("--quiet")  # the manifest's own
         folder = Path(words[words.index("--history") + 1]).parent
@@ -159,7 +155,7 @@ class Inside:
 class Printed:
     """The lines of a container's standard error, as a pipe would give them: waits for more until the container has ended."""
 
-    def __init__(self, made: Made, ended: Ended) -> None:
+    def __init__(self, made: MadeContainer, ended: Ended) -> None:
         self._made, self._ended, self._given = made, ended, 0
 
     def __iter__(self) -> Iterator[str]:
@@ -178,6 +174,6 @@ class Printed:
         return list(self)
 
 
-def popen(node: Node, pod: Pod) -> Any:
+def popen(node: Node, pod: KubeletPod) -> Any:
     """What Observed.popen is to be."""
-    return staticmethod(lambda command, **_: Inside(node, pod, command))
+    return staticmethod(lambda command, **_: ObserverInPod(node, pod, command))

@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 
-from tests.pods.containerd import IMAGE, Containerd
+from tests.pods.containerd import IMAGE, OwnContainerd
 
 _HERE = Path(__file__).parent
 _SERVICE = "/runtime.v1.RuntimeService/"
@@ -38,18 +38,18 @@ def messages() -> Any:
 
 
 @dataclass
-class Made:
+class MadeContainer:
     """A container of a pod. `asked` is when its creation was asked for, `told` when the runtime had answered (seconds)."""
 
     kubelet: Kubelet
-    pod: Pod
+    pod: KubeletPod
     name: str
     id: str
     asked: float
     told: float
     attempt: int = 0
 
-    def start(self) -> Made:
+    def start(self) -> MadeContainer:
         """Start it."""
         self.kubelet.call("StartContainer", "Empty", container_id=self.id)
         return self
@@ -74,7 +74,7 @@ class Made:
         self.kubelet.call("StopContainer", "Empty", container_id=self.id, timeout=within)
         return int(self.wait().status().status.exit_code)
 
-    def wait(self) -> Made:
+    def wait(self) -> MadeContainer:
         """Until it has ended."""
         deadline = time.monotonic() + 60
         while (
@@ -89,7 +89,7 @@ class Made:
 
 
 @dataclass
-class Pod:
+class KubeletPod:
     """A sandbox and its containers."""
 
     kubelet: Kubelet
@@ -98,7 +98,7 @@ class Pod:
     uid: str
     name: str
     namespace: str
-    containers: list[Made] = field(default_factory=list)
+    containers: list[MadeContainer] = field(default_factory=list)
 
     def kubelets(self, container: str) -> dict[str, str]:
         """The labels that the kubelet gives a container."""
@@ -115,20 +115,20 @@ class Pod:
         answer = self.kubelet.call("PodSandboxStatus", "PodSandboxStatusResponse", pod_sandbox_id=self.id)
         return str(answer.status.network.ip)
 
-    def create(self, name: str, *argv: str, image: str = IMAGE, **more: Any) -> Made:
+    def create(self, name: str, *argv: str, image: str = IMAGE, **more: Any) -> MadeContainer:
         """Make a container and do not start it; `more` as Kubelet.container."""
         return self.make(name, self.kubelet.container(self, name, argv, image, **more))
 
-    def make(self, name: str, config: Any) -> Made:
+    def make(self, name: str, config: Any) -> MadeContainer:
         """The same of a configuration that is ready."""
         asked = time.time()
         fields = {"pod_sandbox_id": self.id, "config": config, "sandbox_config": self.config}
         identity = self.kubelet.call("CreateContainer", "CreateContainerResponse", **fields).container_id
-        made = Made(self.kubelet, self, name, identity, asked, time.time(), config.metadata.attempt)
+        made = MadeContainer(self.kubelet, self, name, identity, asked, time.time(), config.metadata.attempt)
         self.containers.append(made)
         return made
 
-    def run(self, name: str, *argv: str, **more: Any) -> Made:
+    def run(self, name: str, *argv: str, **more: Any) -> MadeContainer:
         """Make a container and start it."""
         return self.create(name, *argv, **more).start()
 
@@ -146,9 +146,9 @@ class Pod:
 class Kubelet:
     """Asks one containerd; at the end of the block every pod is removed."""
 
-    def __init__(self, containerd: Containerd) -> None:
+    def __init__(self, containerd: OwnContainerd) -> None:
         self.daemon = containerd
-        self.pods: list[Pod] = []
+        self.pods: list[KubeletPod] = []
         self._connect()
 
     def _connect(self) -> None:
@@ -192,7 +192,7 @@ class Kubelet:
         uid: str = "",
         qos: str = "burstable/",
         resolvers: Sequence[str] = (),
-    ) -> Pod:
+    ) -> KubeletPod:
         """A sandbox as the kubelet makes it; `host`: the namespaces (network, pid, ipc) that are the host's; without `resolvers` it
         has the host's."""
         m = messages()
@@ -216,13 +216,13 @@ class Kubelet:
             linux=m.LinuxPodSandboxConfig(cgroup_parent=parent, security_context=security),
         )
         made = self.call("RunPodSandbox", "RunPodSandboxResponse", config=config)
-        pod = Pod(self, config, made.pod_sandbox_id, uid, name, namespace)
+        pod = KubeletPod(self, config, made.pod_sandbox_id, uid, name, namespace)
         self.pods.append(pod)
         return pod
 
     def container(
         self,
-        pod: Pod,
+        pod: KubeletPod,
         name: str,
         argv: Sequence[str],
         image: str,

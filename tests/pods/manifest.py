@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from tests.pods.kubelet import Kubelet, Pod, messages, namespaces
+from tests.pods.kubelet import Kubelet, KubeletPod, messages, namespaces
 
 #: spec.nodeName, which need not be the host name.
 NODE = "worker-7.example"
@@ -27,7 +27,7 @@ _SECCOMP = {"RuntimeDefault": 0, "Unconfined": 1}
 _UNITS = {"": 1.0, "m": 0.001, "Mi": float(1 << 20), "Gi": float(1 << 30)}
 
 
-class Manifest:
+class PodManifest:
     """The DaemonSet's pod. `spec` and `container` may be changed: each Manifest is a copy of the file's."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Manifest:
             (folder / name).write_text(text)
         self.place("config", folder)
 
-    def pod(self, kubelet: Kubelet, name: str) -> Pod:
+    def pod(self, kubelet: Kubelet, name: str) -> KubeletPod:
         """Its sandbox."""
         return kubelet.pod(name, self.documents["DaemonSet"]["metadata"]["namespace"], host=self.shared)
 
@@ -71,7 +71,9 @@ class Manifest:
         """The host's namespaces that it is in: pid, ipc, network."""
         return [one.removeprefix("host").lower() for one in ("hostPID", "hostIPC", "hostNetwork") if self.spec.get(one)]
 
-    def config(self, pod: Pod, more: Sequence[str] = (), attempt: int = 0, environment: Mapping[str, str] = {}) -> Any:
+    def config(
+        self, pod: KubeletPod, more: Sequence[str] = (), attempt: int = 0, environment: Mapping[str, str] = {}
+    ) -> Any:
         """Its container's configuration; `more` words behind its own."""
         m = messages()
         found = self.container

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.cgroups import TestCgroup
-from tests.network import Namespace
+from tests.network import NetworkNamespace
 from tests.pods.containerd import SUBNET
 
 #: The node's own, by which others reach it; the resolvers that it runs for its pods; and somebody outside (RFC 5737).
@@ -40,14 +40,14 @@ class NodeNetwork:
 
     def __enter__(self) -> NodeNetwork:
         with ExitStack() as stack:
-            self.node, self.outside = stack.enter_context(Namespace()), stack.enter_context(Namespace())
+            self.node, self.outside = stack.enter_context(NetworkNamespace()), stack.enter_context(NetworkNamespace())
             self._join()
             self._stack = stack.pop_all()
         return self
 
     def _join(self) -> None:
         near, far = self.node.name, self.outside.name
-        ip = Namespace.ip
+        ip = NetworkNamespace.ip
         ip("link", "add", "out", "netns", near, "type", "veth", "peer", "name", "in", "netns", far)
         for name, link, address in ((near, "out", NODE), (far, "in", _GATEWAY)):
             ip("-n", name, "addr", "add", f"{address}/30", "dev", link)
@@ -57,12 +57,12 @@ class NodeNetwork:
         ip("-n", near, "route", "add", "default", "via", _GATEWAY)
         ip("-n", far, "route", "add", SUBNET, "via", NODE)
 
-    def within(self, argv: Sequence[str], namespace: Namespace | None = None) -> list[str]:
+    def within(self, argv: Sequence[str], namespace: NetworkNamespace | None = None) -> list[str]:
         """The same command in the node's network, or in the other one, and in nothing else of it: /sys stays the machine's."""
         return ["nsenter", f"--net=/run/netns/{(namespace or self.node).name}", *argv]
 
     def serve(
-        self, cgroup: TestCgroup, address: str, *ports: int, answer: int = 0, namespace: Namespace | None = None
+        self, cgroup: TestCgroup, address: str, *ports: int, answer: int = 0, namespace: NetworkNamespace | None = None
     ) -> None:
         """A process that listens, reads to the end and answers with so many bytes."""
         words = [sys.executable, "-c", _SERVE, address, str(answer), *map(str, ports)]

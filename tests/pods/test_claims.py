@@ -9,12 +9,12 @@ import pytest
 
 from tests import asking
 from tests.kernel.observed import Observed
-from tests.pods.containerd import Containerd, new_id
+from tests.pods.containerd import OwnContainerd, new_id
 
 pytestmark = pytest.mark.xdist_group("runtimes")
 
 
-def _run(containerd: Containerd, cgroup: str, word: str) -> None:
+def _run(containerd: OwnContainerd, cgroup: str, word: str) -> None:
     """A process of the host's in a folder that the test makes below its own."""
     folder = containerd.cgroup.below(cgroup)
     script = f"echo 0 > {folder}/cgroup.procs; exec /bin/true {word}"
@@ -28,7 +28,7 @@ def _words(observed: Observed) -> dict[str, tuple[bool | None, str | None]]:
     return {row["word"]: (row["claimed"], row["container_name"]) for row in observed.rows(query)}
 
 
-def test_a_forged_cgroup(containerd: Containerd, history: Path) -> None:
+def test_a_forged_cgroup(containerd: OwnContainerd, history: Path) -> None:
     """Three ways to be a container by mkdir: an id of its own, a real one's elsewhere, and that below its pod; beside one that is real."""
     uid, real, invented = str(uuid.uuid4()), new_id(), new_id()
     pod = f"kubepods/besteffort/pod{uid}"
@@ -69,7 +69,7 @@ def test_a_forged_cgroup(containerd: Containerd, history: Path) -> None:
     made.remove()
 
 
-def test_without_a_runtime_all_is_claimed(containerd: Containerd, history: Path) -> None:
+def test_without_a_runtime_all_is_claimed(containerd: OwnContainerd, history: Path) -> None:
     """Said so, and no accusation: questions that do not go by names are complete."""
     observed = Observed(history, [containerd.cgroup.path])
     with observed:

@@ -14,7 +14,7 @@ import pytest
 from firsthand.schema import capability
 from tests import asking, profile
 from tests.kernel.observed import Observed
-from tests.pods.containerd import AS_NOBODY, Container, Containerd, new_id
+from tests.pods.containerd import AS_NOBODY, Container, OwnContainerd, new_id
 
 pytestmark = pytest.mark.xdist_group("runtimes")
 
@@ -22,10 +22,10 @@ _KINDS = ("mnt", "uts", "ipc", "net", "pid", "cgroup", "user")
 _COLUMNS = ("ns_mount", "ns_uts", "ns_ipc", "ns_net", "ns_pid", "ns_cgroup", "ns_user")
 
 
-class Scene:
+class ContainersScene:
     """Containers of every kind, what /proc said of them while they lived, and the record of it."""
 
-    def __init__(self, containerd: Containerd, history: Path) -> None:
+    def __init__(self, containerd: OwnContainerd, history: Path) -> None:
         self.daemon = containerd
         self.pod = str(uuid.uuid4())
         self.early = containerd.container("/bin/sleep", "600")
@@ -100,12 +100,12 @@ def _proc(pid: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def scene(containerd: Containerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(containerd: OwnContainerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainersScene]:
     """Played once; the tests read its record."""
-    yield Scene(containerd, tmp_path_factory.mktemp("scene") / "history")
+    yield ContainersScene(containerd, tmp_path_factory.mktemp("scene") / "history")
 
 
-def test_every_row_has_its_container_and_pod(scene: Scene) -> None:
+def test_every_row_has_its_container_and_pod(scene: ContainersScene) -> None:
     """Every row whose cgroup path lies in a container's has its id and its pod's uid; no other row has."""
     rows = scene.observed.rows(
         "SELECT container, pod_uid, cgroup_path FROM process WHERE cgroup_path LIKE '%/kubepods/%'"
@@ -119,14 +119,14 @@ def test_every_row_has_its_container_and_pod(scene: Scene) -> None:
         assert (row["container"], row["pod_uid"], row["cgroup_path"]) == (one.id, scene.pod, one.cgroup)
 
 
-def test_the_host_is_told_apart(scene: Scene) -> None:
+def test_the_host_is_told_apart(scene: ContainersScene) -> None:
     """A process in no container's cgroup has no container."""
     row = scene.process(scene.host)
     assert (row["container"], row["pod_uid"], row["runtime"]) == (None, None, None)
 
 
 @pytest.mark.parametrize(("name", "runtime"), [("docker", "docker"), ("systemd", "containerd"), ("libpod", "podman")])
-def test_spellings_of_other_drivers(scene: Scene, name: str, runtime: str) -> None:
+def test_spellings_of_other_drivers(scene: ContainersScene, name: str, runtime: str) -> None:
     """Docker's, the systemd driver's and Podman's paths, as real cgroups."""
     one = scene.spelled[name]
     row = scene.process(one.pid)
@@ -134,7 +134,7 @@ def test_spellings_of_other_drivers(scene: Scene, name: str, runtime: str) -> No
     assert (row["pod_uid"] is not None) == (name == "systemd")
 
 
-def test_columns_are_as_proc_says(scene: Scene) -> None:
+def test_columns_are_as_proc_says(scene: ContainersScene) -> None:
     """Ids, capability sets, namespaces, working directory and binary of processes in containers."""
     for pid, proc in scene.proc.items():
         row, status = scene.process(pid), proc["status"]
@@ -153,7 +153,7 @@ def test_columns_are_as_proc_says(scene: Scene) -> None:
         assert (row["cwd"], row["exe"]) == (proc["cwd"], proc["exe"])
 
 
-def test_host_namespaces_are_named(scene: Scene) -> None:
+def test_host_namespaces_are_named(scene: ContainersScene) -> None:
     """A container in the host's pid namespace shows it; an ordinary one shares only the user and time namespaces."""
     ours = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in ("pid", "user")}
     assert "pid" not in scene.process(scene.plain.pid)["host_namespaces"].split()
@@ -163,7 +163,7 @@ def test_host_namespaces_are_named(scene: Scene) -> None:
     assert not {"mount", "net", "ipc", "uts"} & set(scene.process(scene.plain.pid)["host_namespaces"].split())
 
 
-def test_what_was_brought_in_is_flagged(scene: Scene) -> None:
+def test_what_was_brought_in_is_flagged(scene: ContainersScene) -> None:
     """A process that the runtime put into a running container, and not the container's own."""
     for words in ("entered", "entered too", "entered early"):
         assert "ENTERED" in scene.with_args("/bin/true", words)["flag_names"]
@@ -171,14 +171,14 @@ def test_what_was_brought_in_is_flagged(scene: Scene) -> None:
         assert "ENTERED" not in (scene.process(one.pid)["flag_names"] or "")
 
 
-def test_drift_is_flagged(scene: Scene) -> None:
+def test_drift_is_flagged(scene: ContainersScene) -> None:
     """A binary that was written inside the container, and not the image's own."""
     drifted = scene.with_args("/tmp/true", "drifted")
     assert "DRIFT" in drifted["flag_names"] and drifted["exe"] == "/tmp/true"
     assert "DRIFT" not in (scene.with_args("/bin/true", "whole")["flag_names"] or "")
 
 
-def test_the_runtime_inside_the_container_is_marked(scene: Scene) -> None:
+def test_the_runtime_inside_the_container_is_marked(scene: ContainersScene) -> None:
     """runc's init runs in the container's cgroup before the container's life; it is marked as no file of the container."""
     rows = scene.observed.rows(
         f"SELECT flag_names, exe, args FROM process WHERE event = 'exec' AND container = '{scene.plain.id}' ORDER BY ktime"
@@ -187,13 +187,13 @@ def test_the_runtime_inside_the_container_is_marked(scene: Scene) -> None:
     assert [row["args"] for row in life] == [["/bin/sleep", "601"], ["/bin/true", "entered"]]
 
 
-def test_what_ran_before_is_seen(scene: Scene) -> None:
+def test_what_ran_before_is_seen(scene: ContainersScene) -> None:
     """A container that was there first."""
     row = scene.process(scene.early.pid, "seen")
     assert (row["container"], row["args"]) == (scene.early.id, ["/bin/sleep", "600"])
 
 
-def test_privileged_names_exactly_them(scene: Scene) -> None:
+def test_privileged_names_exactly_them(scene: ContainersScene) -> None:
     """By what the processes hold: not the user's, who could only, and not the ordinary."""
     held = {row["container"]: row for row in asking.apart(scene.observed.history, "privileged")["rows"]}
     assert set(held) == {scene.privileged.id, scene.admin.id}
@@ -207,7 +207,7 @@ def test_privileged_names_exactly_them(scene: Scene) -> None:
     assert could == {scene.user.id}
 
 
-def test_capability_sets_of_one_image(scene: Scene) -> None:
+def test_capability_sets_of_one_image(scene: ContainersScene) -> None:
     """Each container's own."""
     assert scene.process(scene.bare.pid)["cap_permitted"] == 0
     assert scene.process(scene.user.pid)["cap_permitted"] == 0 != scene.process(scene.user.pid)["cap_bounding"]
@@ -222,7 +222,7 @@ CONTAINERS, CHILDREN = 16, 6250 if profile.name() == profile.ALL else 1250
 
 
 @pytest.mark.landing("20,000 processes")
-def test_many_processes_in_16_containers(containerd: Containerd, history: Path) -> None:
+def test_many_processes_in_16_containers(containerd: OwnContainerd, history: Path) -> None:
     """At full speed: the workload's own count is what was recorded and what was counted as lost; container and parent are right."""
     ids = [new_id() for _ in range(CONTAINERS)]
     with Observed(history, [containerd.cgroup.path]) as observed:
@@ -253,7 +253,7 @@ def test_nothing_stays_behind(tmp_path: Path) -> None:
     require.containerd()
     before = _traces()
     folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
-    with TestCgroup() as cgroup, Containerd(cgroup, folder) as one:
+    with TestCgroup() as cgroup, OwnContainerd(cgroup, folder) as one:
         one.container("/bin/sleep", "609")
         mine = {one for one in _traces() - before if cgroup.name in one or folder.name in one}
         assert any(one.startswith("/sys/fs/cgroup") for one in mine) and any("rootfs" in one for one in mine)
@@ -272,7 +272,7 @@ def _traces() -> set[str]:
     return mounts | cgroups | {str(path) for path in Path("/var/tmp").glob("firsthand-test-*")}
 
 
-def test_containers_of_a_containerd_without_cri(containerd: Containerd, tmp_path: Path) -> None:
+def test_containers_of_a_containerd_without_cri(containerd: OwnContainerd, tmp_path: Path) -> None:
     """As nerdctl and ctr make them: by containerd's own store, the name that its user gave it, its image and privilege."""
     observed = Observed(
         tmp_path / "history", [containerd.cgroup.path], "--runtime", f"containerd:{containerd.folder}/socket"

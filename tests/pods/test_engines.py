@@ -18,17 +18,17 @@ from firsthand.history.connection import History
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed
-from tests.pods.engines import IMAGE, Docker, Engine, Podman
+from tests.pods.engines import IMAGE, Docker, OwnEngine, Podman
 
 pytestmark = pytest.mark.xdist_group("runtimes")
 
 LABELS = {"com.docker.compose.project": "shop", "com.docker.compose.service": "db", "tier": "back\x1b[2J"}
 
 
-class Scene:
+class EnginesScene:
     """Some containers, and the record of them."""
 
-    def __init__(self, engine: Engine, history: Path) -> None:
+    def __init__(self, engine: OwnEngine, history: Path) -> None:
         self.early = engine.run("early", "/bin/sleep", "600")
         self.observed = Observed(history, [engine.cgroup.path], "--runtime", f"{engine.kind}:{engine.socket}")
         with self.observed:
@@ -53,16 +53,16 @@ class Scene:
 
 
 @pytest.fixture(scope="module", params=[Docker, Podman], ids=lambda kind: kind.kind)
-def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EnginesScene]:
     """Played once for each engine."""
     require.engine(request.param.kind)
     require.bpf()
     folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
     with TestCgroup() as cgroup, request.param(cgroup, folder) as engine:
-        yield Scene(engine, tmp_path_factory.mktemp(engine.kind) / "history")
+        yield EnginesScene(engine, tmp_path_factory.mktemp(engine.kind) / "history")
 
 
-def test_every_row_of_a_container_is_named(scene: Scene) -> None:
+def test_every_row_of_a_container_is_named(scene: EnginesScene) -> None:
     """By the engine's name for it, with its image, from the first process on, and one that lived for 50 ms."""
     truth = {scene.early: "early", scene.plain: "plain", scene.admin: "admin", scene.short: "short"}
     rows = scene.observed.rows(
@@ -73,7 +73,7 @@ def test_every_row_of_a_container_is_named(scene: Scene) -> None:
     assert scene.ask("unknown") == []
 
 
-def test_containers_over_time(scene: Scene) -> None:
+def test_containers_over_time(scene: EnginesScene) -> None:
     """State, end and exit code; the workload by compose's labels; labels harmless and narrowing."""
     rows = {row["container_name"]: row for row in scene.ask("containers")}
     assert set(rows) == {"early", "plain", "admin", "short"}
@@ -87,7 +87,7 @@ def test_containers_over_time(scene: Scene) -> None:
     ]
 
 
-def test_privileged_names_exactly_the_privileged(scene: Scene) -> None:
+def test_privileged_names_exactly_the_privileged(scene: EnginesScene) -> None:
     """Declared beside held; the host's pid namespace and mounts as declared."""
     (row,) = scene.ask("privileged")
     assert row["names"] == ["admin"] and row["container"] == scene.admin and row["beyond"] == ["net_admin"]
@@ -95,7 +95,7 @@ def test_privileged_names_exactly_the_privileged(scene: Scene) -> None:
     assert row["host"] == ["pid"] and row["host_mounts"] == ["/var/tmp:/host:ro"]
 
 
-def test_a_user_by_its_name(scene: Scene) -> None:
+def test_a_user_by_its_name(scene: EnginesScene) -> None:
     """As the container's own /etc/passwd says it, below the root folder that the engine mounts."""
     found = answer(History(scene.observed.history), Request("processes", ("user=inside", "event=exec")))
     args = [row["args"] for row in found.found.rows if "RUNTIME" not in (row["flag_names"] or "")]

@@ -15,8 +15,8 @@ from firsthand.probe import pins
 from tests import wheel
 from tests.kernel import roles
 from tests.pods.inside import Ended, Node, blind_spots
-from tests.pods.kubelet import Made
-from tests.pods.manifest import NODE, Manifest
+from tests.pods.kubelet import MadeContainer
+from tests.pods.manifest import NODE, PodManifest
 
 pytestmark = [pytest.mark.xdist_group("runtimes"), pytest.mark.landing("makes the image")]
 
@@ -68,7 +68,7 @@ def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     assert made[0].digest == made[1].digest and made[0].diff_id != made[0].digest
 
 
-class Scene:
+class ImageScene:
     """The pod beside another one; stopped at the end. What it answered while it ran is kept."""
 
     def __init__(self, node: Node) -> None:
@@ -111,13 +111,13 @@ def _status(pid: int) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def scene(node: Node) -> Iterator[Scene]:
+def scene(node: Node) -> Iterator[ImageScene]:
     """Played once."""
-    yield Scene(node)
+    yield ImageScene(node)
     node.forget()
 
 
-def test_processes_of_the_scope_and_of_pods_are_recorded(scene: Scene) -> None:
+def test_processes_of_the_scope_and_of_pods_are_recorded(scene: ImageScene) -> None:
     """Each by what it is, those of pods by name; what ran before is seen; nothing is lost."""
     rows = scene.node.rows(
         "SELECT args[2] AS word, node, container FROM process WHERE event = 'exec' AND args[1] = '/bin/true'"
@@ -134,7 +134,7 @@ def test_processes_of_the_scope_and_of_pods_are_recorded(scene: Scene) -> None:
     assert scene.node.rows("SELECT * FROM loss") == []
 
 
-def test_columns_agree_with_proc(scene: Scene) -> None:
+def test_columns_agree_with_proc(scene: ImageScene) -> None:
     """Of a container's process, as /proc shows it on the host."""
     query = f"SELECT * FROM process WHERE event = 'exec' AND container = '{scene.web.id}' AND args[1] = '/bin/sleep'"
     (row,) = scene.node.rows(query)
@@ -148,7 +148,7 @@ def test_columns_agree_with_proc(scene: Scene) -> None:
     assert row["namespace_pid"] == 1
 
 
-def test_it_answers_inside(scene: Scene) -> None:
+def test_it_answers_inside(scene: ImageScene) -> None:
     """Questions, health and the doctor, by `kubectl exec`; whose pod it is itself, it knows as well."""
     assert scene.status.exit_code == 0, scene.status.stdout.decode()
     assert scene.privileged.exit_code == 0, scene.privileged
@@ -162,17 +162,17 @@ def test_it_answers_inside(scene: Scene) -> None:
     assert scene.doctor.exit_code == 0 and b"is being read" in scene.doctor.stdout, scene.doctor.stdout.decode()
 
 
-def test_everything_of_firsthand_can_be_imported(scene: Scene) -> None:
+def test_everything_of_firsthand_can_be_imported(scene: ImageScene) -> None:
     """No module lacks what it needs."""
     assert scene.imported.exit_code == 0, scene.imported.stderr.decode()
     names = {str(path.relative_to(wheel.ROOT / "src").with_suffix("")).replace("/", ".") for path in wheel.sources()}
     assert set(scene.imported.stdout.decode().split()) >= {name for name in names if "__" not in name}
 
 
-def test_the_wall_stands_inside(scene: Scene) -> None:
+def test_the_wall_stands_inside(scene: ImageScene) -> None:
     """The supervisor has what the manifest says and no more, the others are users of their own without any capability, behind a filter
     of system calls: the dissector behind two, its own and the closer one that it puts on when it has begun."""
-    declared = sum(1 << _bit(name) for name in Manifest().capabilities)
+    declared = sum(1 << _bit(name) for name in PodManifest().capabilities)
     assert {int(scene.supervisor[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {declared}
     assert scene.supervisor["NoNewPrivs"] == "1" and scene.supervisor["Seccomp"] == "2"
     users = {role: status["Uid"].split()[0] for role, status in scene.roles.items()}
@@ -190,7 +190,7 @@ def _bit(name: str) -> int:
     return capability.NAMES.index(name.lower())
 
 
-def test_its_end_leaves_nothing(scene: Scene) -> None:
+def test_its_end_leaves_nothing(scene: ImageScene) -> None:
     """As the kubelet stops it: the rings drained, exit code 0, neither pins nor cgroups left, the head outside."""
     assert scene.code == 0, scene.made.log
     assert "none lost" in scene.made.log and "canaries" not in scene.made.log
@@ -202,7 +202,7 @@ def test_its_end_leaves_nothing(scene: Scene) -> None:
 
 
 @pytest.fixture
-def started(node: Node) -> Iterator[Made]:
+def started(node: Node) -> Iterator[MadeContainer]:
     """One that runs, on an empty history."""
     node.forget()
     pod = node.manifest().pod(node.kubelet, "firsthand-q9w8e")
@@ -211,7 +211,7 @@ def started(node: Node) -> Iterator[Made]:
     node.forget()
 
 
-def test_a_restart_takes_over(node: Node, started: Made) -> None:
+def test_a_restart_takes_over(node: Node, started: MadeContainer) -> None:
     """Killed with everything in it, and started again by the kubelet: what happened meanwhile is there, once."""
     assert started.stop(0) == 137
     assert pins.folder_of(node.instance).exists()
@@ -229,7 +229,7 @@ def test_a_restart_takes_over(node: Node, started: Made) -> None:
     assert node.rows("SELECT * FROM loss") == []
 
 
-def test_the_runtime_restarts(node: Node, started: Made) -> None:
+def test_the_runtime_restarts(node: Node, started: MadeContainer) -> None:
     """Its socket is made anew: the pod, which has the folder, finds it, and names come again."""
     node.daemon.stop()
     (node.daemon.folder / "socket").unlink(missing_ok=True)
@@ -241,7 +241,7 @@ def test_the_runtime_restarts(node: Node, started: Made) -> None:
     assert started.exec("firsthand", "status", "--check").exit_code == 0
 
 
-def test_settings_of_the_config_map_are_applied(node: Node, started: Made) -> None:
+def test_settings_of_the_config_map_are_applied(node: Node, started: MadeContainer) -> None:
     """A change is taken in while it runs; a wrong one is said."""
     settings = node.place / "config/config.toml"
     assert b"/run/containerd/containerd.sock" in started.exec("firsthand", "config", "show").stdout
@@ -251,14 +251,14 @@ def test_settings_of_the_config_map_are_applied(node: Node, started: Made) -> No
     _said(started, "the settings in force are kept")
 
 
-def _said(made: Made, text: str) -> None:
+def _said(made: MadeContainer, text: str) -> None:
     ended = Ended(made)
     while text not in made.log:
         assert not ended(0.02), made.log
     ended.close()
 
 
-def test_mounts_of_what_ended_are_not_held(node: Node, started: Made) -> None:
+def test_mounts_of_what_ended_are_not_held(node: Node, started: MadeContainer) -> None:
     """The runtime's folder shows the root of every container that ran before: one that ends is let go."""
     other = node.kubelet.pod("ends")
     container = other.run("app", "/bin/sleep", "600").id

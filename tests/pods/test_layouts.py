@@ -13,7 +13,7 @@ import pytest
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed
-from tests.pods.containerd import Containerd
+from tests.pods.containerd import OwnContainerd
 from tests.pods.kubelet import Kubelet
 
 pytestmark = [pytest.mark.xdist_group("runtimes"), pytest.mark.landing("a runtime for each layout of cgroups")]
@@ -30,7 +30,7 @@ def test_pods_by_name(layout: str, tmp_path: Path) -> None:
     folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
     with (
         TestCgroup("unified" if layout == "v2" else "all") as cgroup,
-        Containerd(cgroup, folder, cri=True, layout=shown) as daemon,
+        OwnContainerd(cgroup, folder, cri=True, layout=shown) as daemon,
         Kubelet(daemon) as kubelet,
     ):
         early = kubelet.pod("early").run("app", "/bin/sleep", "600")

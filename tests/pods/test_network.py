@@ -22,9 +22,9 @@ from firsthand.ask.answer import iso
 from tests import asking, require
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed
-from tests.network import Resolver
-from tests.pods.containerd import Containerd
-from tests.pods.kubelet import Kubelet, Made, Pod
+from tests.network import DnsServer
+from tests.pods.containerd import OwnContainerd
+from tests.pods.kubelet import Kubelet, KubeletPod, MadeContainer
 from tests.pods.node_network import NODE, OUTSIDE, RESOLVERS, NodeNetwork
 
 pytestmark = pytest.mark.xdist_group("runtimes")
@@ -49,10 +49,10 @@ echo "/bin/nc -w 2 {next} {web} </dev/null" | /bin/nc -w 2 {first} {door}
 """
 
 
-class Scene:
+class NetworkScene:
     """A cluster's node with its pods, what they do to each other, and the record of it."""
 
-    def __init__(self, daemon: Containerd, network: NodeNetwork, folder: Path) -> None:
+    def __init__(self, daemon: OwnContainerd, network: NodeNetwork, folder: Path) -> None:
         self.daemon, self.network, self.folder = daemon, network, folder
         self.site = folder / "site"
         (self.site / "cgi-bin").mkdir(parents=True)
@@ -71,15 +71,15 @@ class Scene:
                 self._movement()
                 self._take_over()
 
-    def _pod(self, name: str, **more: Any) -> Pod:
+    def _pod(self, name: str, **more: Any) -> KubeletPod:
         return self.kubelet.pod(name, "shop", resolvers=more.pop("resolvers", RESOLVERS[:1]), **more)
 
-    def _serves(self, pod: Pod, *, before: str = "") -> Made:
+    def _serves(self, pod: KubeletPod, *, before: str = "") -> MadeContainer:
         """A web server as the pod's only container; `before`: what its shell does first."""
         words = f"{before} exec /bin/httpd -f -p {WEB} -h /site"
         return pod.run("app", "/bin/sh", "-c", words, mounts=[(str(self.site), "/site", True)])
 
-    def _idle(self, name: str, **more: Any) -> Made:
+    def _idle(self, name: str, **more: Any) -> MadeContainer:
         return self._pod(name, **more).run("app", "/bin/sleep", "600")
 
     def _there_before(self) -> None:
@@ -89,8 +89,10 @@ class Scene:
         self.address = {pod.name: pod.address for pod in (self.db, self.cache)}
         for resolver, name in zip(RESOLVERS, ("db", "cache"), strict=True):
             records = (f"--host-record=shop.example,{self.address[name]}", f"--host-record={COMMAND},{OUTSIDE}")
-            Resolver(self.servers, self.network.node, self.folder, *records, address=resolver)
-        Resolver(self.servers, self.network.outside, self.folder, f"--host-record={COMMAND},{OUTSIDE}", address=OUTSIDE)
+            DnsServer(self.servers, self.network.node, self.folder, *records, address=resolver)
+        DnsServer(
+            self.servers, self.network.outside, self.folder, f"--host-record={COMMAND},{OUTSIDE}", address=OUTSIDE
+        )
         self.network.serve(self.servers, OUTSIDE, 443, answer=REPLY, namespace=self.network.outside)
         self.network.translate(*SERVICE, f"{self.address['cache']}:{WEB}")
         self.client = self._idle("client")
@@ -109,7 +111,7 @@ class Scene:
         """The rows of a query, once there are so many."""
         return self.observed.wait(query, number)
 
-    def _get(self, made: Made, host: str, port: int = WEB) -> None:
+    def _get(self, made: MadeContainer, host: str, port: int = WEB) -> None:
         """A page from there, as soon as somebody listens."""
         deadline = time.monotonic() + PATIENCE
         while (done := made.exec("/bin/wget", "-q", "-O", "/dev/null", f"http://{host}:{port}/page")).exit_code:
@@ -128,7 +130,7 @@ class Scene:
         self._get(self.blue, self.address["cache"])
         self._look_up(self.green, COMMAND, OUTSIDE)
 
-    def _look_up(self, made: Made, *words: str) -> None:
+    def _look_up(self, made: MadeContainer, *words: str) -> None:
         done = made.exec("/bin/nslookup", "-type=a", *words)
         assert done.exit_code == 0, done.stdout
 
@@ -159,7 +161,7 @@ class Scene:
         """Pods that have one address, each made when the one before has stopped, until it once was quick enough."""
         self.pairs: list[tuple[str, list[tuple[str, str]]]] = []
         self.live: dict[int, tuple[str, str]] = {}
-        takers: list[Pod] = []
+        takers: list[KubeletPod] = []
         while len(takers) < 2 or (self.gap() >= WITHIN and len(takers) < ROUNDS):
             self.daemon.next_address(TAKEN)
             for before in takers[-1:]:
@@ -168,7 +170,7 @@ class Scene:
             assert takers[-1].address == TAKEN
             self._taken(takers[-1])
 
-    def _taken(self, taker: Pod) -> None:
+    def _taken(self, taker: KubeletPod) -> None:
         """It connects and is connected to; who the view says was at both ends, before anything is frozen."""
         self._get(self._serves(taker), self.address["db"])
         self._get(self.client, TAKEN)
@@ -195,7 +197,7 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkScene]:
     """Played once."""
     require.pods()
     require.bpf()
@@ -205,8 +207,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     place = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
     with pytest.MonkeyPatch.context() as patch, NodeNetwork() as network, TestCgroup() as cgroup:
         patch.setenv("FIRSTHAND_CONFIG", str(folder / "config.toml"))
-        with Containerd(cgroup, place, cri=True, network=network.node.name) as daemon:
-            yield Scene(daemon, network, folder)
+        with OwnContainerd(cgroup, place, cri=True, network=network.node.name) as daemon:
+            yield NetworkScene(daemon, network, folder)
 
 
 def _mirrored(row: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -216,7 +218,7 @@ def _mirrored(row: dict[str, Any], other: dict[str, Any]) -> bool:
     return (near, far) == ((other["peer_address"], other["peer_port"]), (other["local_address"], other["local_port"]))
 
 
-def _both_ends(scene: Scene, pod: str, condition: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _both_ends(scene: NetworkScene, pod: str, condition: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows of the connections that a pod began, and those of their other ends."""
     own = scene.rows(
         f"SELECT * FROM connection WHERE pod = '{pod}' AND transport = 'tcp' AND {condition} ORDER BY ktime"
@@ -225,7 +227,7 @@ def _both_ends(scene: Scene, pod: str, condition: str) -> tuple[list[dict[str, A
     return own, [other for other in all_others if any(_mirrored(row, other) for row in own)]
 
 
-def test_both_ends_of_one_conversation(scene: Scene) -> None:
+def test_both_ends_of_one_conversation(scene: NetworkScene) -> None:
     """Law: each end names the other's pod, the ends match, and what one sent the other received; it counts as one."""
     own, others = _both_ends(scene, "client", f"peer_address = '{scene.address['db']}'")
     assert [row["event"] for row in own] == ["connect", "close"] and [row["event"] for row in others] == [
@@ -251,7 +253,7 @@ def test_both_ends_of_one_conversation(scene: Scene) -> None:
     )
 
 
-def test_a_services_address(scene: Scene) -> None:
+def test_a_services_address(scene: NetworkScene) -> None:
     """Law: translated in the node's PREROUTING, out of the client's sight: both addresses, the pod that answered, and both ends."""
     own, others = _both_ends(scene, "client", f"peer_address = '{SERVICE[0]}'")
     assert [row["event"] for row in own] == ["connect", "close"] and [row["event"] for row in others] == [
@@ -266,7 +268,7 @@ def test_a_services_address(scene: Scene) -> None:
     assert others[1]["bytes_sent"] == own[1]["bytes_received"] > FILE
 
 
-def test_an_address_that_was_taken_over(scene: Scene) -> None:
+def test_an_address_that_was_taken_over(scene: NetworkScene) -> None:
     """Law: within a second; each connection names the pod of its time at both ends: in the view, frozen, and in the view of that."""
     assert len(scene.pairs) > 1 and scene.gap() < WITHIN
     for name, pairs in scene.pairs:
@@ -279,12 +281,12 @@ def test_an_address_that_was_taken_over(scene: Scene) -> None:
     } == scene.live
 
 
-def _connects(scene: Scene, pod: str) -> list[dict[str, Any]]:
+def _connects(scene: NetworkScene, pod: str) -> list[dict[str, Any]]:
     query = f"SELECT * FROM connection WHERE pod = '{pod}' AND event = 'connect' AND transport = 'tcp' ORDER BY ktime"
     return scene.rows(query)
 
 
-def test_names_are_the_pods_own(scene: Scene) -> None:
+def test_names_are_the_pods_own(scene: NetworkScene) -> None:
     """Law: one name, another address in each pod; resolved by one process and used by one of another container; none of the other's."""
     blue, green = _connects(scene, "blue"), _connects(scene, "green")
     assert [(row["peer_pod"], row["names"]) for row in blue] == [("db", ["shop.example"]), ("cache", None)]
@@ -300,7 +302,7 @@ def test_names_are_the_pods_own(scene: Scene) -> None:
     }
 
 
-def test_a_resolver_that_is_not_the_clusters(scene: Scene) -> None:
+def test_a_resolver_that_is_not_the_clusters(scene: NetworkScene) -> None:
     """Law: marked in question and answer, and no other is."""
     rows = scene.rows("SELECT DISTINCT peer_address, pod, event, marks FROM name ORDER BY ALL")
     assert {row["peer_address"] for row in rows} == {OUTSIDE, *RESOLVERS}
@@ -309,7 +311,7 @@ def test_a_resolver_that_is_not_the_clusters(scene: Scene) -> None:
     assert {row["marks"] for row in rows if row["peer_address"] != OUTSIDE} == {None}
 
 
-def test_life_of_a_theft(scene: Scene) -> None:
+def test_life_of_a_theft(scene: NetworkScene) -> None:
     """Law: the whole life in order, from the record alone; three processes, whose rows all carry the pod; both under the same shell."""
     set_up = scene.rows(
         "SELECT exec_id FROM process WHERE contains(coalesce(flag_names, ''), 'RUNTIME')"
@@ -339,7 +341,7 @@ def test_life_of_a_theft(scene: Scene) -> None:
     assert {row["parent_exec_id"] for row in parents if row["exec_id"] in (images[cat], images[nc])} == {images[shell]}
 
 
-def test_who_connected_to_the_thiefs_name(scene: Scene) -> None:
+def test_who_connected_to_the_thiefs_name(scene: NetworkScene) -> None:
     """Law: the question of the book: the lookups, and the one connection with its process, arguments, rights and exact bytes."""
     answer = scene.ask("connected", COMMAND)
     assert answer["answer"].startswith("Yes: 1 of ")
@@ -355,12 +357,12 @@ def test_who_connected_to_the_thiefs_name(scene: Scene) -> None:
 
 
 @pytest.fixture(scope="module")
-def movement(scene: Scene) -> list[dict[str, Any]]:
+def movement(scene: NetworkScene) -> list[dict[str, Any]]:
     """What `lateral` says of the time since the usual."""
     return list(scene.ask("lateral", "--since", iso(scene.since))["rows"])
 
 
-def test_lateral_movement(scene: Scene, movement: list[dict[str, Any]]) -> None:
+def test_lateral_movement(scene: NetworkScene, movement: list[dict[str, Any]]) -> None:
     """Law: what the web server's shell tried, each as a new edge by the same shell; and what was done from the pod that it reached."""
     web = [row for row in movement if row["from"] == "shop/web"]
     assert [(row["to"], row["port"], row["outcome"]) for row in web] == [
@@ -382,7 +384,7 @@ def test_lateral_movement(scene: Scene, movement: list[dict[str, Any]]) -> None:
     assert images[onward[2]]["parent_exec_id"] == door["exec_id"]  # what came in by that door went on
 
 
-def test_lateral_movement_from_both_ends(scene: Scene) -> None:
+def test_lateral_movement_from_both_ends(scene: NetworkScene) -> None:
     """Law: those who were reached saw it as well, pods and the node; in the map it is one path, each edge once."""
     own, others = _both_ends(scene, "web", "event = 'connect' AND outcome = 'established'")
     accepted = [row for row in others if row["event"] == "accept"]
@@ -396,7 +398,7 @@ def test_lateral_movement_from_both_ends(scene: Scene) -> None:
     assert not {(b, a) for a, b in path} & edges.keys()
 
 
-def test_a_probe_is_no_movement(scene: Scene, movement: list[dict[str, Any]]) -> None:
+def test_a_probe_is_no_movement(scene: NetworkScene, movement: list[dict[str, Any]]) -> None:
     """Law: the near miss stays quiet: another pod of a workload probes what was always probed."""
     (again,) = _connects(scene, "prober-5d4c6b7f9-k7l8m")
     assert again["peer_pod"] == "db" and again["time"] > scene.since.replace(tzinfo=None)
@@ -404,6 +406,6 @@ def test_a_probe_is_no_movement(scene: Scene, movement: list[dict[str, Any]]) ->
 
 
 @pytest.mark.counts_losses
-def test_nothing_was_lost(scene: Scene) -> None:
+def test_nothing_was_lost(scene: NetworkScene) -> None:
     """Law: all of it was recorded, and every container has its name."""
     assert scene.observed.lost() == 0 and scene.ask("unknown")["rows"] == []

@@ -23,8 +23,8 @@ from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed
-from tests.pods.containerd import Containerd
-from tests.pods.kubelet import Kubelet, Made, Pod
+from tests.pods.containerd import OwnContainerd
+from tests.pods.kubelet import Kubelet, KubeletPod, MadeContainer
 
 pytestmark = pytest.mark.xdist_group("runtimes")
 
@@ -43,10 +43,10 @@ HOSTILE = {
 }
 
 
-class Scene:
+class PodsScene:
     """Pods of every kind, and the record of them."""
 
-    def __init__(self, containerd: Containerd, history: Path) -> None:
+    def __init__(self, containerd: OwnContainerd, history: Path) -> None:
         self.daemon = containerd
         self.truth: dict[str, tuple[str, str, str]] = {}
         with Kubelet(containerd) as self.kubelet:
@@ -61,7 +61,7 @@ class Scene:
                 self.alive = self._ask("privileged")
             self.uids = {pod.name: pod.uid for pod in self.kubelet.pods}
 
-    def _known(self, made: Made) -> Made:
+    def _known(self, made: MadeContainer) -> MadeContainer:
         self.truth[made.id] = (made.pod.name, made.pod.namespace, made.name)
         return made
 
@@ -98,7 +98,7 @@ class Scene:
         self.web_app.exec("/bin/true", "entered")
         self.early.exec("/bin/true", "entered early")
 
-    def _bring_in(self, made: Made) -> None:
+    def _bring_in(self, made: MadeContainer) -> None:
         """A process with every right of ours, put into a container's cgroup from outside: nobody declared that."""
         inner = TestCgroup.__new__(TestCgroup)
         path = f"kubepods/burstable/pod{made.pod.uid}/{made.id}"
@@ -123,26 +123,26 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def cri() -> Iterator[Containerd]:
+def cri() -> Iterator[OwnContainerd]:
     """A containerd with CRI, in a cgroup of its own."""
     require.pods()
     require.bpf()
     folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
-    with TestCgroup() as cgroup, Containerd(cgroup, folder, cri=True) as running:
+    with TestCgroup() as cgroup, OwnContainerd(cgroup, folder, cri=True) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def scene(cri: Containerd, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+def scene(cri: OwnContainerd, tmp_path_factory: pytest.TempPathFactory) -> PodsScene:
     """Played once; the tests read its record."""
-    return Scene(cri, tmp_path_factory.mktemp("pods") / "history")
+    return PodsScene(cri, tmp_path_factory.mktemp("pods") / "history")
 
 
 def _segments(history: Path, table: str) -> str:
     return f"read_parquet('{history}/current/{table}/**/*.parquet', union_by_name = true)"
 
 
-def test_every_row_of_a_container_is_named(scene: Scene) -> None:
+def test_every_row_of_a_container_is_named(scene: PodsScene) -> None:
     """By its own pod, namespace and name, from the container's first process on; in the segments themselves, without our views."""
     source = _segments(scene.observed.history, "process")
     rows = duckdb.sql(
@@ -156,7 +156,7 @@ def test_every_row_of_a_container_is_named(scene: Scene) -> None:
             assert image == "docker.io/firsthand/test:latest"
 
 
-def test_one_that_lived_for_a_moment_is_named(scene: Scene) -> None:
+def test_one_that_lived_for_a_moment_is_named(scene: PodsScene) -> None:
     """50 ms, and its pod removed at once: its process, its address and its end are there."""
     rows = scene.rows(
         "SELECT pod, args FROM process WHERE event = 'exec' AND pod = 'short' AND container_name = 'flash'"
@@ -168,7 +168,7 @@ def test_one_that_lived_for_a_moment_is_named(scene: Scene) -> None:
     assert pod["addresses"] == [scene.short_address] and pod["until"]
 
 
-def test_one_that_was_there_before_is_named(scene: Scene) -> None:
+def test_one_that_was_there_before_is_named(scene: PodsScene) -> None:
     """Started before Firsthand: seen, and what is done in it later."""
     rows = scene.rows(
         "SELECT event, pod, container_name FROM process WHERE pod = 'early' AND container_name IS NOT NULL"
@@ -176,7 +176,7 @@ def test_one_that_was_there_before_is_named(scene: Scene) -> None:
     assert {row["event"] for row in rows} >= {"seen", "exec", "exit"}
 
 
-def test_workload_by_labels(scene: Scene) -> None:
+def test_workload_by_labels(scene: PodsScene) -> None:
     """The Deployment by its hash, the Job by its name; what no label tells stays unknown."""
     found = {
         row["pod"]: (row["workload"], row["workload_source"])
@@ -188,7 +188,7 @@ def test_workload_by_labels(scene: Scene) -> None:
     assert found["root"] == (None, None)
 
 
-def test_kinds_of_containers(scene: Scene) -> None:
+def test_kinds_of_containers(scene: PodsScene) -> None:
     """Sandbox and ephemeral by the runtime's word, init by the order of its end."""
     query = "SELECT arg_max(kind, time) AS kind, arg_max(kind_source, time) AS told, any_value(container_name) AS name FROM container"
     rows = scene.rows(f"{query} WHERE event IN ('named', 'gone') AND pod = 'ordered' GROUP BY container")
@@ -201,7 +201,7 @@ def test_kinds_of_containers(scene: Scene) -> None:
     }
 
 
-def test_the_runtimes_own_set_up_is_marked(scene: Scene) -> None:
+def test_the_runtimes_own_set_up_is_marked(scene: PodsScene) -> None:
     """Everything before the container's program is the runtime's, and nothing after it."""
     for identity in scene.truth:
         query = f"SELECT event, flag_names, args FROM process WHERE container = '{identity}' AND event <> 'seen' ORDER BY ktime"
@@ -214,7 +214,7 @@ def test_the_runtimes_own_set_up_is_marked(scene: Scene) -> None:
             assert all(row["event"] in ("fork", "exec", "exit") for row in rows[:first])
 
 
-def test_privileged_names_exactly_the_privileged(scene: Scene) -> None:
+def test_privileged_names_exactly_the_privileged(scene: PodsScene) -> None:
     """Those that hold more than an ordinary container's, and why: declared, held, and where the two differ."""
     for rows in (scene.ask("privileged"), scene.alive["rows"]):
         found = {row["pod"]: row for row in rows}
@@ -235,7 +235,7 @@ def test_privileged_names_exactly_the_privileged(scene: Scene) -> None:
     assert set(could) == {"root", scene.batch.name, "odd"}
 
 
-def test_namespaces_of_the_host(scene: Scene) -> None:
+def test_namespaces_of_the_host(scene: PodsScene) -> None:
     """As declared of pods and of containers."""
     rows = {row["pod"]: row for row in scene.ask("pods")}
     assert rows["host"]["host"] == ["pid"] and rows["root"]["host"] == []
@@ -243,14 +243,14 @@ def test_namespaces_of_the_host(scene: Scene) -> None:
     assert (agent["host_pid"], agent["host_network"], agent["host_ipc"]) == (True, False, False)
 
 
-def test_addresses_are_the_sandboxes(scene: Scene) -> None:
+def test_addresses_are_the_sandboxes(scene: PodsScene) -> None:
     """One for each pod, as CRI told the kubelet, and no two of the same at the same time."""
     rows = [row for row in scene.ask("pods") if not row["until"]]
     addresses = [row["addresses"][0] for row in rows]
     assert len(addresses) == len(set(addresses)) > 5
 
 
-def test_questions_narrow_by_name_and_label(scene: Scene) -> None:
+def test_questions_narrow_by_name_and_label(scene: PodsScene) -> None:
     """-n, --pod by name and by uid, -l; each answers for its pods alone."""
     for words in (
         ["--pod", scene.web.name],
@@ -270,7 +270,7 @@ def test_questions_narrow_by_name_and_label(scene: Scene) -> None:
     assert scene.ask("images")[0]["pods"] >= 9
 
 
-def test_hostile_labels_are_kept_and_shown_harmless(scene: Scene) -> None:
+def test_hostile_labels_are_kept_and_shown_harmless(scene: PodsScene) -> None:
     """As they are in the record, cut at the bound and said so; escaped on a terminal."""
     (row,) = scene.rows(
         "SELECT arg_max(labels, time) AS labels, arg_max(cut, time) AS cut FROM pod WHERE pod = 'hostile'"
@@ -284,7 +284,7 @@ def test_hostile_labels_are_kept_and_shown_harmless(scene: Scene) -> None:
     assert "\x1b" not in shown and "\u202e" not in shown and "\\x1b[2J" in shown
 
 
-def test_nothing_is_unknown(scene: Scene) -> None:
+def test_nothing_is_unknown(scene: PodsScene) -> None:
     """Every container that the kernel showed has a name; status says the same."""
     assert scene.ask("unknown") == []
     command = [sys.executable, "-m", "firsthand", "status", "--json", "--history", str(scene.observed.history)]
@@ -296,7 +296,7 @@ def test_nothing_is_unknown(scene: Scene) -> None:
 def _churn(kubelet: Kubelet, number: int) -> tuple[str, str, str, str]:
     """One short pod, whose program's argument is its uid; names and addresses come again and again."""
     name = f"churn-{number % 10}-{'bcdfghjklm'[number % 7]}"
-    pod: Pod = kubelet.pod(name, f"team-{number % 3}")
+    pod: KubeletPod = kubelet.pod(name, f"team-{number % 3}")
     made = pod.run(f"app-{number % 4}", "/bin/true", pod.uid)
     made.wait()
     told = (pod.uid, name, pod.namespace, made.name)
@@ -305,7 +305,7 @@ def _churn(kubelet: Kubelet, number: int) -> tuple[str, str, str, str]:
 
 
 @pytest.mark.budget(150, "two hundred pods start and end")
-def test_two_hundred_churning_pods(cri: Containerd, tmp_path: Path) -> None:
+def test_two_hundred_churning_pods(cri: OwnContainerd, tmp_path: Path) -> None:
     """200 pods with names and addresses used again: each one's program is its own pod's, in every row."""
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{cri.folder}/socket")
     with Kubelet(cri) as kubelet, observed, ThreadPoolExecutor(4) as pool:
@@ -339,7 +339,7 @@ def test_two_hundred_churning_pods(cri: Containerd, tmp_path: Path) -> None:
 
 
 @pytest.mark.landing("100,000 rows")
-def test_a_hundred_thousand_rows(cri: Containerd, tmp_path: Path) -> None:
+def test_a_hundred_thousand_rows(cri: OwnContainerd, tmp_path: Path) -> None:
     """Eight pods at once, 100,000 rows: none has a wrong name, none has none."""
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{cri.folder}/socket")
     with Kubelet(cri) as kubelet, observed:
@@ -356,7 +356,7 @@ def test_a_hundred_thousand_rows(cri: Containerd, tmp_path: Path) -> None:
 
 
 @pytest.mark.landing("a runtime is gone for 30 s")
-def test_the_runtime_restarts(cri: Containerd, tmp_path: Path) -> None:
+def test_the_runtime_restarts(cri: OwnContainerd, tmp_path: Path) -> None:
     """Its socket is gone for 30 s while its containers work on: nothing is lost, the gap is said, and names come again after it."""
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{cri.folder}/socket")
     with Kubelet(cri) as kubelet:
@@ -385,7 +385,7 @@ def test_the_runtime_restarts(cri: Containerd, tmp_path: Path) -> None:
     assert [next(iter(state.values()))["state"] for state in states] == ["followed", "gone", "followed"]
 
 
-def test_the_runtime_restarts_at_once(cri: Containerd, tmp_path: Path) -> None:
+def test_the_runtime_restarts_at_once(cri: OwnContainerd, tmp_path: Path) -> None:
     """Between two lists: it is heard again, so that what lives for a moment after that has its name."""
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{cri.folder}/socket")
     with Kubelet(cri) as kubelet, observed:
@@ -404,7 +404,7 @@ def test_the_runtime_restarts_at_once(cri: Containerd, tmp_path: Path) -> None:
     assert rows == [{"container": made.id, "pod": "brief", "container_name": "app"}]
 
 
-def test_a_runtime_that_never_answers(cri: Containerd, tmp_path: Path) -> None:
+def test_a_runtime_that_never_answers(cri: OwnContainerd, tmp_path: Path) -> None:
     """Containers have their ids, are counted and listed as unknown, and answers by name say that they are not complete."""
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{tmp_path}/nobody.sock")
     with Kubelet(cri) as kubelet, observed:
@@ -426,7 +426,7 @@ def test_a_runtime_that_never_answers(cri: Containerd, tmp_path: Path) -> None:
     assert rows == [{"container": made.id, "pod": None}]
 
 
-def test_a_later_name_reaches_rows_that_are_kept(cri: Containerd, tmp_path: Path) -> None:
+def test_a_later_name_reaches_rows_that_are_kept(cri: OwnContainerd, tmp_path: Path) -> None:
     """Recorded and made into segments without a runtime; once one is followed, the same rows have their names."""
     history = tmp_path / "history"
     with Kubelet(cri) as kubelet:
@@ -442,7 +442,7 @@ def test_a_later_name_reaches_rows_that_are_kept(cri: Containerd, tmp_path: Path
     assert second.rows(query) == [{"container": made.id, "pod": "late", "container_name": "app"}]
 
 
-def test_a_runtime_that_tells_no_events(cri: Containerd, tmp_path: Path) -> None:
+def test_a_runtime_that_tells_no_events(cri: OwnContainerd, tmp_path: Path) -> None:
     """By CRI alone, asked when a cgroup appears: as with any runtime that is not containerd."""
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"cri:{cri.folder}/socket")
     with Kubelet(cri) as kubelet, observed:
@@ -459,7 +459,7 @@ def test_a_runtime_that_tells_no_events(cri: Containerd, tmp_path: Path) -> None
     assert rows == [{"pod": "asked", "container_name": "app"}]
 
 
-def test_the_follower_dies(cri: Containerd, tmp_path: Path) -> None:
+def test_the_follower_dies(cri: OwnContainerd, tmp_path: Path) -> None:
     """The record goes on without it; it is said, started again, and tells what it finds."""
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{cri.folder}/socket")
     with Kubelet(cri) as kubelet, observed:
@@ -473,7 +473,7 @@ def test_the_follower_dies(cri: Containerd, tmp_path: Path) -> None:
     assert {row["pod"] for row in rows} == {"before", "after"} and observed.lost() == 0
 
 
-def test_the_whole_machine(cri: Containerd, tmp_path: Path) -> None:
+def test_the_whole_machine(cri: OwnContainerd, tmp_path: Path) -> None:
     """Without a scope a container is told when it is made, before any cgroup, and `gone` when its runtime has it no more."""
     history = tmp_path / "history"
     options = {
@@ -508,7 +508,7 @@ def test_the_whole_machine(cri: Containerd, tmp_path: Path) -> None:
         assert follower.wait() == 0
 
 
-def test_the_live_view_and_tail_by_pod(cri: Containerd, tmp_path: Path) -> None:
+def test_the_live_view_and_tail_by_pod(cri: OwnContainerd, tmp_path: Path) -> None:
     """Both show names as soon as they are known, and one pod alone where they are asked to."""
     shown = tmp_path / "shown"
     observed = Observed(

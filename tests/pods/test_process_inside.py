@@ -11,7 +11,7 @@ from tests.kernel.observed import Observed
 from tests.kernel.pool import Pools
 from tests.kernel.test_process import *  # noqa: F403 - collected here a second time
 from tests.pods.inside import Node, popen
-from tests.pods.kubelet import Pod
+from tests.pods.kubelet import KubeletPod
 
 pytestmark = pytest.mark.xdist_group("runtimes")
 
@@ -19,13 +19,13 @@ __all__ = ["cgroup", "executable_dir", "history", "observer_kind", "warm", "watc
 
 
 @pytest.fixture(scope="module")
-def pod(node: Node) -> Pod:
+def pod(node: Node) -> KubeletPod:
     """One sandbox for all of them."""
     return node.manifest().pod(node.kubelet, "firsthand-inside")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def inside(node: Node, pod: Pod) -> Iterator[None]:
+def inside(node: Node, pod: KubeletPod) -> Iterator[None]:
     """Each Observed starts a container there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Observed, "popen", popen(node, pod))

@@ -17,10 +17,10 @@ from firsthand.probe.spec import AT_ROOT, UNNEEDED
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import READY_WITHIN
-from tests.pods.containerd import Containerd
+from tests.pods.containerd import OwnContainerd
 from tests.pods.inside import Ended, Node, blind_spots
-from tests.pods.kubelet import Kubelet, Made, Pod
-from tests.pods.manifest import Manifest
+from tests.pods.kubelet import Kubelet, KubeletPod, MadeContainer
+from tests.pods.manifest import PodManifest
 from tests.pods.node_network import NodeNetwork
 
 pytestmark = [pytest.mark.xdist_group("runtimes"), pytest.mark.landing("a node for each right")]
@@ -33,23 +33,23 @@ class Case:
     `ends`: it does not observe.
     """
 
-    take: Callable[[Manifest], object]
+    take: Callable[[PodManifest], object]
     says: str
     ends: bool = True
     asked: tuple[str, ...] = ()
     also: str = ""
 
 
-def _without(capability: str) -> Callable[[Manifest], object]:
+def _without(capability: str) -> Callable[[PodManifest], object]:
     return lambda manifest: manifest.container["securityContext"]["capabilities"]["add"].remove(capability)
 
 
-def _unmounted(volume: str) -> Callable[[Manifest], object]:
+def _unmounted(volume: str) -> Callable[[PodManifest], object]:
     return lambda manifest: manifest.unmount(volume)
 
 
-def _read_only(volume: str) -> Callable[[Manifest], object]:
-    def change(manifest: Manifest) -> None:
+def _read_only(volume: str) -> Callable[[PodManifest], object]:
+    def change(manifest: PodManifest) -> None:
         (mount,) = (one for one in manifest.container["volumeMounts"] if one["name"] == volume)
         mount["readOnly"] = True
 
@@ -113,7 +113,7 @@ OTHERS = {
 }
 
 
-def _unnamed(manifest: Manifest) -> None:
+def _unnamed(manifest: PodManifest) -> None:
     for name in ("hostNetwork", "FIRSTHAND_NODE"):
         OTHERS[name].take(manifest)
 
@@ -128,7 +128,7 @@ _ALL = {
 
 def test_nothing_more_is_in_the_manifest() -> None:
     """Capabilities, mounts, what is writable, namespaces of the host and variables: each one stands in a table here."""
-    manifest = Manifest()
+    manifest = PodManifest()
     assert set(manifest.capabilities) == set(CAPABILITIES)
     mounts = manifest.container["volumeMounts"]
     assert {one["name"] for one in mounts} == set(MOUNTS) == {one["name"] for one in manifest.spec["volumes"]}
@@ -145,11 +145,11 @@ def test_nothing_more_is_in_the_manifest() -> None:
 
 
 @pytest.fixture(scope="module")
-def pods(node: Node) -> Callable[[Manifest], Pod]:
+def pods(node: Node) -> Callable[[PodManifest], KubeletPod]:
     """The sandbox of a manifest: one for all that share the same namespaces with the host."""
-    found: dict[str, Pod] = {}
+    found: dict[str, KubeletPod] = {}
 
-    def pod(manifest: Manifest) -> Pod:
+    def pod(manifest: PodManifest) -> KubeletPod:
         name = "-".join(["firsthand", *manifest.shared])
         if name not in found:
             found[name] = manifest.pod(node.kubelet, name)
@@ -167,7 +167,9 @@ def fresh(node: Node) -> Iterator[Node]:
 
 
 @pytest.mark.parametrize("name", _ALL)
-def test_a_right_that_is_taken_away_is_missed(fresh: Node, pods: Callable[[Manifest], Pod], name: str) -> None:
+def test_a_right_that_is_taken_away_is_missed(
+    fresh: Node, pods: Callable[[PodManifest], KubeletPod], name: str
+) -> None:
     """It ends with a message, or observes and says what it lacks."""
     case = _ALL[name]
     manifest = fresh.manifest()
@@ -185,7 +187,7 @@ def test_a_right_that_is_taken_away_is_missed(fresh: Node, pods: Callable[[Manif
         made.remove()
 
 
-def _told(node: Node, made: Made, case: Case) -> None:
+def _told(node: Node, made: MadeContainer, case: Case) -> None:
     """Until it is said."""
     deadline = time.monotonic() + READY_WITHIN
     while case.says not in (made.exec("firsthand", *case.asked).stdout.decode() if case.asked else made.log):
@@ -199,7 +201,7 @@ def _node(image: Path, place: Path, kind: str = "all", **more: str) -> Iterator[
     require.pods()
     require.bpf()
     folder = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}"
-    daemon = Containerd(TestCgroup(kind), folder, cri=True, node=True, **more)
+    daemon = OwnContainerd(TestCgroup(kind), folder, cri=True, node=True, **more)
     with daemon.cgroup, daemon, Kubelet(daemon) as kubelet:
         daemon.ctr("image", "import", "--snapshotter", "overlayfs", str(image))
         node = Node(daemon, kubelet, place)
@@ -250,7 +252,7 @@ def unified(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         yield node
 
 
-def _in_the_namespace(unified: Node, manifest: Manifest) -> Made:
+def _in_the_namespace(unified: Node, manifest: PodManifest) -> MadeContainer:
     unified.forget()
     pod = manifest.pod(unified.kubelet, f"firsthand-{uuid.uuid4().hex[:5]}")
     scope = f"/sys/fs/cgroup/{unified.daemon.cgroup.name}"

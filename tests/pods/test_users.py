@@ -11,12 +11,12 @@ from firsthand.ask.answering import Request, answer
 from firsthand.history.connection import History
 from tests.kernel.observed import Observed
 from tests.pods import image
-from tests.pods.containerd import Containerd
+from tests.pods.containerd import OwnContainerd
 
 pytestmark = pytest.mark.xdist_group("runtimes")
 
 
-def test_a_user_of_a_container(containerd: Containerd, history: Path) -> None:
+def test_a_user_of_a_container(containerd: OwnContainerd, history: Path) -> None:
     """`user=inside` finds the process by what its container says, which is told as that; the machine has no such user."""
     observed = Observed(history, [containerd.cgroup.path], "--runtime", f"containerd:{containerd.folder}/socket")
     name, tar = "docker.io/firsthand/inside:latest", containerd.folder / "inside.tar"

@@ -9,12 +9,12 @@ import pytest
 
 from tests import asking
 from tests.kernel.observed import Observed
-from tests.pods.containerd import Containerd
+from tests.pods.containerd import OwnContainerd
 
 pytestmark = pytest.mark.xdist_group("runtimes")
 
 
-def test_its_runtime_names_it(containerd: Containerd, history: Path) -> None:
+def test_its_runtime_names_it(containerd: OwnContainerd, history: Path) -> None:
     """`ctr run ... my-ctr-1` within a scope: its rows and its child's are the container's, and nothing is unknown."""
     identity = f"my-ctr-{uuid.uuid4().hex[:6]}"
     observed = Observed(history, [containerd.cgroup.path], "--runtime", f"containerd:{containerd.folder}/socket")
@@ -36,7 +36,7 @@ def test_its_runtime_names_it(containerd: Containerd, history: Path) -> None:
     made.remove()
 
 
-def test_without_its_runtime_it_is_unknown(containerd: Containerd, history: Path) -> None:
+def test_without_its_runtime_it_is_unknown(containerd: OwnContainerd, history: Path) -> None:
     """Its cgroup is a row of `unknown`, with its binary, and a reason in the other questions about containers."""
     identity = f"my-ctr-{uuid.uuid4().hex[:6]}"
     observed = Observed(history, [containerd.cgroup.path])

@@ -22,7 +22,7 @@ _KIND = "boots-passed"
 _PROVEN = ("kernel", "src/firsthand/probe", "src/firsthand/subjects", "tests/vm")
 
 
-class Chosen(NamedTuple):
+class ChosenBoots(NamedTuple):
     """One boot: kernel series, cgroups that are mounted, and the guest's work."""
 
     series: str
@@ -31,14 +31,14 @@ class Chosen(NamedTuple):
 
 
 ALL = (
-    *(Chosen(series, mode, EVENTS) for series in kernels.SERIES for mode in MODES),
-    *(Chosen(series, "v2", CLOCK) for series in kernels.SERIES),
+    *(ChosenBoots(series, mode, EVENTS) for series in kernels.SERIES for mode in MODES),
+    *(ChosenBoots(series, "v2", CLOCK) for series in kernels.SERIES),
 )
-LANDING = (Chosen("6.1", "v1", EVENTS), Chosen("6.12", "v2", EVENTS))
-ONE = (Chosen("6.12", "v2", EVENTS),)
+LANDING = (ChosenBoots("6.1", "v1", EVENTS), ChosenBoots("6.12", "v2", EVENTS))
+ONE = (ChosenBoots("6.12", "v2", EVENTS),)
 
 
-def boots() -> tuple[Chosen, ...]:
+def boots() -> tuple[ChosenBoots, ...]:
     """Those of this run. ValueError for a word that is none."""
     wanted = os.environ.get("FIRSTHAND_BOOTS", "") or "all"
     if wanted not in ("one", "landing", "all"):

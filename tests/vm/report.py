@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.vm import chosen
-from tests.vm.chosen import Chosen
+from tests.vm.chosen import ChosenBoots
 from tests.vm.machine import Boot
 
 PATH = Path(__file__).parents[2] / "docs" / "kernels.md"
@@ -25,7 +25,7 @@ Kernel | cgroups | process subject | hooks | as a pod
 """
 
 
-def keep(which: Chosen, boot: Boot) -> None:
+def keep(which: ChosenBoots, boot: Boot) -> None:
     """What a boot said of its hooks."""
     _KEPT.mkdir(parents=True, exist_ok=True)
     _file(which).write_text(json.dumps({"kernel": boot.kernel, "pod": boot.pod}))
@@ -37,11 +37,11 @@ def write() -> None:
     PATH.write_text(_HEAD + "".join(_row(one.mode, _kept(one)) for one in wanted))
 
 
-def _file(which: Chosen) -> Path:
+def _file(which: ChosenBoots) -> Path:
     return _KEPT / f"{which.series}-{which.mode}.json"
 
 
-def _kept(which: Chosen) -> Boot:
+def _kept(which: ChosenBoots) -> Boot:
     said: dict[str, Any] = json.loads(_file(which).read_text())
     return Boot(which.mode, kernel=said["kernel"], pod=said["pod"])
 

@@ -29,7 +29,7 @@ def iso(moment: datetime) -> str:
 
 
 class Connection(Protocol):
-    """What questions need of a connection to a history: connection.Reader, or DuckDB's own."""
+    """What questions need of a connection to a history: connection.LazyConnection, or DuckDB's own."""
 
     def execute(self, query: str, parameters: Any = None) -> Any:
         """Run a statement; the result's rows by `fetchone` and `fetchall`."""
@@ -42,9 +42,9 @@ def fetched(
     connection: Connection, query: str, parameters: list[Any], only: Mapping[str, Condition] | None = None
 ) -> list[dict[str, Any]]:
     """A query's rows by column name. `only`: what must hold of a table's rows beyond the conditions that stand in it."""
-    from firsthand.history.connection import Reader
+    from firsthand.history.connection import LazyConnection
 
-    if isinstance(connection, Reader):
+    if isinstance(connection, LazyConnection):
         result: Any = connection.execute(query, parameters, only=only)
     else:
         result = connection.execute(query, parameters)

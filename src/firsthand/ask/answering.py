@@ -23,12 +23,13 @@ from firsthand.ask.nearest import meant
 from firsthand.ask.reach import Reach
 from firsthand.ask.registry import FILTERS, QUESTIONS, Question
 from firsthand.errors import UsageError
-from firsthand.history.connection import History, Reader, explained
+from firsthand.history.connection import History, LazyConnection, explained
 from firsthand.history.engine import duckdb
 from firsthand.probe import spec
 from firsthand.schema import capability
 from firsthand.settings.sections.network import Network
 from firsthand.settings.sections.top import Top
+from firsthand.subjects.columns import WHOSE
 
 
 def answer(history: History, request: Request, now: datetime | None = None) -> Answer:
@@ -97,7 +98,7 @@ def _answered(history: History, question: Question, request: Request, now: datet
 
 
 def from_connection(
-    connection: Reader,
+    connection: LazyConnection,
     request: Request,
     now: datetime,
     damage: Sequence[str] = (),
@@ -171,18 +172,7 @@ def _judged(
 
 
 #: Columns of a row that say whose it is.
-_WHOSE = {
-    "container",
-    "pod",
-    "pod_uid",
-    "namespace",
-    "workload",
-    "workload_source",
-    "image",
-    "container_name",
-    "runtime",
-    "claimed",
-}
+_WHOSE = {*WHOSE, "workload_source", "runtime", "claimed"}
 
 
 def _named(question: Question, asked: Asked) -> bool:
@@ -225,7 +215,7 @@ def _asked(
 
 def _with_waited(connection: Any, window: Window, request: Request) -> Window:
     """With the time of rows that were waited for: of flows and attempts that had begun and had none yet. What is judged is the window."""
-    through = connection.through if isinstance(connection, Reader) else None
+    through = connection.through if isinstance(connection, LazyConnection) else None
     if through is None or request.until or request.at:
         return window
     return Window(window.since, max(window.until, through.rows))

@@ -76,10 +76,14 @@ def spans(connection: Connection, now: datetime) -> list[Span]:
     A wall clock that was set back ends a span and begins another one; so does another scope, setting or state of a hook, without a gap
     between the two. `connection`: a history's Reader, or one that has the table `observer`.
     """
-    from firsthand.history.connection import Reader
+    from firsthand.history.connection import LazyConnection
 
-    runs = connection.runs() if isinstance(connection, Reader) else observing.of_source(connection, observing.TABLE)
-    through = connection.through if isinstance(connection, Reader) else None
+    runs = (
+        connection.runs()
+        if isinstance(connection, LazyConnection)
+        else observing.of_source(connection, observing.TABLE)
+    )
+    through = connection.through if isinstance(connection, LazyConnection) else None
     found: list[Span] = []
     for run in observing.ordered(runs):
         _take(found, run)
@@ -175,9 +179,11 @@ def extent(found: list[Span], now: datetime, held: Window | None = None) -> Wind
 
 def held(connection: Connection, tables: Collection[str]) -> Window | None:
     """When the first and the last event happened that the history has of tables of OWNED; None: there is none."""
-    from firsthand.history.connection import Reader
+    from firsthand.history.connection import LazyConnection
 
-    bounds = connection.held([name for name in tables if name in OWNED]) if isinstance(connection, Reader) else None
+    bounds = (
+        connection.held([name for name in tables if name in OWNED]) if isinstance(connection, LazyConnection) else None
+    )
     return Window(*(moment.replace(tzinfo=UTC) for moment in bounds)) if bounds else None
 
 
@@ -310,12 +316,12 @@ def observed(mine: list[Span], window: Window) -> list[tuple[datetime, datetime]
 
 
 def _held(connection: Connection, window: Window, tables: tuple[str, ...]) -> int:
-    from firsthand.history.connection import Reader
+    from firsthand.history.connection import LazyConnection
 
     bounds = [window.since.replace(tzinfo=None), window.until.replace(tzinfo=None)]
     total = 0
     for table in KEPT.keys() & set(tables):  # a hook's table may be one that is not kept
-        if isinstance(connection, Reader):
+        if isinstance(connection, LazyConnection):
             total += connection.count(table, *bounds)
             continue
         query = f"SELECT count(*) FROM {table} WHERE time >= ? AND time <= ?"  # noqa: S608 (a table of TABLES)
@@ -447,9 +453,9 @@ def _not_yet_told(inside: list[Span], window: Window, tables: tuple[str, ...]) -
 
 def _flows(connection: Connection, inside: list[Span], window: Window) -> list[str]:
     """Where the observer that works now has not written yet which flows of datagrams go on, and which attempts have no answer."""
-    from firsthand.history.connection import Reader
+    from firsthand.history.connection import LazyConnection
 
-    through = connection.through if isinstance(connection, Reader) else None
+    through = connection.through if isinstance(connection, LazyConnection) else None
     working = next((span for span in inside if span.open and span.end >= window.until), None)
     if through is None or working is None:
         return []

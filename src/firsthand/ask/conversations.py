@@ -31,7 +31,7 @@ _BEGUN = "(event = 'connect' AND outcome IS DISTINCT FROM 'started') OR (event =
 
 
 @dataclass
-class Summary:
+class ConversationTotals:
     """Conversations in all their number, whatever the limit: `number` match, in `total` rows, by outcome.
 
     `lookups`: how many of them match by the lookup of another process alone; `more`: begun here to an address that the name had, and no
@@ -60,14 +60,14 @@ class Conversations:
         query = f"{self._sql} SELECT * EXCLUDE (matched, begun) FROM conversations WHERE matched ORDER BY time LIMIT ?"  # noqa: S608
         return self.asked.rows(query, [*self._values, self.asked.limit])
 
-    def summary(self) -> Summary:
+    def summary(self) -> ConversationTotals:
         """Of all of them."""
         among = f"peer_address {_AMONG} AND coalesce(names, []) = [] AND begun AND {HEADLESS}"
         named = "false" if self.target.name is None else f"({among})"
         query = f"""{self._sql} SELECT matched, matched AND by_lookup AS lookup, CASE WHEN direction = 'in' THEN 'incoming'
                 ELSE coalesce(outcome, 'without an outcome') END AS word, NOT matched AND {named} AS more, count(*) AS total,
                 sum(coalesce(folded_count, 1))::BIGINT AS number FROM conversations GROUP BY ALL"""  # noqa: S608
-        found = Summary()
+        found = ConversationTotals()
         addresses = [self._addresses] if self.target.name is not None else []
         for row in self.asked.rows(query, [*self._values, *addresses]):
             if row["matched"]:

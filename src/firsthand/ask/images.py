@@ -16,7 +16,7 @@ from firsthand.ask import predicate, users
 from firsthand.ask.answer import Asked
 from firsthand.ask.predicate import Predicate, Test
 from firsthand.history import telling
-from firsthand.history.connection import Reader, quoted
+from firsthand.history.connection import LazyConnection, quoted
 from firsthand.history.relations import known_columns
 
 _KEY = ("node", "boot", "exec_tgid", "exec_start", "exec_number")
@@ -243,7 +243,7 @@ class Images:
     def _place(self) -> str:
         """The number of a row's boot, 0 where it has none: texts are long to compare and to keep."""
         connection = self.asked.connection
-        runs = connection.runs() if isinstance(connection, Reader) else ()
+        runs = connection.runs() if isinstance(connection, LazyConnection) else ()
         boots = list(dict.fromkeys((run.node, run.boot) for run in reversed(runs) if run.node and run.boot))[:_BOOTS]
         cases = [
             f"WHEN node = {quoted(node)} AND boot = {quoted(boot)} THEN {i}" for i, (node, boot) in enumerate(boots, 1)

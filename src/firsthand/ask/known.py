@@ -37,7 +37,7 @@ _MOST = 100_000
 
 
 @dataclass(frozen=True)
-class Name:
+class FilterName:
     """A name that a question goes by: what it is said to be, and how its rows are found. `option`: as it was given."""
 
     text: str
@@ -65,24 +65,24 @@ class Name:
         return (" OR ".join(text for text, _ in found), [one for _, some in found for one in some]) if found else None
 
 
-def names(asked: Asked, subject: bool) -> list[Name]:
+def names(asked: Asked, subject: bool) -> list[FilterName]:
     """The names of a question: of its filters, and its argument where that is a subject (pod, container or process)."""
     filters = asked.filters
     found = [
-        Name(value, (kind,), f"--{kind}")
+        FilterName(value, (kind,), f"--{kind}")
         for kind, value in (("pod", filters.pod), ("namespace", filters.namespace), ("node", filters.node))
         if value is not None and value not in (HOST, NONE)
     ]
     if subject and asked.arguments and not process(asked.arguments[0]) and asked.arguments[0] != "host":
-        found.append(Name(asked.arguments[0], ("pod", "container")))
+        found.append(FilterName(asked.arguments[0], ("pod", "container")))
     return found
 
 
-def named(tests: Iterable[Test]) -> list[Name]:
+def named(tests: Iterable[Test]) -> list[FilterName]:
     """The names that conditions look for; `host` is in every history."""
     wanted = [one for one in tests if one.sign == "=" and one.predicate.name in _NAMING]
     return [
-        Name(str(one.value), (_NAMING[one.predicate.name],), one.name)
+        FilterName(str(one.value), (_NAMING[one.predicate.name],), one.name)
         for one in wanted
         if not (one.predicate.name == "container" and "host".startswith(str(one.value)))
     ]
@@ -93,7 +93,7 @@ def process(text: str) -> bool:
     return ":" in text or text.isdigit()
 
 
-def check(asked: Asked, wanted: Iterable[Name]) -> None:
+def check(asked: Asked, wanted: Iterable[FilterName]) -> None:
     """UsageError for a name that the history has never seen, with those that were perhaps meant."""
     for one in wanted:
         if not any(_has(asked, one, table) for table in (*_SMALL, *_LARGE)):
@@ -115,7 +115,7 @@ def check_together(asked: Asked) -> None:
         raise UsageError(f"nothing in this history is of all that {' and '.join(options)} say: leave one of them out")
 
 
-def _has(asked: Asked, one: Name, table: str) -> bool:
+def _has(asked: Asked, one: FilterName, table: str) -> bool:
     condition = one.condition(table)
     if condition is None:
         return False
@@ -123,8 +123,8 @@ def _has(asked: Asked, one: Name, table: str) -> bool:
     return bool(asked.rows(query, condition[1]))
 
 
-def _unknown(asked: Asked, one: Name) -> str:
-    kinds = Name("", (*one.kinds, "process")).words if len(one.kinds) > 1 else one.words
+def _unknown(asked: Asked, one: FilterName) -> str:
+    kinds = FilterName("", (*one.kinds, "process")).words if len(one.kinds) > 1 else one.words
     every = sorted({name for kind in one.kinds for name in _every(asked, kind)})
     found = nearest(one.text, every)
     said = f"no {kinds} named {one.text} is in this history"
@@ -145,7 +145,7 @@ def _every(asked: Asked, kind: str) -> list[str]:
     return [row["n"] for row in asked.rows(query, []) if row["n"] not in (HOST, NONE)]
 
 
-def outside(asked: Asked, wanted: Sequence[Name], tables: Sequence[str]) -> list[str]:
+def outside(asked: Asked, wanted: Sequence[FilterName], tables: Sequence[str]) -> list[str]:
     """A sentence for each name of which the needed tables hold rows, and none in the window."""
     found = []
     for one in wanted:
@@ -156,7 +156,7 @@ def outside(asked: Asked, wanted: Sequence[Name], tables: Sequence[str]) -> list
     return found
 
 
-def _span(asked: Asked, one: Name, tables: Sequence[str]) -> tuple[datetime, datetime] | None:
+def _span(asked: Asked, one: FilterName, tables: Sequence[str]) -> tuple[datetime, datetime] | None:
     parts, values = [], []
     for table in tables:
         if (condition := one.condition(table)) is not None:

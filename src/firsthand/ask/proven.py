@@ -60,9 +60,9 @@ def _overdue(one: Stretch, now: datetime) -> bool:
 
 
 def _stretches(connection: Connection, since: datetime, until: datetime) -> list[Stretch]:
-    from firsthand.history.connection import Reader
+    from firsthand.history.connection import LazyConnection
 
-    if isinstance(connection, Reader):
+    if isinstance(connection, LazyConnection):
         return connection.rounds(*((moment - _EPOCH) // timedelta(microseconds=1) for moment in (since, until)))
     return rounds.of_source(connection, observing.TABLE)
 

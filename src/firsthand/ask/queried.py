@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from firsthand.ask import completeness
 from firsthand.ask.answer import Window, iso
 from firsthand.history import mentions
-from firsthand.history.connection import Reader
+from firsthand.history.connection import LazyConnection
 from firsthand.history.mentions import Condition, Mention
 from firsthand.history.relations import known_columns
 from firsthand.probe import spec
@@ -21,7 +21,9 @@ _MADE = re.compile(r"\bquery(_table)?\s*\(", re.IGNORECASE)
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
-def evidence(connection: Reader, text: str, damage: Sequence[str] = (), now: datetime | None = None) -> str | None:
+def evidence(
+    connection: LazyConnection, text: str, damage: Sequence[str] = (), now: datetime | None = None
+) -> str | None:
     """`evidence complete: ...` or `evidence INCOMPLETE: ...`, with the tables, the window and the reasons; None if the statement reads
     no table of events.
 
@@ -54,7 +56,7 @@ def _spelled(text: str) -> tuple[str, ...]:
 
 
 def _line(
-    connection: Reader,
+    connection: LazyConnection,
     spans: list[completeness.Span],
     window: Window,
     tables: tuple[str, ...],

@@ -14,7 +14,7 @@ from firsthand.cli import options
 
 if TYPE_CHECKING:
     from firsthand.evidence.making import Made, Wish
-    from firsthand.evidence.verdict import Verdict
+    from firsthand.evidence.verdict import BundleVerdict
 
 _NO_FINDINGS = (
     "{!r} names no finding: this version judges nothing, so there are none yet. Say which rows are wanted with --since, --until, "
@@ -110,7 +110,7 @@ def _warn(made: Made) -> None:
         )
 
 
-def _print(made: Made, found: Verdict) -> None:
+def _print(made: Made, found: BundleVerdict) -> None:
     from firsthand.cli import verify
     from firsthand.evidence.documents import counted
 
@@ -119,7 +119,7 @@ def _print(made: Made, found: Verdict) -> None:
     verify.print_bundle(found)
 
 
-def _plain(made: Made, found: Verdict) -> dict[str, Any]:
+def _plain(made: Made, found: BundleVerdict) -> dict[str, Any]:
     from firsthand.cli import verify
 
     return {"file": str(made.path), "rows_of_sources": made.held, **verify.plain_bundle(found)}

@@ -21,7 +21,7 @@ from firsthand.errors import UsageError
 if TYPE_CHECKING:
     from firsthand.export.choice import Choice
     from firsthand.export.cursor import Cursor
-    from firsthand.export.exporter import Form, Plan
+    from firsthand.export.exporter import ExportPlan, Form
     from firsthand.export.output import Output
 
 _SIZES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -80,7 +80,7 @@ def _run(
     to: str,
     url: SplitResult | None,
     choice: Choice,
-    plan: Plan,
+    plan: ExportPlan,
     output: str,
     given: dict[str, Any],
     stop: list[int],
@@ -154,10 +154,10 @@ def _flag(name: str) -> str:
     return found
 
 
-def _plan(given: dict[str, Any], follow: bool) -> Plan:
-    from firsthand.export.exporter import Plan
+def _plan(given: dict[str, Any], follow: bool) -> ExportPlan:
+    from firsthand.export.exporter import ExportPlan
 
-    return Plan(
+    return ExportPlan(
         follow=follow,
         grace=options.seconds(given["grace"]),
         heartbeat=options.seconds(given["heartbeat"]),
@@ -202,9 +202,9 @@ def _output(
     if url is not None:
         return _receiver(url, cursor, given, wait)
     if to == "-":
-        from firsthand.export.output import Stream
+        from firsthand.export.output import OpenOutput
 
-        return Stream()
+        return OpenOutput()
     from firsthand.export.file import Appended
     from firsthand.export.rotation import Rotation
 

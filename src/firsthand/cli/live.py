@@ -23,7 +23,7 @@ from firsthand.ask import show
 from firsthand.ask.answer import folded
 from firsthand.history import place
 from firsthand.history.connection import History
-from firsthand.history.follow import Follower
+from firsthand.history.follow import LogFollower
 from firsthand.history.names import Names
 from firsthand.schema import capability, flags
 
@@ -62,7 +62,7 @@ _HOST = "host"
 
 
 @dataclass(frozen=True)
-class Choice:
+class LineChoice:
     """What to show: lines with all the words, of one container (or `host`), with one of the flags."""
 
     words: tuple[str, ...] = ()
@@ -90,12 +90,12 @@ class Choice:
         return not (self.words or self.container or self.flags or self.namespace or self.pod)
 
 
-class Known:
+class LiveNames:
     """The names that are known by now, from the follower's log and, with `past`, from the history before it."""
 
     def __init__(self, history: Path, *, past: bool = False) -> None:
         self.names = Names()
-        self._follower = Follower(history, ("container", "pod"), folder=place.NAMES, from_now=False)
+        self._follower = LogFollower(history, ("container", "pod"), folder=place.NAMES, from_now=False)
         if past:
             self._recall(history)
 
@@ -124,16 +124,16 @@ class Known:
         self._follower.close()
 
 
-class Live:
+class LiveView:
     """The live view of `run`: follows the history's log, as `tail` does."""
 
     def __init__(
-        self, history: Path, choice: Choice, form: str = "compact", fold: int = 20, ordinary: Iterable[str] = ()
+        self, history: Path, choice: LineChoice, form: str = "compact", fold: int = 20, ordinary: Iterable[str] = ()
     ) -> None:
         self.choice, self.form, self.fold = choice, form, fold
         self.ordinary = capability.bits(ordinary)
-        self.follower = Follower(history, ("process",))
-        self.known = Known(history)
+        self.follower = LogFollower(history, ("process",))
+        self.known = LiveNames(history)
         self._second, self._shown = 0.0, 0
         self._folded: Counter[str] = Counter()
         self._times: list[Any] = []

@@ -19,7 +19,7 @@ from firsthand.errors import FirsthandError
 from firsthand.run.readiness import notify
 
 if TYPE_CHECKING:
-    from firsthand.cli.live import Live
+    from firsthand.cli.live import LiveView
     from firsthand.history.growth import Growth
     from firsthand.observe.options import FollowerOptions
     from firsthand.run.session import Plan, Session
@@ -84,7 +84,7 @@ def command(
     """
     from firsthand import settings
     from firsthand.run.session import Session
-    from firsthand.settings.sections.reader import Reader
+    from firsthand.settings.sections.reader import ReaderSettings
 
     for scope in scopes:
         if not scope.exists():
@@ -93,7 +93,7 @@ def command(
     place = options.place(history).absolute()
 
     def planned(found: Settings) -> Plan:
-        wanted = found.having(Reader, enabled=True) if reader else found
+        wanted = found.having(ReaderSettings, enabled=True) if reader else found
         return _planned(wanted, place, scopes, instance, sockets)
 
     found = settings.load()
@@ -107,16 +107,16 @@ def _live(
     found: Settings,
     output: str,
     chosen: tuple[tuple[str, ...], str | None, str | None, str | None, str | None],
-) -> Live:
+) -> LiveView:
     """What shows lines: imported where something is to be shown, for it takes DuckDB and PyArrow. `chosen`: words, container, flags,
     namespace and pod."""
-    from firsthand.cli.live import Choice, Live
+    from firsthand.cli.live import LineChoice, LiveView
     from firsthand.schema import flags
     from firsthand.settings.sections.top import Top
 
     words, container, wanted, namespace, pod = chosen
-    choice = Choice(words, container, flags.checked(wanted or ""), namespace, pod)
-    return Live(place, choice, output, found[Top].fold, found[Top].ordinary_capabilities)
+    choice = LineChoice(words, container, flags.checked(wanted or ""), namespace, pod)
+    return LiveView(place, choice, output, found[Top].fold, found[Top].ordinary_capabilities)
 
 
 def _planned(
@@ -228,7 +228,7 @@ def _socket(name: str) -> str:
         raise UsageError(f"--runtime: a runtime's socket: expected {kinds.SOCKET}, found {name!r}") from error
 
 
-def _observe(session: Session, live: Live | None, until: float | None, place: Path, reload: Reload) -> None:
+def _observe(session: Session, live: LiveView | None, until: float | None, place: Path, reload: Reload) -> None:
     from firsthand.history import alive
 
     stopped: list[int] = []
@@ -275,7 +275,7 @@ def _quiet(woken: int) -> None:
         os.read(woken, 4096)
 
 
-def _show(live: Live, end: float | None) -> None:
+def _show(live: LiveView, end: float | None) -> None:
     """Show what came, or wait a little."""
     wait = 0.25 if end is None else max(0.0, min(0.25, end - time.monotonic()))
     try:

@@ -33,23 +33,23 @@ def command(
 ) -> None:
     """Follow what is being recorded, by reading the history: at no cost to the observer. Ctrl-C ends it."""
     from firsthand import settings
-    from firsthand.cli.live import Choice, Known
+    from firsthand.cli.live import LineChoice, LiveNames
     from firsthand.errors import UsageError
     from firsthand.history import place as _place
-    from firsthand.history.follow import Follower
+    from firsthand.history.follow import LogFollower
     from firsthand.schema import capability
     from firsthand.schema.tables import KEPT
     from firsthand.settings.sections.top import Top
 
     if table not in KEPT:
         raise UsageError(f"no table {table!r}; there are {', '.join(KEPT)}")
-    choice = Choice(container=container, namespace=namespace, pod=pod)
+    choice = LineChoice(container=container, namespace=namespace, pod=pod)
     ordinary = capability.bits(settings.load()[Top].ordinary_capabilities)
     _say_what_is_awaited(options.place(history))
-    known = Known(options.place(history), past=True)
+    known = LiveNames(options.place(history), past=True)
     folders = [getattr(_place, name) for name in _FOLDERS.get(table, ("LOG",))]
     with ExitStack() as stack:
-        opened = [Follower(options.place(history), (table,), from_now=not from_start, folder=one) for one in folders]
+        opened = [LogFollower(options.place(history), (table,), from_now=not from_start, folder=one) for one in folders]
         for rows in _follow([stack.enter_context(one) for one in opened]):
             known.look()
             for part in rows:

@@ -121,7 +121,7 @@ def _print(found: Verdict) -> None:
         )
 
 
-def print_bundle(found: verdict.Verdict) -> None:
+def print_bundle(found: verdict.BundleVerdict) -> None:
     """What verifying a bundle found, for people."""
     from firsthand.ask.show import printable
 
@@ -142,6 +142,6 @@ def print_bundle(found: verdict.Verdict) -> None:
     click.echo(f"digest   {found.digest}")
 
 
-def plain_bundle(found: verdict.Verdict) -> dict[str, Any]:
+def plain_bundle(found: verdict.BundleVerdict) -> dict[str, Any]:
     """The same for programs."""
     return {**asdict(found), "head": str(found.head or ""), "whole": found.whole}

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from firsthand.dissect import frame, names, requests
-from firsthand.dissect.frame import ANSWERED, ASKED, MOST_PACKETS, PACKET, ROWS, ROWS_OF, Reader
-from firsthand.dissect.packet import Kept, Packet, Row
+from firsthand.dissect.frame import ANSWERED, ASKED, MOST_PACKETS, PACKET, ROWS, ROWS_OF, FrameReader
+from firsthand.dissect.packet import Bounded, Packet, Row
 
 #: What one exchange may take: seconds, and bytes of rows. Packets beyond are left unread, and counted.
 SECONDS = 1.0
@@ -20,12 +20,12 @@ class Dissector:
     """All that is kept between packets. `read` answers one frame."""
 
     def __init__(self, resolvers: Sequence[str] = (), *, keep_query: bool = False) -> None:
-        self.names = names.Names(resolvers)
+        self.names = names.DnsReader(resolvers)
         self.requests = requests.Requests(keep_query=keep_query)
 
     def read(self, body: memoryview) -> bytes:
         """The answer to a frame of packets. ValueError for a frame that is none."""
-        reader = Reader(body)
+        reader = FrameReader(body)
         first, since, now, rows, last = reader.numbers(ASKED)
         if rows > MOST_PACKETS:
             raise ValueError(f"{rows} packets at once; at most {MOST_PACKETS}")
@@ -65,7 +65,7 @@ class Dissector:
 
     def _held(self, first: int) -> list[int]:
         """Packets of this exchange that a later row may be of."""
-        kept: list[Kept] = [*self.names.touched, *self.requests.touched]
+        kept: list[Bounded] = [*self.names.touched, *self.requests.touched]
         touched = [*(one.first.number for one in kept if one.first), *self.names.kept]
         self.names.kept.clear()
         self.names.touched.clear()

@@ -47,7 +47,7 @@ _ENDED = str(_form_error())
 
 
 @dataclass(frozen=True)
-class Record:
+class ResourceRecord:
     """One resource record: owner's name as in `Message.name`, type's number and word, data as in a zone file."""
 
     name: str
@@ -74,8 +74,8 @@ class Message:
     name: str | None = None
     type: str | None = None
     questions: int = 0
-    answers: list[Record] = field(default_factory=list)
-    others: list[Record] = field(default_factory=list)
+    answers: list[ResourceRecord] = field(default_factory=list)
+    others: list[ResourceRecord] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
@@ -219,7 +219,7 @@ def _record(found: Message, parser: _Parser, answer: bool, flags: int) -> None:
         parser.seek(begin + length)
         if parser.labels < 0:
             raise
-    record = Record(name, kind, _type(kind), ttl if ttl < 1 << 31 else 0, data, hints)  # RFC 2181, 8
+    record = ResourceRecord(name, kind, _type(kind), ttl if ttl < 1 << 31 else 0, data, hints)  # RFC 2181, 8
     (found.answers if answer else found.others).append(record)
 
 

@@ -112,7 +112,7 @@ class Part:
     items: memoryview | None = None
 
 
-class Reader:
+class FrameReader:
     """A body from its front. ValueError where it ends too early or says what cannot be."""
 
     def __init__(self, body: memoryview) -> None:
@@ -156,7 +156,7 @@ class Reader:
         return found, struct.unpack("<I", found[-4:])[0]
 
 
-def rows_of(columns: Sequence[tuple[str, str]], rows: int, reader: Reader) -> dict[str, list[Any]]:
+def rows_of(columns: Sequence[tuple[str, str]], rows: int, reader: FrameReader) -> dict[str, list[Any]]:
     """Columns as lists of Python values, for the dissector: text as bytes. Only of a peer that is trusted."""
     return {name: _values(reader.column(kind, rows), rows) for name, kind in columns}
 

@@ -35,7 +35,7 @@ class Malformed(ValueError):
 
 
 @dataclass
-class Hello:
+class ClientHello:
     """What one ClientHello offers. `whole`: all of it was read; only then is what it lacks known to be absent."""
 
     length: int = 0
@@ -126,9 +126,9 @@ def _passed_over(data: bytes) -> int:
     return min(at, len(data))
 
 
-def read(data: bytes) -> Hello:
+def read(data: bytes) -> ClientHello:
     """The ClientHello at the front of a stream, as far as it is there; `whole` where it is there and well formed."""
-    found = Hello()
+    found = ClientHello()
     try:
         message = _handshake(data)
         if len(message) < _HANDSHAKE:
@@ -208,7 +208,7 @@ class _Cursor:
         return found
 
 
-def _body(found: Hello, body: _Cursor) -> None:
+def _body(found: ClientHello, body: _Cursor) -> None:
     found.version = body.number(2)
     body.take(32)
     body.within(1)
@@ -229,7 +229,7 @@ def _body(found: Hello, body: _Cursor) -> None:
         raise _Ended
 
 
-def _extension(found: Hello, kind: int, content: _Cursor) -> None:
+def _extension(found: ClientHello, kind: int, content: _Cursor) -> None:
     if kind == _SERVER_NAME and content:
         found.sni = _server_name(content)
     elif kind == _SIGNATURES:

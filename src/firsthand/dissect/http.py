@@ -40,7 +40,7 @@ _FRAME = 9
 
 
 @dataclass
-class Request:
+class HttpRequest:
     """A request's head. `whole`: its end was seen; `length` is the head's, where known. `notes`: what is remarkable and allowed."""
 
     protocol: str | None
@@ -64,7 +64,7 @@ def looks_like(data: bytes) -> bool:
     return bool(_BEGINS.match(line))
 
 
-def read(data: bytes, *, keep_query: bool = False) -> Request | None:
+def read(data: bytes, *, keep_query: bool = False) -> HttpRequest | None:
     """The head at the front of a stream, as far as it is there; None where it is no request."""
     if data.startswith(PREFACE):
         return _version2(data, keep_query)
@@ -78,11 +78,11 @@ def read(data: bytes, *, keep_query: bool = False) -> Request | None:
     return found
 
 
-def _version1(data: bytes, keep_query: bool) -> Request | None:
+def _version1(data: bytes, keep_query: bool) -> HttpRequest | None:
     line = _LINE.match(data)
     if line is None:
         return _version09(data, keep_query) or _unfinished(data, keep_query)
-    found = Request(f"http/{line[3].decode()}", method=line[1][:METHOD].decode())
+    found = HttpRequest(f"http/{line[3].decode()}", method=line[1][:METHOD].decode())
     if len(line[1]) > METHOD:
         found.notes.append(f"a method of {len(line[1])} characters")
     end = _END.search(data, line.end() - 2, HEAD)
@@ -96,12 +96,12 @@ def _version1(data: bytes, keep_query: bool) -> Request | None:
     return found
 
 
-def _version09(data: bytes, keep_query: bool) -> Request | None:
+def _version09(data: bytes, keep_query: bool) -> HttpRequest | None:
     """A request line alone: the whole of it."""
     line = _OLD.match(data)
     if line is None:
         return None
-    found = Request("http/0.9", whole=True, length=line.end(), method=line[1].decode())
+    found = HttpRequest("http/0.9", whole=True, length=line.end(), method=line[1].decode())
     _target(found, line[2], None, keep_query)
     return found
 
@@ -110,15 +110,15 @@ def _last_line(data: bytes) -> int:
     return data.rfind(b"\n", 0, HEAD) + 1
 
 
-def _unfinished(data: bytes, keep_query: bool) -> Request | None:
+def _unfinished(data: bytes, keep_query: bool) -> HttpRequest | None:
     """A request line that never ends, of a method that everybody knows."""
     known = _KNOWN.match(data)
     if known is None or b"\n" in data[:HEAD]:
         return None
-    return Request(None, length=len(data), method=known[1].decode(), path=_path(known[2], keep_query))
+    return HttpRequest(None, length=len(data), method=known[1].decode(), path=_path(known[2], keep_query))
 
 
-def _headers(found: Request, block: bytes) -> list[bytes]:
+def _headers(found: HttpRequest, block: bytes) -> list[bytes]:
     """Every Host; the User-Agent goes into `found`."""
     hosts: list[bytes] = []
     for line in block.split(b"\n"):
@@ -134,7 +134,7 @@ def _headers(found: Request, block: bytes) -> list[bytes]:
     return hosts
 
 
-def _target(found: Request, target: bytes, host: bytes | None, keep_query: bool) -> None:
+def _target(found: HttpRequest, target: bytes, host: bytes | None, keep_query: bool) -> None:
     """Path and host: of the target where it is absolute or names an authority (RFC 9112, 3.2), else of the Host header."""
     absolute = _ABSOLUTE.match(target)
     if absolute:
@@ -164,8 +164,8 @@ def _text(raw: bytes, most: int) -> str:
 # ---- HTTP/2 ----
 
 
-def _version2(data: bytes, keep_query: bool) -> Request:
-    found = Request("h2", length=min(len(data), HEAD))
+def _version2(data: bytes, keep_query: bool) -> HttpRequest:
+    found = HttpRequest("h2", length=min(len(data), HEAD))
     try:
         block = _block(data[:HEAD])
         if block is None:
@@ -207,7 +207,7 @@ def _frames(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         at += _FRAME + length
 
 
-def _fields(found: Request, fields: Iterable[Any], keep_query: bool) -> None:
+def _fields(found: HttpRequest, fields: Iterable[Any], keep_query: bool) -> None:
     told: dict[bytes, bytes] = {}
     for name, value in fields:
         told.setdefault(bytes(name).lower(), bytes(value))

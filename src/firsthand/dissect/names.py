@@ -64,7 +64,7 @@ class Conversation:
         return self.pieces.waiting + self.messages.pending
 
 
-class Asked(NamedTuple):
+class OpenQuestion(NamedTuple):
     """A question that waits for its answer: its moment (ns), the number of its packet, and what its row will say."""
 
     ktime: int
@@ -72,7 +72,7 @@ class Asked(NamedTuple):
     row: Row
 
 
-class Names:
+class DnsReader:
     """Packets of DNS to rows. `since` (ns): from when on every packet was seen. `kept`: packets of questions that wait."""
 
     def __init__(self, resolvers: Sequence[str]) -> None:
@@ -82,7 +82,7 @@ class Names:
         self.tunnels = Tunnels()
         self.since = 0
         self.touched: list[Conversation] = []
-        self.waiting: OrderedDict[tuple[int, str, int], Asked] = OrderedDict()
+        self.waiting: OrderedDict[tuple[int, str, int], OpenQuestion] = OrderedDict()
         self.kept: list[int] = []
 
     def take(self, packet: Packet) -> Iterator[Row]:
@@ -132,7 +132,7 @@ class Names:
         if key in self.waiting and self.waiting[key].row["name"] == message.name:
             return
         row: Row = {"packet": packet.number, "query_id": message.id, "name": message.name, "type": message.type}
-        self.waiting[key] = Asked(packet.ktime, packet.number, row | {"message_bytes": length})
+        self.waiting[key] = OpenQuestion(packet.ktime, packet.number, row | {"message_bytes": length})
         self.waiting.move_to_end(key)
         self.kept.append(packet.number)
         while len(self.waiting) > QUESTIONS:

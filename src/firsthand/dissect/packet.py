@@ -38,7 +38,7 @@ class Packet(NamedTuple):
         return self.cookie, f"{self.direction} {self.kind}"
 
 
-class Kept(Protocol):
+class Bounded(Protocol):
     """A stream that is being put together: `first` is the packet that its unread bytes began with, None where there are none."""
 
     first: Packet | None
@@ -48,7 +48,7 @@ class Kept(Protocol):
         """Bytes that it holds."""
 
 
-K = TypeVar("K", bound=Kept)
+K = TypeVar("K", bound=Bounded)
 
 
 class Streams(Generic[K]):

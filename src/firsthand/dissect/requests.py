@@ -22,14 +22,14 @@ _REASON = 500
 
 
 @dataclass
-class Head:
+class StreamHead:
     """The beginning of one direction of a stream; `cut`: what comes next was not copied."""
 
     pieces: Pieces = field(default_factory=Pieces)
     data: bytearray = field(default_factory=bytearray)
     first: Packet | None = None
     cut: bool = False
-    hello: hello.Hello | None = None
+    hello: hello.ClientHello | None = None
 
     @property
     def size(self) -> int:
@@ -42,16 +42,16 @@ class Requests:
 
     def __init__(self, *, keep_query: bool = False) -> None:
         self._keep_query = keep_query
-        self.streams: Streams[Head] = Streams(STREAMS, STREAM_BYTES)
+        self.streams: Streams[StreamHead] = Streams(STREAMS, STREAM_BYTES)
         self._done = Recent(REMEMBERED)
         self.named = Recent(REMEMBERED)
-        self.touched: list[Head] = []
+        self.touched: list[StreamHead] = []
 
     def take(self, packet: Packet) -> Iterator[Row]:
         """The rows of one packet: of its own stream's head, and of those that had to go for it."""
         if packet.stream in self._done:
             return
-        one = self.streams.get(packet.stream) or Head(first=packet)
+        one = self.streams.get(packet.stream) or StreamHead(first=packet)
         for fresh, missing in one.pieces.take(packet.offset, packet.payload, packet.length):
             if not one.cut:
                 one.data += fresh[: _MOST - len(one.data)]
@@ -72,7 +72,7 @@ class Requests:
             self.streams.drop(key)
             yield from self._end(one)
 
-    def _is_open(self, one: Head) -> bool:
+    def _is_open(self, one: StreamHead) -> bool:
         """Whether more of it is to be waited for."""
         data = bytes(one.data)
         if one.cut or not data:
@@ -85,7 +85,7 @@ class Requests:
         request = http.read(data)
         return request is None or not (request.whole or request.reasons)
 
-    def _end(self, one: Head) -> Iterator[Row]:
+    def _end(self, one: StreamHead) -> Iterator[Row]:
         """The row of a head, as far as it came; none where it is nobody's that we know."""
         assert one.first is not None
         self._done.put(one.first.stream, None)
@@ -97,7 +97,7 @@ class Requests:
             row = _of_request(request)
         elif one.cut and data and not data.strip(http.BLANKS):
             row = _of_request(
-                http.Request(None, length=len(data), notes=["blank lines, and nothing else that was copied"])
+                http.HttpRequest(None, length=len(data), notes=["blank lines, and nothing else that was copied"])
             )
         else:
             return
@@ -120,7 +120,7 @@ class Requests:
         row["reason"].append(f"the connection's {inner} was {before}")
 
 
-def _of_hello(found: hello.Hello, seen: int) -> Row:
+def _of_hello(found: hello.ClientHello, seen: int) -> Row:
     marks = [word for word, there in _marks_of(found) if there]
     row: Row = {"event": "tls", "protocol": "tls", "message_bytes": found.length or seen, "sni": found.sni}
     row |= {"marks": marks, "reason": [found.reason] if found.reason else []}
@@ -133,7 +133,7 @@ def _of_hello(found: hello.Hello, seen: int) -> Row:
     return row
 
 
-def _marks_of(found: hello.Hello) -> list[tuple[str, bool]]:
+def _marks_of(found: hello.ClientHello) -> list[tuple[str, bool]]:
     return [
         ("NO_SNI", found.whole and found.sni is None),
         ("MALFORMED", found.reason is not None),
@@ -141,7 +141,7 @@ def _marks_of(found: hello.Hello) -> list[tuple[str, bool]]:
     ]
 
 
-def _of_request(found: http.Request) -> Row:
+def _of_request(found: http.HttpRequest) -> Row:
     marks = ["MALFORMED"] if found.reasons else []
     marks += [] if found.whole or found.reasons else ["TRUNCATED"]
     reasons = [*found.reasons, *found.notes]

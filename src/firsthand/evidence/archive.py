@@ -41,7 +41,7 @@ _HOLES = 1 << 20
 _END = 2 * _BLOCK + tarfile.RECORDSIZE
 
 
-class Writer:
+class ArchiveWriter:
     """Puts members into a tar, whose names must come in their order."""
 
     def __init__(self, file: IO[bytes]) -> None:

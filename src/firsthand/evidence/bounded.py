@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from firsthand.errors import DamagedError, FirsthandError, HistoryError
-from firsthand.evidence.verdict import Verdict
+from firsthand.evidence.verdict import BundleVerdict
 from firsthand.history.chain import Head
 
 #: Bytes of memory.
@@ -24,7 +24,7 @@ MEMORY = 4 << 30
 SECONDS, BYTES_A_SECOND = 20, 4 << 20
 
 
-def check(path: Path, known: Sequence[Head] = (), digest: str | None = None) -> Verdict:
+def check(path: Path, known: Sequence[Head] = (), digest: str | None = None) -> BundleVerdict:
     """As checking.check, in a child. DamagedError where the bundle takes more than the bounds, else that child's own error."""
     from firsthand.evidence import checking
 
@@ -38,7 +38,7 @@ def _seconds(path: Path) -> int:
         raise HistoryError(f"{path}: the bundle cannot be read ({error.strerror})") from error
 
 
-def _within(path: Path, seconds: int, run: Callable[[], Verdict]) -> Verdict:
+def _within(path: Path, seconds: int, run: Callable[[], BundleVerdict]) -> BundleVerdict:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -56,7 +56,7 @@ def _within(path: Path, seconds: int, run: Callable[[], Verdict]) -> Verdict:
     return _told(path, seconds, told, status)
 
 
-def _serve(writing: int, seconds: int, run: Callable[[], Verdict]) -> None:
+def _serve(writing: int, seconds: int, run: Callable[[], BundleVerdict]) -> None:
     """The child: the verdict, or the error, to the parent; nothing of the parent's is run at its end."""
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
@@ -74,7 +74,7 @@ def _serve(writing: int, seconds: int, run: Callable[[], Verdict]) -> None:
         os._exit(0)
 
 
-def _told(path: Path, seconds: int, told: bytes, status: int) -> Verdict:
+def _told(path: Path, seconds: int, told: bytes, status: int) -> BundleVerdict:
     if not told:
         ended = (
             signal.Signals(os.WTERMSIG(status)).name
@@ -88,5 +88,5 @@ def _told(path: Path, seconds: int, told: bytes, status: int) -> Verdict:
     found = pickle.loads(told)
     if isinstance(found, BaseException):
         raise found
-    assert isinstance(found, Verdict)
+    assert isinstance(found, BundleVerdict)
     return found

@@ -12,7 +12,7 @@ from firsthand.evidence.archive import Archive
 from firsthand.evidence.comparing import Comparison
 from firsthand.evidence.documents import About, Origin
 from firsthand.evidence.sources import of_segment
-from firsthand.evidence.verdict import Verdict
+from firsthand.evidence.verdict import BundleVerdict
 from firsthand.history import chain, segment, verify
 from firsthand.history.chain import Entry, Head
 from firsthand.schema.tables import KEPT
@@ -21,7 +21,7 @@ _DATE = re.compile(r"([a-z_]+)/date=(\d{4}-\d\d-\d\d)/")
 _DAY = 86_400_000_000
 
 
-def check(path: Path, known: Sequence[Head] = (), digest: str | None = None) -> Verdict:
+def check(path: Path, known: Sequence[Head] = (), digest: str | None = None) -> BundleVerdict:
     """Read everything once, unpacking nothing. `known` are heads from outside, `digest` what was printed when it was made.
 
     HistoryError where the file cannot be read, DamagedError where it is no bundle or has what no bundle has.
@@ -33,9 +33,9 @@ def check(path: Path, known: Sequence[Head] = (), digest: str | None = None) -> 
 class _Checker:
     def __init__(self, bundle: Archive) -> None:
         self.bundle = bundle
-        self.found = Verdict()
+        self.found = BundleVerdict()
 
-    def check(self, known: Sequence[Head], digest: str | None) -> Verdict:
+    def check(self, known: Sequence[Head], digest: str | None) -> BundleVerdict:
         """All of it, as far as what was found allows."""
         self._files(digest)
         try:

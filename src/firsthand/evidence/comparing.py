@@ -16,8 +16,8 @@ from firsthand.evidence import archive, documents, record, selection
 from firsthand.evidence.archive import Archive
 from firsthand.evidence.documents import About, Origin
 from firsthand.evidence.selection import Selection
-from firsthand.evidence.sources import UNREADABLE, Source, Stored, Tail, of_chunk
-from firsthand.evidence.verdict import Verdict
+from firsthand.evidence.sources import UNREADABLE, RowSource, Stored, Tail, of_chunk
+from firsthand.evidence.verdict import BundleVerdict
 from firsthand.history import arrow, chunk
 from firsthand.history.chunk import Position
 from firsthand.schema.tables import KEPT
@@ -30,7 +30,7 @@ _STRANGE = (*UNREADABLE, TypeError, AttributeError, OverflowError, RecursionErro
 class Comparison:
     """Rows and completeness of a bundle; what is found goes into the verdict."""
 
-    def __init__(self, bundle: Archive, about: About, origins: Sequence[Origin], found: Verdict) -> None:
+    def __init__(self, bundle: Archive, about: About, origins: Sequence[Origin], found: BundleVerdict) -> None:
         self.bundle, self.about, self.found = bundle, about, found
         self.origins = {one.name: one for one in origins if one.kind == "chunk" or one.table in KEPT}
         if len(self.origins) < len(origins):
@@ -40,7 +40,7 @@ class Comparison:
 
     def rows(self) -> None:
         """The question asked again of the sources, against the rows; without sources, that each row names one."""
-        opened: list[Source] = []
+        opened: list[RowSource] = []
         chosen: Selection | None = None
         if self.about.segments:
             try:
@@ -66,7 +66,7 @@ class Comparison:
         except _STRANGE as error:
             self.found.damage.append(f"{archive.COMPLETENESS}: it cannot be held against the rows ({error!r:.200})")
 
-    def _source(self, one: Origin) -> Source:
+    def _source(self, one: Origin) -> RowSource:
         if one.kind == "segment":
             return Stored(one.name, one.table or "", lambda: self.bundle.open(one.name))
         at = Position(one.file or 0, one.offset or 0)
@@ -75,7 +75,7 @@ class Comparison:
             raise DamagedError(f"{one.name}: sources.json tells another place or checksum of it")
         return found
 
-    def _table(self, table: str, opened: Sequence[Source], chosen: Selection | None) -> None:
+    def _table(self, table: str, opened: Sequence[RowSource], chosen: Selection | None) -> None:
         """One table's rows. Everything that reading a hostile file may raise is a finding."""
         name = f"rows/{table}.parquet"
         try:

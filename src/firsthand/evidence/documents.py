@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from firsthand.errors import DamagedError
 from firsthand.evidence import archive
 from firsthand.evidence.archive import Archive
-from firsthand.evidence.question import Question
+from firsthand.evidence.question import BundleQuestion
 from firsthand.history.chain import Entry
 
 FORMAT = "firsthand-evidence"
@@ -50,7 +50,7 @@ class About:
 
     made: int
     made_by: dict[str, str]
-    question: Question
+    question: BundleQuestion
     head: str | None
     rows: dict[str, int]
     segments: bool
@@ -103,7 +103,7 @@ def _about(raw: dict[str, Any]) -> About:
     return About(
         _of(raw["made"], int),
         _of(raw["made_by"], dict),
-        Question.parse(raw["question"]),
+        BundleQuestion.parse(raw["question"]),
         None if raw["head"] is None else _of(raw["head"], str),
         {_of(table, str): _of(rows, int) for table, rows in raw["rows"].items()},
         _of(raw["segments"], bool),

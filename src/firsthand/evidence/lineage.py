@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from firsthand.evidence.question import within
-from firsthand.evidence.sources import Source
+from firsthand.evidence.sources import RowSource
 
 #: Steps from a chosen process: each is to a parent, or to the image before an exec.
 DEPTH = 64
@@ -35,7 +35,7 @@ _GATHERED = 64
 
 
 @dataclass
-class Images:
+class ImageColumns:
     """Names of images as four columns of numbers, each image once; boots are numbered as they come."""
 
     _parts: list[pa.Table] = field(default_factory=lambda: [_keys(*(pa.array([], pa.int64()) for _ in _KEY))])
@@ -84,7 +84,7 @@ def _once(parts: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(parts).group_by(list(_KEY)).aggregate([]).select(list(_KEY))
 
 
-def follow(sources: Sequence[Source], seeds: Images, until: int) -> dict[str, NDArray[np.int64]]:
+def follow(sources: Sequence[RowSource], seeds: ImageColumns, until: int) -> dict[str, NDArray[np.int64]]:
     """By source, the numbers of the rows with which the seeds and what they came from began, none after `until`."""
     wanted = done = seeds.keys
     found: dict[str, list[NDArray[np.int64]]] = {}
@@ -101,7 +101,7 @@ def follow(sources: Sequence[Source], seeds: Images, until: int) -> dict[str, ND
     return {name: np.unique(np.concatenate(parts)) for name, parts in found.items()}
 
 
-def _may_hold(source: Source, starts: NDArray[np.int64], until: int) -> bool:
+def _may_hold(source: RowSource, starts: NDArray[np.int64], until: int) -> bool:
     """Whether one of these processes can be in there."""
     if source.span is not None and source.span[0] > until:
         return False
@@ -110,7 +110,7 @@ def _may_hold(source: Source, starts: NDArray[np.int64], until: int) -> bool:
 
 
 def _look(
-    source: Source, wanted: pa.Table, images: Images, until: int, found: dict[str, list[NDArray[np.int64]]]
+    source: RowSource, wanted: pa.Table, images: ImageColumns, until: int, found: dict[str, list[NDArray[np.int64]]]
 ) -> list[pa.Table]:
     """Add the beginnings of wanted images to `found`; the images that they name."""
     named = []

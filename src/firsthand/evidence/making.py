@@ -24,9 +24,9 @@ from firsthand.ask.answer import Window, iso
 from firsthand.errors import DamagedError, HistoryError, UsageError
 from firsthand.evidence import archive, documents, readme, record, selection
 from firsthand.evidence.documents import About, Origin
-from firsthand.evidence.question import Question
+from firsthand.evidence.question import BundleQuestion
 from firsthand.evidence.selection import Selection
-from firsthand.evidence.sources import Source, Stored, Tail, of_view
+from firsthand.evidence.sources import RowSource, Stored, Tail, of_view
 from firsthand.history import chain, manifest, place, schema_store, segment
 from firsthand.history.chain import Entry
 from firsthand.history.connection import History, explained
@@ -114,17 +114,19 @@ class _Maker:
         held = sum(one.rows for one in origins)
         return Made(to, hashlib.sha256(sums).hexdigest(), about, judged, origins, held)
 
-    def _question(self) -> Question:
+    def _question(self) -> BundleQuestion:
         wish = self.wish
         since, until = (_micro(moment) for moment in (wish.window.since, wish.window.until))
-        found = Question(since, until, wish.namespace, wish.pod, wish.node, wish.selector, arguments=wish.arguments)
+        found = BundleQuestion(
+            since, until, wish.namespace, wish.pod, wish.node, wish.selector, arguments=wish.arguments
+        )
         if wish.selector is None:
             return found
         with self.history.connection(of=self.view) as connection:
             chosen = selector.choose(connection, wish.selector)
         return replace(found, pods=tuple(sorted(chosen.pods)), containers=tuple(sorted(chosen.containers)))
 
-    def _used(self) -> tuple[list[Source], Selection]:
+    def _used(self) -> tuple[list[RowSource], Selection]:
         """The sources that go in, each whole, and what of them alone is chosen."""
         while True:
             sources = of_view(self.view)
@@ -138,7 +140,7 @@ class _Maker:
             if not self._damaged(used):
                 return used, selection.select(used, self.question)
 
-    def _of_days(self, source: Source) -> bool:
+    def _of_days(self, source: RowSource) -> bool:
         days = {
             segment.date_of(moment // _DAY) for moment in range(self.question.since, self.question.until + _DAY, _DAY)
         }
@@ -147,7 +149,7 @@ class _Maker:
             isinstance(source, Stored) and source.segment is not None and source.segment.date in days
         )
 
-    def _damaged(self, used: Iterable[Source]) -> bool:
+    def _damaged(self, used: Iterable[RowSource]) -> bool:
         """Put damaged segments aside, and say so; whether there were any."""
         root = self.view.root
         held = [source.segment for source in used if isinstance(source, Stored) and source.segment is not None]
@@ -158,7 +160,7 @@ class _Maker:
         self.view.damage += [f"a segment is left out: {damage}" for damage in found.values()]
         return bool(found)
 
-    def _chain(self, used: Sequence[Source]) -> list[Entry]:
+    def _chain(self, used: Sequence[RowSource]) -> list[Entry]:
         """The entries from before the window on, or as far back as the oldest of the segments needs."""
         missing = {source.name.rpartition("/")[2].partition(".")[0] for source in used if isinstance(source, Stored)}
 
@@ -173,7 +175,7 @@ class _Maker:
             self.view.damage.append(f"the chain is left out: {error}")
             return []
 
-    def _judge(self, used: Sequence[Source], found: Selection) -> dict[str, Any]:
+    def _judge(self, used: Sequence[RowSource], found: Selection) -> dict[str, Any]:
         """As `ask` judges, and by what the bundle's own rows say: completeness.json."""
         with self.history.connection(of=self.view) as connection:
             spans = completeness.spans(connection, self.now)
@@ -192,7 +194,7 @@ class _Maker:
         own = record.read({table: pa.concat_tables(parts) for table, parts in rows.items()}, self.question, self.now)
         return record.told(judged, own)
 
-    def _origin(self, source: Source, entries: Sequence[Entry]) -> Origin:
+    def _origin(self, source: RowSource, entries: Sequence[Entry]) -> Origin:
         if isinstance(source, Tail):
             chunk, raw = source.chunk, source.chunk.raw
             place: dict[str, Any] = {"log": source.log, "file": chunk.position.file, "offset": chunk.position.offset}
@@ -202,7 +204,7 @@ class _Maker:
         one, hash_ = source.segment, source.name.rpartition("/")[2].partition(".")[0]
         return Origin(source.name, "segment", one.rows, one.bytes, hash_, one.table, one.path, _entry(entries, hash_))
 
-    def _rows(self, table: str, used: Sequence[Source], found: Selection) -> int:
+    def _rows(self, table: str, used: Sequence[RowSource], found: Selection) -> int:
         """Write a table's rows beside the bundle; how many there are."""
         count = 0
         schema = selection.schema(table)
@@ -217,7 +219,9 @@ class _Maker:
     def _staged(self, table: str) -> Path:
         return self.folder / f"{table}.parquet"
 
-    def _about(self, entries: Sequence[Entry], rows: dict[str, int], used: Sequence[Source], found: Selection) -> About:
+    def _about(
+        self, entries: Sequence[Entry], rows: dict[str, int], used: Sequence[RowSource], found: Selection
+    ) -> About:
         system = platform.uname()
         by = {
             "version": __version__,
@@ -269,7 +273,7 @@ def _entry(entries: Sequence[Entry], sha256: str) -> int | None:
     return next((entry.sequence for entry in entries if f'"{sha256}"' in entry.body), None)
 
 
-def _observers(found: Selection, source: Source) -> Iterator[dict[str, Any]]:
+def _observers(found: Selection, source: RowSource) -> Iterator[dict[str, Any]]:
     yield from found.rows("observer", source).select(["node", "boot", "kernel", "version"]).to_pylist()
 
 
@@ -286,7 +290,7 @@ def _of_file(path: Path) -> _Content:
         return _Content(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest(), lambda: path.open("rb"))
 
 
-def _of_source(source: Source) -> _Content:
+def _of_source(source: RowSource) -> _Content:
     if isinstance(source, Tail):
         return _of_bytes(source.chunk.raw)
     assert isinstance(source, Stored)
@@ -300,7 +304,7 @@ def _write(to: Path, contents: dict[str, _Content]) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            tar = archive.Writer(file)
+            tar = archive.ArchiveWriter(file)
             for name, one in sorted(contents.items()):
                 with one.opened() as content:
                     tar.add(name, one.size, content, one.sha256)

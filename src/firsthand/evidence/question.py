@@ -20,7 +20,7 @@ _LISTS = ("arguments", "pods", "containers")
 
 
 @dataclass(frozen=True)
-class Question:
+class BundleQuestion:
     """Times in microseconds since 1970, both included; None: everything.
 
     `pods` (uids) and `containers` (ids) are what the label selector chose in the whole history. `arguments` as typed.
@@ -74,7 +74,7 @@ class Question:
         return asdict(self) | words
 
     @classmethod
-    def parse(cls, raw: Any) -> Question:
+    def parse(cls, raw: Any) -> BundleQuestion:
         """From JSON. DamagedError where it is none."""
         try:
             texts: dict[str, Any] = {name: _of(raw[name], (str, type(None))) for name in _TEXTS}

@@ -13,7 +13,7 @@ import pyarrow as pa
 from firsthand.ask import completeness
 from firsthand.ask.answer import iso
 from firsthand.ask.completeness import Completeness
-from firsthand.evidence.question import Question
+from firsthand.evidence.question import BundleQuestion
 from firsthand.evidence.selection import NAMED, SUBJECTS
 from firsthand.history import connection as _connection
 from firsthand.probe import spec
@@ -25,7 +25,7 @@ ROWS = ("observer", "loss")
 
 
 @dataclass(frozen=True)
-class Record:
+class RecordJudged:
     """What the rows say: events lost, the spans observed within the window, and the reasons why it is not whole."""
 
     lost: int
@@ -39,8 +39,8 @@ def hooks() -> dict[str, str]:
 
 
 def read(
-    rows: Mapping[str, pa.Table], question: Question, made: datetime, hooks_of: dict[str, str] | None = None
-) -> Record:
+    rows: Mapping[str, pa.Table], question: BundleQuestion, made: datetime, hooks_of: dict[str, str] | None = None
+) -> RecordJudged:
     """Judge by the rows of ROWS, as it was when the bundle was `made`. ValueError where they are no such rows."""
     window = question.window
     with duckdb.connect(":memory:") as connection:
@@ -52,7 +52,7 @@ def read(
         lost, reasons = completeness.recorded(
             connection, spans, window, TABLES, hooks() if hooks_of is None else hooks_of, node=question.node
         )
-    return Record(lost, _observed(spans, question), reasons)
+    return RecordJudged(lost, _observed(spans, question), reasons)
 
 
 _SETTINGS = {
@@ -64,19 +64,19 @@ _SETTINGS = {
 }
 
 
-def _observed(spans: list[completeness.Span], question: Question) -> list[list[str]]:
+def _observed(spans: list[completeness.Span], question: BundleQuestion) -> list[list[str]]:
     mine = [span for span in spans if question.node is None or span.node == question.node]
     return [[iso(begin), iso(end)] for begin, end in completeness.observed(mine, question.window)]
 
 
-def told(judged: Completeness, own: Record) -> dict[str, Any]:
+def told(judged: Completeness, own: RecordJudged) -> dict[str, Any]:
     """completeness.json: the judgement on the whole history, and what it was made by."""
     reasons = list(dict.fromkeys([*own.reasons, *judged.reasons]))
     plain = judged.plain() | {"complete": not reasons, "reasons": reasons}
     return plain | {"tables": list(TABLES), "hooks": hooks()}
 
 
-def contradictions(raw: Mapping[str, Any], own: Record) -> list[str]:
+def contradictions(raw: Mapping[str, Any], own: RecordJudged) -> list[str]:
     """What was told against what the rows say, as findings. KeyError or TypeError where nothing readable was told."""
     said = set(raw["reasons"])
     found = [

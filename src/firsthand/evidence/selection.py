@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from firsthand.evidence import lineage, sessions
-from firsthand.evidence.question import FOLD, Question, among, within
-from firsthand.evidence.sources import Source
+from firsthand.evidence.question import FOLD, BundleQuestion, among, within
+from firsthand.evidence.sources import RowSource
 from firsthand.history import arrow, telling
 from firsthand.history.names import Names
 from firsthand.history.segment import LOG_POSITION
@@ -89,7 +89,7 @@ class Selection:
         """The tables of which any row was chosen."""
         return sorted({table for table, _ in self._found})
 
-    def rows(self, table: str, source: Source) -> pa.Table:
+    def rows(self, table: str, source: RowSource) -> pa.Table:
         """The chosen rows of a source as they stand in a bundle: whole, with the names that came later, and their place."""
         wanted, why = self.of(table, source.name)
         parts = [schema(table).empty_table()]
@@ -123,11 +123,11 @@ class _Concerned:
         return pc.or_(of_containers, among(rows, ("pod_uid",), sorted(self.pods)))
 
 
-def select(sources: Sequence[Source], question: Question) -> Selection:
+def select(sources: Sequence[RowSource], question: BundleQuestion) -> Selection:
     """The rows of these sources that belong to a question. DamagedError where a source cannot be read."""
     found = Selection()
     _learn(sources, question, found.names)
-    concerned, images = _Concerned(), lineage.Images()
+    concerned, images = _Concerned(), lineage.ImageColumns()
     for table in SUBJECTS:
         _subject(sources, question, table, found, concerned, images)
     _came_from(sources, question, found, concerned, images)
@@ -140,7 +140,7 @@ def select(sources: Sequence[Source], question: Question) -> Selection:
     return found
 
 
-def _near(sources: Iterable[Source], table: str, since: int, until: int) -> Iterator[Source]:
+def _near(sources: Iterable[RowSource], table: str, since: int, until: int) -> Iterator[RowSource]:
     """The sources that may have rows of a table between two moments."""
     for source in sources:
         span = source.span or (since, until)
@@ -148,7 +148,7 @@ def _near(sources: Iterable[Source], table: str, since: int, until: int) -> Iter
             yield source
 
 
-def _learn(sources: Sequence[Source], question: Question, known: Names) -> None:
+def _learn(sources: Sequence[RowSource], question: BundleQuestion, known: Names) -> None:
     """The names that were told near the window, in one order whatever file they stand in."""
     since, until = question.since - BEFORE, question.until + AFTER
     for table in NAMED:
@@ -169,12 +169,12 @@ def _telling(rows: pa.Table, since: int, until: int) -> Any:
 
 
 def _subject(
-    sources: Sequence[Source],
-    question: Question,
+    sources: Sequence[RowSource],
+    question: BundleQuestion,
     table: str,
     found: Selection,
     concerned: _Concerned,
-    images: lineage.Images,
+    images: lineage.ImageColumns,
 ) -> None:
     """The rows of the window, whose they are, and which images they name."""
     folds = [name for name in ("folded_until",) if name in KEPT[table].names]
@@ -189,7 +189,11 @@ def _subject(
 
 
 def _came_from(
-    sources: Sequence[Source], question: Question, found: Selection, concerned: _Concerned, images: lineage.Images
+    sources: Sequence[RowSource],
+    question: BundleQuestion,
+    found: Selection,
+    concerned: _Concerned,
+    images: lineage.ImageColumns,
 ) -> None:
     """The lineage, and whose that is."""
     before = lineage.follow(sources, images, question.until)
@@ -202,7 +206,9 @@ def _came_from(
             concerned.add(rows.take(pa.array(wanted[low:high] - first)))
 
 
-def _told(sources: Sequence[Source], question: Question, table: str, found: Selection, concerned: _Concerned) -> None:
+def _told(
+    sources: Sequence[RowSource], question: BundleQuestion, table: str, found: Selection, concerned: _Concerned
+) -> None:
     """Rows of the window's containers and pods, and those that name what the chosen rows are of."""
     since, until = question.since - BEFORE, question.until + AFTER
     for source in _near(sources, table, since, until):
@@ -214,7 +220,7 @@ def _told(sources: Sequence[Source], question: Question, table: str, found: Sele
 
 
 def _pick(
-    sources: Sequence[Source], table: str, columns: Sequence[str], found: Selection, mask: Callable[[pa.Table], Any]
+    sources: Sequence[RowSource], table: str, columns: Sequence[str], found: Selection, mask: Callable[[pa.Table], Any]
 ) -> None:
     for source in sources:
         for first, rows in source.rows(table, columns):
@@ -226,12 +232,12 @@ def _where(mask: Any) -> Rows:
     return numbers
 
 
-def _of_node(rows: pa.Table, question: Question) -> Any:
+def _of_node(rows: pa.Table, question: BundleQuestion) -> Any:
     mask: Any = pa.chunked_array([pa.repeat(True, rows.num_rows)])
     return mask if question.node is None else among(rows, ("node",), [question.node])
 
 
-def _missing(rows: pa.Table, question: Question) -> Any:
+def _missing(rows: pa.Table, question: BundleQuestion) -> Any:
     """Losses whose time touches the window; an end that is not known lies anywhere."""
     since, until = (rows[name].cast(pa.int64()) for name in ("since", "until"))
     begun = pc.fill_null(pc.less_equal(since, question.until), True)
@@ -240,5 +246,5 @@ def _missing(rows: pa.Table, question: Question) -> Any:
     return pc.and_(_of_node(rows, question), pc.or_(told, pc.and_(begun, ended)))
 
 
-def _sampled(rows: pa.Table, question: Question) -> Any:
+def _sampled(rows: pa.Table, question: BundleQuestion) -> Any:
     return pc.and_(_of_node(rows, question), within(rows["time"], question.since - CLOCK, question.until + CLOCK))

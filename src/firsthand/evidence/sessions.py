@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from firsthand.ask.completeness import ALIVE_WITHIN
-from firsthand.evidence.question import Question
-from firsthand.evidence.sources import Source
+from firsthand.evidence.question import BundleQuestion
+from firsthand.evidence.sources import RowSource
 
 TABLE = "observer"
 _KEY = ("node", "boot", "instance")
@@ -68,12 +68,12 @@ class _Session:
         yield from [end for end in [after or self.next] if end]
 
 
-def choose(sources: Iterable[Source], question: Question) -> list[Row]:
+def choose(sources: Iterable[RowSource], question: BundleQuestion) -> list[Row]:
     """The wanted rows of these sources."""
     return chosen([row for source in sources for row in _rows(source)], question)
 
 
-def chosen(rows: Iterable[Row], question: Question) -> list[Row]:
+def chosen(rows: Iterable[Row], question: BundleQuestion) -> list[Row]:
     """Those of the sessions that reach into the window, and how each node's first session began."""
     mine = [row for row in rows if question.node is None or row.key[0] == question.node]
     sessions = _sessions(sorted(mine, key=lambda row: row[:4]))
@@ -100,7 +100,7 @@ def _sessions(rows: Iterable[Row]) -> list[_Session]:
     return found
 
 
-def _rows(source: Source) -> Iterator[Row]:
+def _rows(source: RowSource) -> Iterator[Row]:
     for first, rows in source.rows(TABLE, _COLUMNS):
         numbered = rows.append_column("row", pa.array(np.arange(first, first + rows.num_rows)))
         for row in numbered.to_pylist():

@@ -24,7 +24,7 @@ _BATCH = 65_536
 UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError, IndexError, NotImplementedError)
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """One file with rows. `name` is its member's in a bundle; `span` its rows' times in microseconds, None: not known."""
 
     @property
@@ -144,11 +144,11 @@ def _shaped(table: str, rows: pa.Table, columns: Sequence[str] | None) -> pa.Tab
     return whole.append_column(LOG_POSITION.name, pa.nulls(rows.num_rows, pa.int64()))
 
 
-def of_view(view: View) -> list[Source]:
+def of_view(view: View) -> list[RowSource]:
     """Everything that a reader of the history sees, by name. A segment that stands there twice counts once."""
     root = view.root
     held = [one for one in view.manifest.segments if one.path not in view.aside]
-    found: dict[str, Source] = {stored.name: stored for stored in (_stored(root, one) for one in held)}
+    found: dict[str, RowSource] = {stored.name: stored for stored in (_stored(root, one) for one in held)}
     found |= {name: Tail(name, log, chunk) for log, chunk in view.chunks for name in [of_chunk(log, chunk)]}
     return [found[name] for name in sorted(found)]
 

@@ -9,7 +9,7 @@ from firsthand.history.chain import Head
 
 
 @dataclass
-class Verdict:
+class BundleVerdict:
     """What verifying found. `damage` empty: whole. `unproven` says what it cannot show, though nothing speaks against it.
 
     `proven` is the entry up to which a head from outside proves the chain, 0 without one; `rows` by table. `complete` and

@@ -17,10 +17,10 @@ import pyarrow as pa
 
 from firsthand.export.choice import Choice
 from firsthand.export.cursor import Cursor
-from firsthand.export.heartbeat import Watch
+from firsthand.export.heartbeat import HeartbeatSpan
 from firsthand.export.naming import Naming
 from firsthand.export.output import Output
-from firsthand.export.reader import FIRST, Reader
+from firsthand.export.reader import FIRST, LogReading
 from firsthand.export.unit import Unit
 from firsthand.history import log, place
 from firsthand.history.growth import Growth
@@ -45,7 +45,7 @@ class Form(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExportPlan:
     """How to export. `grace`: seconds that rows wait for names while following; `heartbeat`: seconds between two, 0: none.
 
     `begin`: where a fresh cursor begins: with `now` or with the `first` row that is held.
@@ -61,9 +61,11 @@ class Plan:
 class Exporter:
     """One run over one history. ExportError and HistoryError where it cannot go on; the cursor then stays."""
 
-    def __init__(self, history: Path, cursor: Cursor, output: Output, form: Form, choice: Choice, plan: Plan) -> None:
+    def __init__(
+        self, history: Path, cursor: Cursor, output: Output, form: Form, choice: Choice, plan: ExportPlan
+    ) -> None:
         self.cursor, self.output, self.form, self.choice, self.plan = cursor, output, form, choice, plan
-        self.watch = Watch(history, plan.node)
+        self.watch = HeartbeatSpan(history, plan.node)
         output.open(cursor.state.output)
         self._readers = [self._reader(history, folder) for folder in (place.NAMES, place.LOG)]
         self._growths = [Growth(history / folder) for folder in (place.NAMES, place.LOG)]
@@ -71,14 +73,14 @@ class Exporter:
         cursor.save()
         self._next_heartbeat = time.monotonic()
 
-    def _reader(self, history: Path, folder: str) -> Reader:
+    def _reader(self, history: Path, folder: str) -> LogReading:
         state = self.cursor.state
         start = state.positions.get(folder)
         resumed = start is not None
         if start is None:
             start = _end(history, folder) if self.plan.begin == "now" else FIRST
         state.positions[folder] = start
-        return Reader(history, folder, start, resumed=resumed, written=state.written, since=self.choice.since)
+        return LogReading(history, folder, start, resumed=resumed, written=state.written, since=self.choice.since)
 
     def run(self, wait: Callable[[float], bool], idle: Idle | None = None) -> None:
         """Export until there is nothing more, or, following, until `wait` (of some seconds) says that it is time to end; with `idle`
@@ -170,7 +172,7 @@ class Exporter:
 
 
 def _end(history: Path, folder: str) -> log.Position:
-    cursor = log.Cursor(history, None, folder)
+    cursor = log.LogCursor(history, None, folder)
     cursor.to_end()
     cursor.close()
     return max(cursor.position, FIRST)

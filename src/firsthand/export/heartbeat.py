@@ -17,7 +17,7 @@ from firsthand.history.log import files, path_of
 
 
 @dataclass
-class Watch:
+class HeartbeatSpan:
     """What one stretch between two heartbeats saw. `node` is learnt from the rows."""
 
     history: Path

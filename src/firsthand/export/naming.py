@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from firsthand.history import arrow, manifest, place, segment
-from firsthand.history.follow import Follower
+from firsthand.history.follow import LogFollower
 from firsthand.history.names import MOST, TABLES, TELLING, Names
 
 _LABELLED = ("container", "pod")
@@ -23,7 +23,7 @@ class Naming:
     def __init__(self, history: Path) -> None:
         self.names = Names()
         self._labels: OrderedDict[str, Mapping[str, str]] = OrderedDict()
-        self._follower = Follower(history, TABLES, folder=place.NAMES, from_now=False)
+        self._follower = LogFollower(history, TABLES, folder=place.NAMES, from_now=False)
         self._recall(history)
 
     def _recall(self, history: Path) -> None:

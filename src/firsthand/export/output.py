@@ -25,7 +25,7 @@ class Output(Protocol):
         """Let go."""
 
 
-class Stream:
+class OpenOutput:
     """Standard output, or what is open in its place: what was written cannot be taken back."""
 
     def __init__(self, to: BinaryIO | None = None) -> None:

@@ -15,8 +15,8 @@ from firsthand.errors import DamagedError, ExportError
 from firsthand.export import catchup
 from firsthand.export.unit import Unit
 from firsthand.history import arrow, manifest
-from firsthand.history.chunk import Chunk, File, Position
-from firsthand.history.log import Cursor, files, path_of, waits
+from firsthand.history.chunk import Chunk, ChunkFile, Position
+from firsthand.history.log import LogCursor, files, path_of, waits
 
 #: A unit ends after this many bytes of log; it bounds what is held at once, together with the size of one chunk.
 MAX_BYTES = 4 << 20
@@ -24,7 +24,7 @@ MAX_BYTES = 4 << 20
 FIRST = Position(1, 0)
 
 
-class _Strict(Cursor):
+class _Strict(LogCursor):
     """A cursor that waits at a file that is not there, where its parent goes on to the next one that is."""
 
     def _open(self) -> bool:
@@ -33,7 +33,7 @@ class _Strict(Cursor):
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
-        self._file = File(descriptor, self.position.file)
+        self._file = ChunkFile(descriptor, self.position.file)
         return True
 
     def _leave(self, position: Position) -> None:
@@ -45,7 +45,7 @@ class _Strict(Cursor):
         return self._file is None
 
 
-class Reader:
+class LogReading:
     """A log (`folder` of place.py) from `start` on. `resumed`: rows before it went out, the newest written at `written` (microseconds):
     then gaps count. Segments with nothing since `since` may be left out. `young`: the last look found rows that are to wait."""
 

@@ -36,7 +36,7 @@ _NAME = re.compile(r"[a-z_]{1,40}")
 UNREADABLE = (ValueError, KeyError, TypeError, RecursionError)
 
 
-class Span(NamedTuple):
+class RingSpan(NamedTuple):
     """Positions of one ring (bytes, as its counters run) whose records are in a chunk: from `start`, before `end`."""
 
     ring: int
@@ -61,7 +61,7 @@ class Header:
     node: str
     boot: str
     written: int
-    spans: tuple[Span, ...]
+    spans: tuple[RingSpan, ...]
     durable: Mapping[tuple[int, int], int]
     tables: tuple[tuple[str, int, int], ...]
     state: Mapping[str, Any] = field(default_factory=dict)
@@ -142,7 +142,7 @@ def parse(text: bytes) -> Header:
         _of(raw["node"], str),
         _of(raw["boot"], str),
         _number(raw["written"]),
-        tuple(Span(*map(_number, span)) for span in raw["spans"]),
+        tuple(RingSpan(*map(_number, span)) for span in raw["spans"]),
         {(_number(ring), _number(incarnation)): _number(end) for ring, incarnation, end in raw["durable"]},
         tuple((_table(name), _number(rows), _number(size)) for name, rows, size in raw["tables"]),
         _of(raw.get("state", {}), dict),
@@ -171,7 +171,7 @@ def _table(name: Any) -> str:
 
 
 @dataclass
-class File:
+class ChunkFile:
     """One log file open for reading. `salt` is learnt from its first good chunk; `size` is read anew at each look."""
 
     descriptor: int
@@ -288,10 +288,12 @@ def unpack(raw: bytes, at: Position) -> Chunk:
     """The chunk whose bytes these are, from that place of its log. DamagedError where they are none."""
     if len(raw) < FIXED.size:
         raise DamagedError(f"{len(raw)} bytes are no chunk: its fixed header alone has {FIXED.size}")
-    return File(-1, at.file).whole(raw[: FIXED.size], raw[FIXED.size :], at.offset)
+    return ChunkFile(-1, at.file).whole(raw[: FIXED.size], raw[FIXED.size :], at.offset)
 
 
-def latest(spans: Iterable[Span], durable: Mapping[tuple[int, int], int], keep: int = 64) -> dict[tuple[int, int], int]:
+def latest(
+    spans: Iterable[RingSpan], durable: Mapping[tuple[int, int], int], keep: int = 64
+) -> dict[tuple[int, int], int]:
     """The last end per (ring, incarnation) after these spans; the `keep` that moved last, oldest first."""
     found = dict(durable)
     for span in spans:

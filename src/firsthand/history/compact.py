@@ -21,7 +21,7 @@ from firsthand.history.levels import FAN, HEAVY, Group, Merge
 from firsthand.history.manifest import Manifest, Segment
 from firsthand.history.names import Names
 from firsthand.history.shown import Shown
-from firsthand.history.unnamed import Found, Unnamed
+from firsthand.history.unnamed import Unnamed, UnnamedFound
 
 #: What a merge puts behind the first one's name: the number of the act that commits it.
 _ACT = re.compile(r"(-m\d+)?\.parquet$")
@@ -142,14 +142,14 @@ class Compaction:
         path = _ACT.sub(f"-m{self.manifest.act()}.parquet", first.path)
         span = (Position(first.from_file, first.from_offset), Position(last.to_file, last.to_offset))
         with contextlib.ExitStack() as stack:
-            sources: list[merge.Run] = []
+            sources: list[merge.SortedRun] = []
             for one in merge.runs(old, due.parts, self.names, _scratch(self.directory)):
                 stack.callback(one.close)
                 sources.append(one)
                 yield
             schema = merge.schema_of(sources)
             writer = stack.enter_context(segment.Writer(old.parent, path, schema, first.node, span, first.log))
-            found = Found()
+            found = UnnamedFound()
             fault.reached("merge.before_merge")
             for rows in merge.rows(sources):
                 writer.add(rows)

@@ -86,7 +86,7 @@ class History:
 
     def connection(
         self, *, materialised: Collection[str] = (), of: snapshot.View | None = None, flows: bool = False
-    ) -> Reader:
+    ) -> LazyConnection:
         """An in-memory connection with one view per table: all rows that are durable now (or that `of` has), each once.
 
         The tables named in `materialised` are held in memory instead of being read at each use: recursive questions
@@ -105,7 +105,7 @@ class History:
             raise explained(error) from error
         if self.effort is not None:
             self.effort.of(connection, spill)
-        return Reader(connection, view, materialised, spill)
+        return LazyConnection(connection, view, materialised, spill)
 
     def sql(self, text: str, *, seconds: float = SECONDS) -> Result:
         """The answer to one SELECT or EXPLAIN of a user. UsageError for anything else, and for SQL that is wrong.
@@ -156,7 +156,7 @@ class History:
         }
 
 
-class Reader:
+class LazyConnection:
     """A connection on which a table is defined when a statement first names it: a question costs what it reads.
 
     HistoryError where a table cannot be read, duckdb.Error as the statement has it.
@@ -333,7 +333,7 @@ class Reader:
         if self._end is not None:
             self._end()
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> LazyConnection:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -343,7 +343,7 @@ class Reader:
 class Result:
     """The rows of a statement, batch by batch, while its time lasts."""
 
-    def __init__(self, connection: Reader, text: str, deadline: Deadline) -> None:
+    def __init__(self, connection: LazyConnection, text: str, deadline: Deadline) -> None:
         self.connection = connection
         self._text = text
         self._deadline = deadline
@@ -380,7 +380,7 @@ class Result:
         self.close()
 
 
-def check(connection: Reader, text: str, seconds: float = SECONDS) -> None:
+def check(connection: LazyConnection, text: str, seconds: float = SECONDS) -> None:
     """UsageError unless the text is one statement that DuckDB's own parser takes for a SELECT, or an EXPLAIN of one.
 
     Two ways to write hide behind these. EXPLAIN ANALYZE runs what it explains, a COPY too: what stands behind it is
@@ -400,7 +400,7 @@ def check(connection: Reader, text: str, seconds: float = SECONDS) -> None:
         raise explained(error, seconds) from error
 
 
-def _statement(connection: Reader, text: str) -> tuple[str, str]:
+def _statement(connection: LazyConnection, text: str) -> tuple[str, str]:
     """The kind of the one statement in the text, and its own text."""
     try:
         statements = connection.duckdb.extract_statements(text)

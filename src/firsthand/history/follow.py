@@ -12,13 +12,13 @@ from firsthand.errors import DamagedError
 from firsthand.history import arrow, place
 from firsthand.history.chunk import Chunk, Position
 from firsthand.history.growth import Growth
-from firsthand.history.log import Cursor
+from firsthand.history.log import LogCursor
 
 #: One poll returns at most about this much, so that a follower that lags stays small.
 MAX_BYTES = 8 << 20
 
 
-class Follower:
+class LogFollower:
     """New rows of some tables (none named: all) of one log, in the order in which they became durable.
 
     It may begin before the history exists. A file that it has open is read to its end even when the keeper has deleted
@@ -36,7 +36,7 @@ class Follower:
     ) -> None:
         self.tables = frozenset(tables)
         self.damage: list[str] = []
-        self._cursor = Cursor(directory, start, folder)
+        self._cursor = LogCursor(directory, start, folder)
         self._growth = Growth(directory / folder)
         if from_now and start is None:
             self._cursor.to_end()
@@ -84,7 +84,7 @@ class Follower:
         self._cursor.close()
         self._growth.close()
 
-    def __enter__(self) -> Follower:
+    def __enter__(self) -> LogFollower:
         return self
 
     def __exit__(self, *_: object) -> None:

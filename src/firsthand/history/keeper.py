@@ -31,9 +31,9 @@ from firsthand.history.patience import Complaint
 from firsthand.history.retention import Retention
 from firsthand.history.scrub import Scrub
 from firsthand.history.shown import Shown
-from firsthand.history.source import Source
+from firsthand.history.source import KeptLog
 from firsthand.history.steady import Steady
-from firsthand.history.unnamed import Found, Unnamed
+from firsthand.history.unnamed import Unnamed, UnnamedFound
 from firsthand.host import boottime
 from firsthand.settings.sections.retention import Limits
 
@@ -127,7 +127,7 @@ class Keeper:
             unnamed=self._unnamed,
             now=self.now,
         )
-        self._sources = [Source(self.directory, log, now.of(log)) for log in (place.NAMES, place.LOG)]
+        self._sources = [KeptLog(self.directory, log, now.of(log)) for log in (place.NAMES, place.LOG)]
         self._recall(now.segments)
 
     def _recall(self, segments: Sequence[Segment]) -> None:
@@ -249,7 +249,7 @@ class Keeper:
             generations.renew(self.directory, self.manifest, now, self.now())
         self.shown.end(self.manifest.generation())
 
-    def _group(self, source: Source, before: int | None) -> int | None:
+    def _group(self, source: KeptLog, before: int | None) -> int | None:
         """One group from a log to a commit; its rows, or None where the log holds nothing new that was written `before`."""
         group = self._gathered(source, before)
         if group.end == group.start and not group.rows:
@@ -264,7 +264,7 @@ class Keeper:
         source.handed_over, source.written = group.end, group.written
         return group.rows
 
-    def _gathered(self, source: Source, before: int | None) -> Group:
+    def _gathered(self, source: KeptLog, before: int | None) -> Group:
         start = source.cursor.position
         group = Group(start, start, written=source.written)
         if self._unknown and source.log == place.LOG:
@@ -272,7 +272,7 @@ class Keeper:
             self._unknown = ""
         return source.gather(group, before, self.max_rows, self.now)
 
-    def _write(self, source: Source, group: Group) -> list[Segment]:
+    def _write(self, source: KeptLog, group: Group) -> list[Segment]:
         root = segment.generation(self.directory, self.generation)
         written: list[Segment] = []
         tables = {name: arrow.together(name, parts) for name, parts in sorted(group.tables.items())}
@@ -282,7 +282,7 @@ class Keeper:
         for name, found in tables.items():
             rows = found if source.log == place.NAMES else self.names.freeze(found)
             made = segment.write(root, name, rows, group.node, (group.start, group.end), source.log)
-            self._unnamed.remember(Found.of(rows), made)
+            self._unnamed.remember(UnnamedFound.of(rows), made)
             written += made
         return written
 

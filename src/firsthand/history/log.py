@@ -16,12 +16,12 @@ from firsthand.errors import DamagedError, HistoryError
 from firsthand.history import chunk as _chunk
 from firsthand.history import fault, place
 from firsthand.history.alive import Sign
-from firsthand.history.chunk import Chunk, File, Header, Piece, Position, Span
+from firsthand.history.chunk import Chunk, ChunkFile, Header, Piece, Position, RingSpan
 
 if TYPE_CHECKING:
     from firsthand.wire.batch import Batch
 
-__all__ = ["Chunk", "Cursor", "Cut", "LogReader", "LogWriter", "Position", "Span", "files", "path_of"]
+__all__ = ["Chunk", "CutChunk", "LogCursor", "LogReader", "LogWriter", "Position", "RingSpan", "files", "path_of"]
 
 ROTATE_BYTES = 16 << 20
 ROTATE_SECONDS = 60.0
@@ -37,7 +37,7 @@ _FEW = 16
 
 
 @dataclass(frozen=True)
-class Cut:
+class CutChunk:
     """What opening removed from the end of the last file: a chunk whose write was cut short, and so never acknowledged.
 
     `damaged`: it was there in full, and fails its checksum: it may have been acknowledged. `since` is when the one before it was
@@ -101,7 +101,7 @@ class LogWriter:
         self.node = node
         self.boot = boot
         self.limit = limit
-        self.cut: Cut | None = None
+        self.cut: CutChunk | None = None
         self.state: Mapping[str, Any] = {}
         self._durable: dict[tuple[int, int], int] = {}
         self._clock = clock
@@ -125,7 +125,7 @@ class LogWriter:
         if self.cut is not None:
             self._tell(self.cut)
 
-    def _tell(self, cut: Cut) -> None:
+    def _tell(self, cut: CutChunk) -> None:
         print(f"{_WRITERS[self.folder]}: {cut}", file=sys.stderr, flush=True)
         if cut.damaged:
             from firsthand.wire.batch import Batch
@@ -136,7 +136,7 @@ class LogWriter:
             self.append([Batch.from_rows("loss", [row])], [])
 
     def append(
-        self, batches: Sequence[Batch], spans: Sequence[Span], state: Mapping[str, Any] | None = None
+        self, batches: Sequence[Batch], spans: Sequence[RingSpan], state: Mapping[str, Any] | None = None
     ) -> Position:
         """Make rows and the ring positions they came from durable, together, and return the position after them.
 
@@ -194,13 +194,13 @@ class LogWriter:
         last: Chunk | None = None
         descriptor = os.open(path_of(self.directory, number, self.folder), os.O_RDWR | os.O_CLOEXEC)
         try:
-            file = File(descriptor, number)
+            file = ChunkFile(descriptor, number)
             for found in file.walk():
                 if isinstance(found, Chunk):
                     last = found
                 elif found.resume is None and cut:
                     since = last.header.written if last else None
-                    self.cut = Cut(number, found.at, file.size - found.at, file.was_whole(found.at), since)
+                    self.cut = CutChunk(number, found.at, file.size - found.at, file.was_whole(found.at), since)
                     os.ftruncate(descriptor, found.at)
                     os.fsync(descriptor)
         finally:
@@ -329,7 +329,7 @@ def size_of(path: Path) -> int:
         return 0
 
 
-class Cursor:
+class LogCursor:
     """One place in the log that moves on chunk by chunk, over rotation and over the deletion of files it has open.
 
     It keeps its file open until that is read to its end. `position` is where it reads next. The last file may end in a
@@ -342,7 +342,7 @@ class Cursor:
         self.folder = folder
         self.position = start or Position(0, 0)
         self.missed = 0
-        self._file: File | None = None
+        self._file: ChunkFile | None = None
 
     def next(self) -> Chunk | None:
         """The next chunk, or None where there is none yet.
@@ -363,7 +363,7 @@ class Cursor:
             self.missed += newer[0] - self.position.file - 1  # files are numbered without gaps
             self._leave(Position(newer[0], 0))
 
-    def _read(self, file: File, *, final: bool) -> Chunk | None:
+    def _read(self, file: ChunkFile, *, final: bool) -> Chunk | None:
         offset = self.position.offset
         try:
             chunk = file.read(offset)
@@ -376,7 +376,7 @@ class Cursor:
             raise file.damaged(offset, "the file ends within a chunk, and another file follows")
         return chunk
 
-    def _skip(self, file: File, offset: int) -> bool:
+    def _skip(self, file: ChunkFile, offset: int) -> bool:
         """Go behind damage, to the next good chunk or the file's end; False where no good chunk is left in the file."""
         resume = file.resume(offset)
         final = bool(self._newer())
@@ -398,7 +398,7 @@ class Cursor:
                 continue
             if number > self.position.file:
                 self.position = Position(number, 0)
-            self._file = File(descriptor, number)
+            self._file = ChunkFile(descriptor, number)
             return True
         return False
 
@@ -452,7 +452,7 @@ class LogReader:
 
     def walk(self, start: Position | None = None) -> Iterator[Chunk | DamagedError]:
         """As `chunks`, with damage as an item among the chunks."""
-        cursor = Cursor(self.directory, start, self.folder)
+        cursor = LogCursor(self.directory, start, self.folder)
         try:
             while True:
                 try:

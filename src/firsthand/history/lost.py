@@ -9,7 +9,7 @@ from pathlib import Path
 
 from firsthand.errors import DamagedError
 from firsthand.history import flatbuffer
-from firsthand.history.chunk import UNREADABLE, Chunk, File, Position, parse
+from firsthand.history.chunk import UNREADABLE, Chunk, ChunkFile, Position, parse
 from firsthand.history.log import path_of
 from firsthand.schema.tables import TABLES
 
@@ -52,9 +52,9 @@ def after(directory: Path, log: str, at: Position) -> int:
 
 
 @contextmanager
-def _opened(directory: Path, log: str, number: int) -> Iterator[File]:
+def _opened(directory: Path, log: str, number: int) -> Iterator[ChunkFile]:
     descriptor = os.open(path_of(directory, number, log), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        yield File(descriptor, number)
+        yield ChunkFile(descriptor, number)
     finally:
         os.close(descriptor)

@@ -31,7 +31,7 @@ _TEXTS = ("namespace", "pod")
 _LAST = np.iinfo(np.int64).max
 
 
-class Run:
+class SortedRun:
     """Sorted rows in a temporary file, which are read once, from their begin to their end."""
 
     def __init__(self, path: Path, rows: pa.Table, batch: int) -> None:
@@ -114,22 +114,22 @@ def _with(both: NDArray[Any], words: list[Any], column: Any) -> tuple[NDArray[An
     return numbers, [(*words[pair // len(told)], told[pair % len(told)]) for pair in found.tolist()]
 
 
-def runs(root: Path, parts: Sequence[Segment], names: Names, scratch: Path) -> Iterator[Run]:
+def runs(root: Path, parts: Sequence[Segment], names: Names, scratch: Path) -> Iterator[SortedRun]:
     """Every row of the segments, in runs whose files are in `scratch` until they are closed."""
     batch = max(_OPEN // sum(-(-one.rows // RUN) for one in parts), _LEAST)
     for one in parts:
         with pq.ParquetFile(root / one.path) as file:
             for number, rows in enumerate(file.iter_batches(RUN, use_threads=False)):
                 known = names.freeze(arrow.conform(one.table, pa.Table.from_batches([rows])))
-                yield Run(scratch / f"{one.sha256[:16]}-{number}.run", known, batch)
+                yield SortedRun(scratch / f"{one.sha256[:16]}-{number}.run", known, batch)
 
 
-def schema_of(sources: Sequence[Run]) -> pa.Schema:
+def schema_of(sources: Sequence[SortedRun]) -> pa.Schema:
     """The columns of them all."""
     return pa.unify_schemas([one.schema for one in sources])
 
 
-def rows(sources: Sequence[Run]) -> Iterator[pa.Table]:
+def rows(sources: Sequence[SortedRun]) -> Iterator[pa.Table]:
     """All rows of the runs in order, some at a time."""
     schema = schema_of(sources)
     order, starts = _order([one.keys for one in sources])

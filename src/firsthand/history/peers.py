@@ -45,7 +45,7 @@ Words = tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
-class Holder:
+class AddressHolder:
     """Somebody who held an address from `begin` to before `end` (microseconds). Not `sure`: it may have been later; `open`: no end
     was told, so `end` is how long it is believed.
 
@@ -129,18 +129,20 @@ class Peers:
             if not self._at.get(at, True):
                 del self._at[at]
 
-    def holders(self, key: Key) -> list[Holder]:
+    def holders(self, key: Key) -> list[AddressHolder]:
         """Everybody who held an address on a node in a boot, as told: spans may overlap."""
         lives = [(known, self._lives[known]) for known in self._at.get(key, ())]
         return [self._holder(known, life) for known, life in lives if key[2] in life.addresses]
 
-    def _holder(self, key: tuple[Any, ...], life: _Life) -> Holder:
+    def _holder(self, key: tuple[Any, ...], life: _Life) -> AddressHolder:
         begin = life.since if life.began is None else life.began
         ends = [moment for moment in self._removed.get(key[1:4], ()) if moment >= begin]
         ends += [] if life.until is None else [life.until]
         end = min([*ends, life.told + BELIEVED])
         return _named(
-            Holder(life.socket, life.identity, life.words, begin, end, life.began is not None, not ends), life, key[1]
+            AddressHolder(life.socket, life.identity, life.words, begin, end, life.began is not None, not ends),
+            life,
+            key[1],
         )
 
     def of(self, key: Key, moment: int) -> Words | None:
@@ -201,7 +203,7 @@ class Peers:
         ]  # -1, before the first, is the one behind the last
 
 
-def _named(one: Holder, life: _Life, node: str) -> Holder:
+def _named(one: AddressHolder, life: _Life, node: str) -> AddressHolder:
     """With its network, and a pod in the host's network as what it is there: the node."""
     if life.host:
         return replace(one, network=MACHINE, identity=f"node {node}", words=("node", None, None, None, node))
@@ -210,14 +212,14 @@ def _named(one: Holder, life: _Life, node: str) -> Holder:
     return replace(one, network=MACHINE) if one.kind == "node" else one
 
 
-def spans(holders: Iterable[Holder]) -> tuple[list[int], list[Words | None]]:
+def spans(holders: Iterable[AddressHolder]) -> tuple[list[int], list[Words | None]]:
     """From when on (microseconds, rising) an address was whose; None where nobody's, or where two may be meant."""
     cut = taken_over(list(holders))
     edges = sorted({edge for one in cut for edge in (one.begin, one.end)})
     return edges, [_meant([one for one in cut if one.begin <= edge < one.end]) for edge in edges]
 
 
-def taken_over(holders: Sequence[Holder]) -> list[Holder]:
+def taken_over(holders: Sequence[AddressHolder]) -> list[AddressHolder]:
     """Each one ends where the next one of its network surely begins."""
     found = []
     for one in holders:
@@ -227,14 +229,14 @@ def taken_over(holders: Sequence[Holder]) -> list[Holder]:
     return found
 
 
-def meant(holders: Iterable[Holder], moment: int) -> list[Holder]:
+def meant(holders: Iterable[AddressHolder], moment: int) -> list[AddressHolder]:
     """Those who may be meant at a moment: one, or several where it is not certain."""
     there = [one for one in taken_over(list(holders)) if one.begin <= moment < one.end]
     nodes = [one for one in there if one.kind == "node"]
     return list({one.identity: one for one in nodes or there}.values())
 
 
-def _meant(there: list[Holder]) -> Words | None:
+def _meant(there: list[AddressHolder]) -> Words | None:
     chosen = [one for one in there if one.kind == "node"] or there
     return chosen[0].words if len({one.identity for one in chosen}) == 1 else None
 

@@ -118,7 +118,7 @@ class Relations:
         self._peers_late: dict[str, bool] = {}
         self._tails: dict[str, list[tuple[str, Collection[str]]]] = {}
         self._kept: dict[tuple[str, str], dict[str, bytes]] = {}
-        self._heads: dict[str, dict[str, summary.Head]] = {}
+        self._heads: dict[str, dict[str, summary.SegmentHead]] = {}
 
     def view(self, table: Table) -> str:
         """A query of a whole table."""
@@ -156,7 +156,7 @@ class Relations:
             found.append(one)
         return self._view.whole(table, found)
 
-    def heads(self, table: str) -> dict[str, summary.Head]:
+    def heads(self, table: str) -> dict[str, summary.SegmentHead]:
         """What is known of a table's segments, by path."""
         if table not in self._heads:
             parts = self._parts(table, summary.HEAD)

@@ -40,7 +40,7 @@ LOG = "retention"
 
 
 @dataclass
-class Gone:
+class RemovedRows:
     """What an act let go, by (node, table, namespace, reason): rows, first, last."""
 
     counts: dict[tuple[str, str, str, str], tuple[int, int, int]] = field(default_factory=dict)
@@ -117,7 +117,7 @@ class Retention:
         new = generations.begin(self.directory, generation + 1)
         taken = _chosen(snapshot, cuts)
         generations.link(old, new, {one.path for one in snapshot.segments} - {one.path for one, _ in taken})
-        gone = Gone()
+        gone = RemovedRows()
         written = [made for one, mine in taken if (made := self._cut(old, new, one, mine, holds, gone)) is not None]
         written += self._told(new, generation + 1, gone)
         with self.manifest.together():
@@ -127,7 +127,7 @@ class Retention:
         return generation + 1
 
     def _cut(
-        self, old: Path, new: Path, one: Segment, cuts: list[Cut], holds: tuple[Hold, ...], gone: Gone
+        self, old: Path, new: Path, one: Segment, cuts: list[Cut], holds: tuple[Hold, ...], gone: RemovedRows
     ) -> Segment | None:
         """What stays of a segment, under a name of this generation; None where nothing does."""
         if _whole(one, cuts):
@@ -143,7 +143,7 @@ class Retention:
                 writer.add(part)
             return writer.finish(new) if writer.rows else None
 
-    def _told(self, new: Path, generation: int, gone: Gone) -> list[Segment]:
+    def _told(self, new: Path, generation: int, gone: RemovedRows) -> list[Segment]:
         by_node: dict[str, list[pa.Table]] = {}
         for node, row in gone.rows(_micro(self.now())):
             by_node.setdefault(node, []).append(row)
@@ -180,7 +180,7 @@ def _chosen(snapshot: Snapshot, cuts: list[Cut]) -> list[tuple[Segment, list[Cut
     return [pair for pair in found if pair[0].path not in late]
 
 
-def _kept(path: Path, one: Segment, cuts: list[Cut], holds: tuple[Hold, ...], gone: Gone) -> Iterator[pa.Table]:
+def _kept(path: Path, one: Segment, cuts: list[Cut], holds: tuple[Hold, ...], gone: RemovedRows) -> Iterator[pa.Table]:
     """The rows of a segment that stay, batch by batch."""
     try:
         with pq.ParquetFile(path) as file:
@@ -202,7 +202,7 @@ def _schema(path: Path, one: Segment) -> pa.Schema:
         raise HistoryError(f"{path}: the segment cannot be read ({error})") from error
 
 
-def _without(rows: pa.Table, one: Segment, cut: Cut, holds: tuple[Hold, ...], gone: Gone) -> pa.Table:
+def _without(rows: pa.Table, one: Segment, cut: Cut, holds: tuple[Hold, ...], gone: RemovedRows) -> pa.Table:
     """The rows without those of a cut that no hold has."""
     part = cut.piece.share
     mask = share.mask(one.table, rows, [(part.namespace, part.kind)])

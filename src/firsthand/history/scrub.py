@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from firsthand.history import _crc, aside, intact, observing, place, scrubbed, segment
 from firsthand.history.manifest import Manifest, Segment
-from firsthand.history.scrubbed import DAY, FILE, Progress
+from firsthand.history.scrubbed import DAY, FILE, ScrubProgress
 
 #: What of a processor it may use; for how many seconds without a step that is saved up, and how much of that one step may use.
 CORE, SAVED, ONCE = 0.005, 900.0, 60.0
@@ -77,7 +77,7 @@ class Scrub:
         self._left = CORE * min(max(now() - scrubbed.written(directory), 0.0), SAVED)  # a keeper that rests comes back
         self._reading: _Reading | None = None
         self._read = 0
-        self.progress = scrubbed.load(directory) or Progress()
+        self.progress = scrubbed.load(directory) or ScrubProgress()
 
     def step(self) -> None:
         """Read what is due since the last step, as far as the processor's share goes. HistoryError where damage cannot be set aside."""
@@ -113,7 +113,7 @@ class Scrub:
         if not one.began or now < one.began:  # the first round, or a clock that was set back
             self._keep(replace(one, began=now))
         elif one.path == _END and now - one.began >= self.days * DAY:
-            self._keep(Progress(now, one.finished, bytes=one.bytes))
+            self._keep(ScrubProgress(now, one.finished, bytes=one.bytes))
         one = self.progress
         share = min((now - one.began) / (self.days * DAY), 1.0)
         return one.path != _END and (share == 1.0 or one.done + self._read <= share * one.bytes)
@@ -184,7 +184,7 @@ class Scrub:
     def _root(self) -> Path:
         return segment.generation(self.directory, self.manifest.generation())
 
-    def _keep(self, progress: Progress) -> None:
+    def _keep(self, progress: ScrubProgress) -> None:
         """What cannot be written is read again after a restart."""
         self.progress = progress
         path = self.directory / f".{FILE}.new"

@@ -15,7 +15,7 @@ DAY = 86_400.0
 
 
 @dataclass(frozen=True)
-class Progress:
+class ScrubProgress:
     """Where a round stands. Times in seconds since 1970: when it `began`, when the round before `finished` (0.0: none has).
 
     `path`: the last segment that was read; `done` and `bytes`: of the segments that were read, and of all;
@@ -30,13 +30,13 @@ class Progress:
     damaged: int = 0
 
 
-def load(directory: Path) -> Progress | None:
+def load(directory: Path) -> ScrubProgress | None:
     """What the scrub wrote last; None where it has not, or it cannot be read."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         raw = json.loads((directory / FILE).read_text())
-        found = Progress(**{name: raw[name] for name in asdict(Progress()) if name in raw})
+        found = ScrubProgress(**{name: raw[name] for name in asdict(ScrubProgress()) if name in raw})
         kinds = [type(value) for value in asdict(found).values()]
-        if all(kind is type(value) for kind, value in zip(kinds, asdict(Progress()).values(), strict=True)):
+        if all(kind is type(value) for kind, value in zip(kinds, asdict(ScrubProgress()).values(), strict=True)):
             return found
     return None
 

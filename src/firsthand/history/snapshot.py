@@ -40,7 +40,7 @@ class View:
     base: Path | None = None
     through: Through | None = None
     _read: list[tuple[str, Chunk]] = field(default_factory=list)
-    _rows: dict[int, list[tuple[str, tail.Rows]] | None] = field(default_factory=dict)
+    _rows: dict[int, list[tuple[str, tail.TailRows]] | None] = field(default_factory=dict)
     _looked: set[str] = field(default_factory=set)
     _sized: set[str] = field(default_factory=set)
     _by_table: dict[str, list[Segment]] | None = None
@@ -90,7 +90,7 @@ class View:
         self._set_aside([one for one in wanted if one.path not in self._looked], by_size=False)
         return [one for one in wanted if one.path not in self.aside]
 
-    def tail_of(self, table: str) -> list[tail.Rows]:
+    def tail_of(self, table: str) -> list[tail.TailRows]:
         """The tail's rows of a table, by chunk."""
         return [rows for number in self._of(table) for name, rows in self._decided(number) or () if name == table]
 
@@ -109,7 +109,7 @@ class View:
         """The numbers of the chunks that have rows of a table."""
         return [n for n, (_, chunk) in enumerate(self._read) if any(name == table for name, *_ in chunk.header.tables)]
 
-    def _decided(self, number: int) -> list[tuple[str, tail.Rows]] | None:
+    def _decided(self, number: int) -> list[tuple[str, tail.TailRows]] | None:
         """A chunk's rows by table; None where they are none, which `damage` then says."""
         if number not in self._rows:
             try:

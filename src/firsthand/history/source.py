@@ -11,17 +11,17 @@ from firsthand.errors import DamagedError
 from firsthand.history import fault, lost, place
 from firsthand.history.chunk import Position
 from firsthand.history.group import Group
-from firsthand.history.log import Cursor, files, path_of, size_of, waits
+from firsthand.history.log import LogCursor, files, path_of, size_of, waits
 
 
-class Source:
+class KeptLog:
     """One log on its way into segments: the observer's, or the follower's with the names."""
 
     def __init__(self, directory: Path, log: str, handed_over: Position | None) -> None:
         self.log = log
         self.handed_over = handed_over
         self.written = 0
-        self.cursor = Cursor(directory, handed_over, log)
+        self.cursor = LogCursor(directory, handed_over, log)
 
     @property
     def waiting(self) -> int:

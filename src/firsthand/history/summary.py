@@ -218,7 +218,7 @@ def _hash(value: int | str) -> int:
 
 
 @dataclass(frozen=True)
-class Head:
+class SegmentHead:
     """What a segment's head says: the first and the last microsecond by column, with the number of rows that have none, and whether its
     columns are this version's."""
 
@@ -231,7 +231,7 @@ class Head:
         return low is not None and high is not None and not without and _micro(since) <= low and high <= _micro(until)
 
 
-def head(part: bytes | None, sha256: str, table: str) -> Head | None:
+def head(part: bytes | None, sha256: str, table: str) -> SegmentHead | None:
     """None where nothing is known of a segment."""
     data = opened(part, sha256, HEAD)
     if data is None:
@@ -239,7 +239,7 @@ def head(part: bytes | None, sha256: str, table: str) -> Head | None:
     try:
         said = json.loads(data)
         times = {name: (low, high, without) for name, (low, high, without) in said["times"].items()}
-        return Head(times, said["layout"] == layout(table))
+        return SegmentHead(times, said["layout"] == layout(table))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -251,7 +251,7 @@ def columns(condition: Condition) -> set[str]:
     return {condition.column} if condition.sign in ("=", "prefix", "holds") else set()
 
 
-def may(condition: Condition, known: Head, values: Mapping[str, bytes | None]) -> bool:
+def may(condition: Condition, known: SegmentHead, values: Mapping[str, bytes | None]) -> bool:
     """Whether a segment can hold a row for which a condition is true. `values`: what is known of each column, by `opened`."""
     sign = condition.sign
     if sign == "and":

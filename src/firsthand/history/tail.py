@@ -28,7 +28,7 @@ FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 
 @dataclass(frozen=True)
-class Rows:
+class TailRows:
     """Rows of one chunk and table: the schema's message, and the messages of batches with their bodies; or a `table` of PyArrow."""
 
     schema: bytes
@@ -37,9 +37,9 @@ class Rows:
     table: Any = None
 
 
-def of_chunk(chunk: Chunk) -> list[tuple[str, Rows]]:
+def of_chunk(chunk: Chunk) -> list[tuple[str, TailRows]]:
     """A chunk's rows by table, in the order of the append. DamagedError where one of its tables is none: then nothing of it is."""
-    found: list[tuple[str, Rows]] = []
+    found: list[tuple[str, TailRows]] = []
     for (name, rows, _), (_, stream) in zip(chunk.header.tables, chunk.streams(), strict=True):
         one = _plain(name, stream, rows)
         if one is None:
@@ -48,14 +48,14 @@ def of_chunk(chunk: Chunk) -> list[tuple[str, Rows]]:
     return found
 
 
-def _decided(chunk: Chunk) -> list[tuple[str, Rows]]:
+def _decided(chunk: Chunk) -> list[tuple[str, TailRows]]:
     """What PyArrow makes of it."""
     from firsthand.history import arrow
 
-    return [(name, Rows(b"", b"", tuple(rows.column_names), rows)) for name, rows in arrow.tables(chunk)]
+    return [(name, TailRows(b"", b"", tuple(rows.column_names), rows)) for name, rows in arrow.tables(chunk)]
 
 
-def _plain(table: str, stream: memoryview, rows: int) -> Rows | None:
+def _plain(table: str, stream: memoryview, rows: int) -> TailRows | None:
     """The rows of a stream whose columns have their table's types, whose texts are UTF-8 and whose times calendars know; else None."""
     try:
         (_, first, schema), *batches = flatbuffer.messages(stream)
@@ -72,7 +72,7 @@ def _plain(table: str, stream: memoryview, rows: int) -> Rows | None:
     except (DamagedError, RuntimeError, ValueError):
         return None
     end = batches[-1][1] + batches[-1][2].body if batches else first
-    return Rows(bytes(stream[:first]), stream[first:end], tuple(columns))
+    return TailRows(bytes(stream[:first]), stream[first:end], tuple(columns))
 
 
 def _typed(table: str, columns: dict[str, str]) -> bool:
@@ -111,10 +111,10 @@ def _timely(values: memoryview) -> bool:
     return not numbers or FIRST <= min(numbers) <= max(numbers) <= LAST
 
 
-class Source:
+class StreamSource:
     """Streams of the same columns as one, for DuckDB to scan any number of times."""
 
-    def __init__(self, parts: Sequence[Rows]) -> None:
+    def __init__(self, parts: Sequence[TailRows]) -> None:
         self.columns = parts[0].columns
         self._stream = b"".join((parts[0].schema, *(part.batches for part in parts), _END))
 
@@ -122,13 +122,13 @@ class Source:
         return c_array_stream(InputStream.from_readable(io.BytesIO(self._stream))).__arrow_c_stream__()
 
 
-def sources(parts: Sequence[Rows]) -> Iterator[tuple[Any, tuple[str, ...]]]:
+def sources(parts: Sequence[TailRows]) -> Iterator[tuple[Any, tuple[str, ...]]]:
     """What to register in DuckDB for these rows, and the columns of each."""
-    alike: dict[bytes, list[Rows]] = {}
+    alike: dict[bytes, list[TailRows]] = {}
     for part in parts:
         if part.table is None:
             alike.setdefault(part.schema, []).append(part)
         else:
             yield part.table, part.columns
     for same in alike.values():
-        yield Source(same), same[0].columns
+        yield StreamSource(same), same[0].columns

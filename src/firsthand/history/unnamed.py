@@ -15,14 +15,14 @@ from firsthand.history.manifest import Segment
 MOST = 10_000
 
 
-class Found:
+class UnnamedFound:
     """Containers without a name, of rows that pass by."""
 
     def __init__(self) -> None:
         self.containers: set[str] = set()
 
     @classmethod
-    def of(cls, rows: pa.Table) -> Found:
+    def of(cls, rows: pa.Table) -> UnnamedFound:
         """Of rows that are all there."""
         found = cls()
         found.add(rows)
@@ -42,7 +42,7 @@ class Unnamed:
         self._paths: OrderedDict[str, set[str]] = OrderedDict()
         self._late: set[str] = set()
 
-    def remember(self, found: Found, made: Sequence[Segment]) -> None:
+    def remember(self, found: UnnamedFound, made: Sequence[Segment]) -> None:
         """These segments hold them; the oldest are forgotten where there are too many."""
         paths = {one.path for one in made if one.unnamed}
         for container in found.containers if paths else ():

@@ -13,7 +13,7 @@ from typing import Any
 
 from firsthand.errors import RuntimeGoneError
 from firsthand.identity import runtimes
-from firsthand.identity.runtimes.facts import Found, Happened, Listed, Runtime
+from firsthand.identity.runtimes.facts import Happened, Inspected, Listed, Runtime
 
 #: Seconds between full lists, and between attempts to reach a runtime that is gone.
 FULL, AGAIN = 10.0, 1.0
@@ -36,7 +36,7 @@ class Reached:
 
 
 @dataclass
-class Gone:
+class NoAnswer:
     """A runtime does not answer."""
 
     socket: str
@@ -44,13 +44,13 @@ class Gone:
 
 
 @dataclass
-class Told:
+class RuntimeAnswer:
     """What one runtime said: of one id (`found` None: it knows none), or the whole list."""
 
     socket: str
     runtime: str
     id: str = ""
-    found: Found | None = None
+    found: Inspected | None = None
     listed: list[Listed] | None = None
     happened: Happened | None = None
 
@@ -127,7 +127,7 @@ class Asker(threading.Thread):
             return
         self._reached, self._next_full = True, time.monotonic() + FULL
         self.out.put(Reached(self.socket, self._runtime.name, version, self._heard))
-        self.out.put(Told(self.socket, self._runtime.name, listed=listed))
+        self.out.put(RuntimeAnswer(self.socket, self._runtime.name, listed=listed))
         self._heard = time.time()
 
     def _there(self) -> bool:
@@ -138,7 +138,7 @@ class Asker(threading.Thread):
             if self._closed != str(error):
                 self._closed = str(error)
                 self.out.put(
-                    Gone(
+                    NoAnswer(
                         self.socket,
                         f"{self.socket}: {error.strerror}; its folder must be open to the user of the follower",
                     )
@@ -154,7 +154,7 @@ class Asker(threading.Thread):
             for happened in runtime.events():
                 if happened.what == "created":
                     self.ask(happened.id)  # at once: it may be gone in a moment
-                self.out.put(Told(self.socket, runtime.name, happened.id, happened=happened))
+                self.out.put(RuntimeAnswer(self.socket, runtime.name, happened.id, happened=happened))
         except RuntimeGoneError:
             self._deaf = turn
             self.questions.put(("", 0))
@@ -185,7 +185,7 @@ class Asker(threading.Thread):
             listed = runtime.listed()
             self._heard = time.time()
             self._next_full = time.monotonic() + FULL
-            self.out.put(Told(self.socket, runtime.name, listed=listed))
+            self.out.put(RuntimeAnswer(self.socket, runtime.name, listed=listed))
 
     def _ask(self, runtime: Runtime, identity: str, attempt: int) -> None:
         try:
@@ -195,7 +195,7 @@ class Asker(threading.Thread):
             raise
         self._heard = time.time()
         if found is not None:
-            self.out.put(Told(self.socket, runtime.name, identity, found))
+            self.out.put(RuntimeAnswer(self.socket, runtime.name, identity, found))
             if (
                 found.pod is not None and not found.whole and attempt < len(UNREADY)
             ):  # a sandbox before it has its address
@@ -209,7 +209,7 @@ class Asker(threading.Thread):
 
     def _lost(self, why: str) -> None:
         if self._reached:
-            self.out.put(Gone(self.socket, why))
+            self.out.put(NoAnswer(self.socket, why))
         self._reached = False
         if self._runtime is not None:
             self._runtime.close()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from firsthand.identity import workload
-from firsthand.identity.runtimes.facts import ContainerFacts, Found, Happened, PodFacts, pairs
+from firsthand.identity.runtimes.facts import ContainerFacts, Happened, Inspected, PodFacts, pairs
 from firsthand.identity.users import Rooted, Users
 from firsthand.identity.workload import Workload
 
@@ -28,7 +28,7 @@ Row = tuple[str, dict[str, object]]
 
 
 @dataclass
-class Entry:
+class BookEntry:
     """One id: a container, and where it is a sandbox its pod. `whole`: its runtime has told all that it can."""
 
     socket: str
@@ -44,7 +44,7 @@ class Book:
 
     def __init__(self, annotations: Iterable[str] = ()) -> None:
         self._wanted = tuple(annotations)
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, BookEntry] = {}
         self._inside: dict[str, set[str]] = {}
         self._at: dict[str, str] = {}
         self._began: OrderedDict[str, int] = OrderedDict()
@@ -80,13 +80,13 @@ class Book:
         """State by id of all that one socket told."""
         return {key: _state(entry) for key, entry in self._entries.items() if entry.socket == socket}
 
-    def found(self, socket: str, runtime: str, told: Found) -> list[Row]:
+    def found(self, socket: str, runtime: str, told: Inspected) -> list[Row]:
         """Take in what a runtime said; the rows that are new by it."""
         if told.container is None:
             return []
         identity = told.container.id
         known = self._entries.get(identity)
-        entry = Entry(socket, runtime, told.container, told.pod, told.whole)
+        entry = BookEntry(socket, runtime, told.container, told.pod, told.whole)
         if known is not None:
             entry.container = _merged(known.container, told.container)
             entry.container.created = known.container.created or told.container.created  # `since` is one name's key
@@ -175,7 +175,7 @@ class Book:
         sandbox = entry.container.sandbox if entry else None
         return sandbox if sandbox and sandbox not in self._entries else None
 
-    def _digest(self, entry: Entry) -> None:
+    def _digest(self, entry: BookEntry) -> None:
         """An image's name and digest, learnt from a whole answer, for those that are not whole."""
         facts = entry.container
         if not facts.image_id:
@@ -188,7 +188,7 @@ class Book:
             image, digest = self._digests[facts.image_id]
             facts.image, facts.image_digest, entry.whole = image or facts.image, digest, True
 
-    def _kinds(self, entry: Entry) -> set[str]:
+    def _kinds(self, entry: BookEntry) -> set[str]:
         """Tell init containers: those that ended before another one of the pod was made, or that the pod's spec names so."""
         sandbox = entry.container.sandbox
         members = [self._entries[key].container for key in self._inside.get(sandbox or "", {entry.container.id})]
@@ -204,18 +204,18 @@ class Book:
                 changed.add(facts.id)
         return changed
 
-    def _pod(self, entry: Entry) -> PodFacts | None:
+    def _pod(self, entry: BookEntry) -> PodFacts | None:
         sandbox = self._entries.get(entry.container.sandbox or "")
         return entry.pod or (sandbox.pod if sandbox else None) or entry.container.pod
 
-    def _rows(self, entry: Entry) -> Iterator[Row]:
+    def _rows(self, entry: BookEntry) -> Iterator[Row]:
         pod = self._pod(entry)
         owner = _workload(entry.container, pod)
         yield "container", self._container_row(entry, pod, owner)
         if entry.pod is not None and entry.container.kind == "sandbox":
             yield "pod", self._pod_row(entry, entry.pod, owner)
 
-    def _container_row(self, entry: Entry, pod: PodFacts | None, owner: Workload | None) -> dict[str, object]:
+    def _container_row(self, entry: BookEntry, pod: PodFacts | None, owner: Workload | None) -> dict[str, object]:
         facts = entry.container
         row = _common(entry, pod, owner)
         row |= {name: getattr(facts, name) for name in _SAME}
@@ -225,7 +225,7 @@ class Book:
             row["addresses"] = None
         return row | self._words(facts.labels, facts.annotations)
 
-    def _pod_row(self, entry: Entry, pod: PodFacts, owner: Workload | None) -> dict[str, object]:
+    def _pod_row(self, entry: BookEntry, pod: PodFacts, owner: Workload | None) -> dict[str, object]:
         row = _common(entry, pod, owner)
         row |= {name: getattr(pod, name) for name in ("state", "host_pid", "host_network", "host_ipc", "addresses")}
         # A sandbox that has stopped gives its addresses back, though its runtime remembers it for longer.
@@ -242,7 +242,7 @@ class Book:
         return {"labels": shown, "annotations": noted, "cut": ",".join(names) or None}
 
 
-def _state(entry: Entry) -> str | None:
+def _state(entry: BookEntry) -> str | None:
     return entry.pod.state if entry.pod is not None and entry.container.kind == "sandbox" else entry.container.state
 
 
@@ -255,7 +255,7 @@ def _merged(before: Any, now: Any) -> Any:
     return type(now)(**values)
 
 
-def _stays_ended(known: Entry, entry: Entry) -> None:
+def _stays_ended(known: BookEntry, entry: BookEntry) -> None:
     """What was asked for before an end and answered after it does not make it live again; only a later start does."""
     facts = entry.container
     if (
@@ -302,7 +302,7 @@ def _workload(facts: ContainerFacts, pod: PodFacts | None) -> Workload | None:
     return workload.of_pod(pod.namespace, pod.name, pod.labels, pod.annotations, pod.created)
 
 
-def _common(entry: Entry, pod: PodFacts | None, owner: Workload | None) -> dict[str, object]:
+def _common(entry: BookEntry, pod: PodFacts | None, owner: Workload | None) -> dict[str, object]:
     return {
         "event": "named",
         "container": entry.container.id,

@@ -20,7 +20,7 @@ _BESIDE = ("kata_overhead",)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimVerdict:
     """On one cgroup: `event` confirmed or contradicted, `reason` where its runtime has the container."""
 
     event: str
@@ -67,7 +67,7 @@ class Claims:
         claim = self._claims.get(container)
         return claim is None or claim.paths.get(own(path, container)) != "contradicted"
 
-    def judge(self, socket: str, container: str, place: str | None) -> list[Verdict]:
+    def judge(self, socket: str, container: str, place: str | None) -> list[ClaimVerdict]:
         """What a runtime's word on a container makes of the claims that are known; only what is new by it."""
         claim = self._claims.get(container)
         if claim is None:
@@ -82,32 +82,36 @@ class Claims:
         concerned = [(key, one) for key, one in self._claims.items() if one.socket == socket]
         return [verdict for key, one in concerned for verdict in self._judged(key, one)]
 
-    def _judged(self, container: str, claim: _Claim) -> list[Verdict]:
+    def _judged(self, container: str, claim: _Claim) -> list[ClaimVerdict]:
         found, place = [], claim.place
         here = self._root(claim.socket) + place
         for path, said in claim.paths.items():
             if path == here:
                 # Readers compare the place itself: that one needs a row only where it was said to be none.
-                found += [] if path == place and not said else self._say(claim, Verdict("confirmed", container, path))
+                found += (
+                    [] if path == place and not said else self._say(claim, ClaimVerdict("confirmed", container, path))
+                )
             elif path.split("/")[-2] not in _BESIDE:
-                found += self._say(claim, Verdict("contradicted", container, path, here))
+                found += self._say(claim, ClaimVerdict("contradicted", container, path, here))
         return found
 
-    def everything(self) -> list[Verdict]:
+    def everything(self) -> list[ClaimVerdict]:
         """What was said and stands, once more."""
         claims = [(container, claim, path) for container, claim in self._claims.items() for path in claim.paths]
         return [self._said(container, claim, path) for container, claim, path in claims if claim.paths[path]]
 
-    def _said(self, container: str, claim: _Claim, path: str) -> Verdict:
+    def _said(self, container: str, claim: _Claim, path: str) -> ClaimVerdict:
         said = claim.paths[path]
-        return Verdict(said, container, path, None if said == "confirmed" else self._root(claim.socket) + claim.place)
+        return ClaimVerdict(
+            said, container, path, None if said == "confirmed" else self._root(claim.socket) + claim.place
+        )
 
-    def _first(self, container: str, claim: _Claim) -> list[Verdict]:
+    def _first(self, container: str, claim: _Claim) -> list[ClaimVerdict]:
         if "confirmed" in claim.paths.values():
             return []
-        return self._say(claim, Verdict("confirmed", container, next(iter(claim.paths))))
+        return self._say(claim, ClaimVerdict("confirmed", container, next(iter(claim.paths))))
 
-    def _say(self, claim: _Claim, verdict: Verdict) -> list[Verdict]:
+    def _say(self, claim: _Claim, verdict: ClaimVerdict) -> list[ClaimVerdict]:
         if claim.paths[verdict.path] == verdict.event:
             return []
         claim.paths[verdict.path] = verdict.event

@@ -27,7 +27,7 @@ _DOUBTFUL = (b"UNASKED", b"MALFORMED", b"LOOP")
 Key = tuple[int, bytes, bytes]
 
 
-class Known(NamedTuple):
+class KnownName(NamedTuple):
     """A name and when it held: ktime, ns."""
 
     name: bytes
@@ -39,7 +39,7 @@ class Resolved:
     """`learn` from batches of `name`, `fill` those of `connection`. `forgotten` counts addresses that had to go."""
 
     def __init__(self, most: int = ADDRESSES) -> None:
-        self._known: OrderedDict[Key, list[Known]] = OrderedDict()
+        self._known: OrderedDict[Key, list[KnownName]] = OrderedDict()
         self._most = most
         self.forgotten = 0
 
@@ -63,7 +63,7 @@ class Resolved:
         if not name or any(word in marks for word in _DOUBTFUL):
             return
         since, ttl = int(columns["ktime"].values[row]), int(columns["ttl"].values[row])
-        known = Known(name, since, since + max(ttl, LEAST) * _NS)
+        known = KnownName(name, since, since + max(ttl, LEAST) * _NS)
         whose = (int(columns["ns_net"].values[row]), _whose(columns, row))
         for address in columns["addresses"].row(row):
             key = (*whose, address)
@@ -115,12 +115,12 @@ def _whose(columns: dict[str, Any], row: int) -> bytes:
     return bytes(columns["pod_uid"].row(row) or columns["container"].row(row))
 
 
-def _with(before: list[Known], new: Known) -> list[Known]:
+def _with(before: list[KnownName], new: KnownName) -> list[KnownName]:
     """The newest first; where the name held already when it was given again that is one span, so that no connection loses it."""
     same = [one for one in before if one.name == new.name and one.since <= new.since <= one.until]
     others = [one for one in before if one not in same]
     since, until = min(one.since for one in (new, *same)), max(one.until for one in (new, *same))
-    return [Known(new.name, since, until), *others]
+    return [KnownName(new.name, since, until), *others]
 
 
 def _began(batch: Batch) -> NDArray[np.int64]:
@@ -136,7 +136,7 @@ def _began(batch: Batch) -> NDArray[np.int64]:
     return ktime - np.where(known, duration.values, 0)
 
 
-def _chosen(known: list[Known], began: NDArray[np.int64], sets: dict[tuple[bytes, ...], int]) -> NDArray[np.int64]:
+def _chosen(known: list[KnownName], began: NDArray[np.int64], sets: dict[tuple[bytes, ...], int]) -> NDArray[np.int64]:
     """The set of names of each row, as its place in `sets`, which grows by the new ones."""
     held = np.stack([(began >= one.since) & (began < one.until) for one in known])
     ways, codes = np.unique(held, axis=1, return_inverse=True)

@@ -70,7 +70,7 @@ class Users:
     names: list[str]
 
 
-class Reader(threading.Thread):
+class UsersReader(threading.Thread):
     """Reads one after another, and puts Users into `out`."""
 
     def __init__(self, out: queue.SimpleQueue[Any]) -> None:

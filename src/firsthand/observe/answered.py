@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firsthand.dissect.frame import ROWS_OF, Part, Reader
+from firsthand.dissect.frame import ROWS_OF, FrameReader, Part
 from firsthand.schema.tables import TABLES
 from firsthand.subjects.column import TYPES
 from firsthand.wire.batch import Batch, Fixed, Lists, Text, Vector, rows_of
 
 
-def told(table: str, rows: int, reader: Reader) -> Batch:
+def told(table: str, rows: int, reader: FrameReader) -> Batch:
     """The columns of an answer's rows, `packet` among them, checked."""
     found = Batch(table, rows)
     for name, kind in ROWS_OF[table]:

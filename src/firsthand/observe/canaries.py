@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from firsthand.probe.hierarchy import Hierarchy, path_in
 from firsthand.probe.rounds import MOST_ROUNDS
 from firsthand.subjects import registry
-from firsthand.subjects.declare import Answer
+from firsthand.subjects.declare import CanaryEvent
 from firsthand.wire.batch import Batch, Text
 from firsthand.wire.decode import Decoder
 
@@ -31,7 +31,7 @@ from firsthand.wire.decode import Decoder
 PATIENCE, CAUSED, EVERY = 5.0, 60.0, 60.0
 Kind = tuple[str, bytes, bytes]
 #: What a round causes, by table, event and transport.
-_ANSWERS: dict[Kind, Answer] = {
+_ANSWERS: dict[Kind, CanaryEvent] = {
     (one.table, one.event.encode(), one.transport.encode()): one for one in registry.answers()
 }
 HOOKS = tuple(hook for one in _ANSWERS.values() for hook in (*one.hooks, *one.unless))

@@ -27,17 +27,17 @@ from firsthand.history import place
 from firsthand.history.chunk import Chunk
 from firsthand.history.growth import Growth
 from firsthand.history.ipc import columns_of
-from firsthand.history.log import Cursor, LogWriter
+from firsthand.history.log import LogCursor, LogWriter
 from firsthand.history.patience import Complaint
 from firsthand.history.telling import TELLING
 from firsthand.host import boottime, machine
 from firsthand.identity import machine as interfaces
-from firsthand.identity.asker import AGAIN, MOST_QUESTIONS, Asker, Gone, Reached, Told
+from firsthand.identity.asker import AGAIN, MOST_QUESTIONS, Asker, NoAnswer, Reached, RuntimeAnswer
 from firsthand.identity.book import Book
-from firsthand.identity.claims import Claims, Verdict
+from firsthand.identity.claims import Claims, ClaimVerdict
 from firsthand.identity.container import named_by_path, parse
 from firsthand.identity.runtimes.facts import Happened
-from firsthand.identity.users import Reader, Users
+from firsthand.identity.users import Users, UsersReader
 from firsthand.observe.options import FollowerOptions
 from firsthand.wire.batch import Batch
 
@@ -52,7 +52,7 @@ _EPOCH = datetime(1970, 1, 1)
 
 
 @dataclass
-class Rows:
+class WaitingRows:
     """Rows that wait to be written together, by table. A row of an id is whole, so the next one of that id stands for it."""
 
     tables: dict[str, dict[object, dict[str, object]]] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Rows:
         waiting[told if told[0] else len(waiting)] = row
 
 
-class Heard(queue.SimpleQueue[Any]):
+class RuntimeMessages(queue.SimpleQueue[Any]):
     """What the runtimes' threads said. `bell` is readable from a message on until `quiet`."""
 
     def __init__(self) -> None:
@@ -90,12 +90,12 @@ class Follower:
     def __init__(self, options: FollowerOptions) -> None:
         self.options = options
         self.node, self.boot = machine.node(), machine.boot()
-        self.out = Heard()
+        self.out = RuntimeMessages()
         self.askers = {socket: Asker(socket, self.out) for socket in options.sockets}
         self.book = Book(options.annotations)
         self.claims = Claims()
-        self.users = Reader(self.out)
-        self.rows = Rows()
+        self.users = UsersReader(self.out)
+        self.rows = WaitingRows()
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._places: OrderedDict[str, None] = OrderedDict()
         self._pending: OrderedDict[str, dict[str, dict[str, object]]] = OrderedDict()
@@ -110,7 +110,7 @@ class Follower:
         """Open the log, and start to ask. HistoryError where another follower writes."""
         history = Path(self.options.history)
         self.log = LogWriter(history, self.node, self.boot, folder=place.NAMES)
-        self.cursor = Cursor(history)
+        self.cursor = LogCursor(history)
         self.growth = Growth(history / place.LOG)
         for asker in self.askers.values():
             asker.start()
@@ -152,7 +152,7 @@ class Follower:
             self.rows.since = time.monotonic() + AGAIN
             return
         self._complaint.well()
-        self.rows = Rows()
+        self.rows = WaitingRows()
 
     def close(self) -> None:
         """Hear what is on its way, write it, and end."""
@@ -172,7 +172,7 @@ class Follower:
             self._reached(message)
         elif isinstance(message, Users):
             self._write(self.book.named_users(message))
-        elif isinstance(message, Gone):
+        elif isinstance(message, NoAnswer):
             print(
                 f"follower: the runtime is gone, its containers get no names until it is back: {message.why}",
                 file=sys.stderr,
@@ -201,7 +201,7 @@ class Follower:
             }
             self._row("loss", row)
 
-    def _listed(self, message: Told) -> None:
+    def _listed(self, message: RuntimeAnswer) -> None:
         """A full list: what is new or has changed is asked for, what is missing has gone."""
         known = self.book.of(message.socket)
         here = {one.id for one in message.listed or ()}
@@ -213,7 +213,7 @@ class Follower:
             if self.book.age(identity) > SETTLED:
                 self._write(self.book.gone(identity, time.time_ns() // 1000))
 
-    def _happened(self, message: Told) -> None:
+    def _happened(self, message: RuntimeAnswer) -> None:
         happened = message.happened
         assert happened is not None
         if happened.what == "removed":
@@ -227,7 +227,7 @@ class Follower:
         else:
             self._write(self.book.happened(happened))
 
-    def _found(self, message: Told) -> None:
+    def _found(self, message: RuntimeAnswer) -> None:
         assert message.found is not None
         self._write(self.book.found(message.socket, message.runtime, message.found))
         if self.book.knows(message.id):
@@ -331,7 +331,7 @@ class Follower:
     def _judge(self, container: str) -> None:
         self._decide(self.claims.judge(self.book.socket_of(container), container, self.book.place_of(container)))
 
-    def _decide(self, verdicts: Iterable[Verdict]) -> None:
+    def _decide(self, verdicts: Iterable[ClaimVerdict]) -> None:
         for one in verdicts:
             row: dict[str, object] = {"event": one.event, "container": one.container, "cgroup_path": one.path}
             row["pod_uid"] = parse(one.path).pod_uid

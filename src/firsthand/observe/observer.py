@@ -27,7 +27,7 @@ from firsthand import __version__
 from firsthand.errors import HistoryError
 from firsthand.history import schema_store
 from firsthand.history.asked import Bell
-from firsthand.history.log import LogWriter, Span
+from firsthand.history.log import LogWriter, RingSpan
 from firsthand.host import boottime, machine
 from firsthand.identity.resolve import CGROUPS, IMAGES
 from firsthand.identity.resolved import ADDRESSES
@@ -70,7 +70,7 @@ class Pending:
     """One append: rows, the ring positions they came from, and what the source knows with them."""
 
     batches: list[Batch]
-    spans: list[Span]
+    spans: list[RingSpan]
     state: Mapping[str, Any]
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firsthand.dissect import frame
-from firsthand.dissect.frame import ANSWERED, ASKED, LIMITS, MOST_PACKETS, PACKET, Reader
+from firsthand.dissect.frame import ANSWERED, ASKED, LIMITS, MOST_PACKETS, PACKET, FrameReader
 from firsthand.history.alive import UNANSWERED
 from firsthand.host import boottime
 from firsthand.observe import answered
@@ -168,7 +168,7 @@ class Packets:
         self._credit, self.seconds = self._credit - passed, self.seconds + passed
         try:
             if body is not None:
-                found = self._taken(one.batch, Reader(body))
+                found = self._taken(one.batch, FrameReader(body))
                 self.answered = time.monotonic()
                 return found
         except ValueError as error:
@@ -272,7 +272,7 @@ class Packets:
             pieces += _sent(batch.columns.get(name), kind, batch.length)
         return frame.framed(frame.PACKETS, pieces)
 
-    def _taken(self, batch: Batch, reader: Reader) -> list[Batch]:
+    def _taken(self, batch: Batch, reader: FrameReader) -> list[Batch]:
         """The answer's rows, with what the packets tell of them. ValueError for anything that does not fit."""
         names, requests, held, *rest = reader.numbers(ANSWERED)
         if max(names, requests) > frame.MOST_ROWS or held > batch.length or sum(rest[:2]) > batch.length:

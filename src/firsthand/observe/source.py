@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firsthand.history.chunk import Span
+from firsthand.history.chunk import RingSpan
 from firsthand.host import boottime
 from firsthand.probe import stats
 from firsthand.probe.loaded import RINGS, Loaded
@@ -76,7 +76,7 @@ class Taken:
     `cut`: a ring held more than SLICE records.
     """
 
-    spans: list[Span] = field(default_factory=list)
+    spans: list[RingSpan] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
     learned: list[Batch] = field(default_factory=list)
     cut: bool = False
@@ -189,7 +189,7 @@ class Source:
             self._decode(stream, decoder, (data, some_offsets[told], some_kinds[told]), taken.learned)
             self._decode(stream, decoder, (data, some_offsets[~told], some_kinds[~told]), taken.batches)
         taken.cut |= len(offsets) >= SLICE
-        taken.spans.append(Span(stream.number, self.incarnation, stream.read, reached))
+        taken.spans.append(RingSpan(stream.number, self.incarnation, stream.read, reached))
         stream.read = reached
 
     def _told(self, decoder: Decoder, kinds: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -227,7 +227,7 @@ class Source:
                 yield decoder, offsets[mine], kinds[mine]
         newest.malformed += int((~np.isin(layouts, list(self.decoders))).sum())
 
-    def release(self, spans: Sequence[Span]) -> None:
+    def release(self, spans: Sequence[RingSpan]) -> None:
         """What is durable now may be overwritten."""
         for span in spans:
             stream = self.streams[span.ring]

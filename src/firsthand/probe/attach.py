@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from firsthand.probe import libbpf, pins, sweep
 from firsthand.probe.hierarchy import open_version2
-from firsthand.probe.loaded import Loaded, Program
+from firsthand.probe.loaded import AttachedProgram, Loaded
 from firsthand.probe.programs import Programs
 from firsthand.probe.shared import update
 from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, SWEEPS, SWEPT, Hook
@@ -18,17 +18,17 @@ from firsthand.probe.spec import shared as shared_maps
 _PINNED = ("link", "spine", "entry", "iterator")
 
 
-def attached(loaded: Loaded, hook: Hook, name: str) -> Program | None:
+def attached(loaded: Loaded, hook: Hook, name: str) -> AttachedProgram | None:
     """What is attached for a program already, by its pins."""
     if hook in (*EXISTING, *SWEEPS):
         iterator = pins.open_pin(loaded.folder / f"iterator_{name}")
-        return None if iterator is None else Program(hook, name, -1, iterator)
+        return None if iterator is None else AttachedProgram(hook, name, -1, iterator)
     link = pins.open_pin(loaded.folder / f"link_{name}")
     if link is None:
         return None
     fd = pins.open_pin(loaded.folder / f"spine_{name}")
     if fd is not None and (loaded.folder / f"entry_{name}").exists():
-        return Program(hook, name, fd, link)
+        return AttachedProgram(hook, name, fd, link)
     for descriptor in (link, fd):
         if descriptor is not None:
             os.close(descriptor)
@@ -56,7 +56,7 @@ def retire_strays(loaded: Loaded) -> None:
             path.unlink(missing_ok=True)
 
 
-def iterator(loaded: Loaded, hook: Hook, name: str, program: int) -> Program:
+def iterator(loaded: Loaded, hook: Hook, name: str, program: int) -> AttachedProgram:
     """The pinned link of an iterator over tasks, or over the map that a sweep goes through."""
     if hook in SWEEPS:
         link = sweep.attach(program, loaded.maps[SWEPT[name]])
@@ -64,10 +64,10 @@ def iterator(loaded: Loaded, hook: Hook, name: str, program: int) -> Program:
         fd, link = link_of(program)
         os.close(fd)
     pins.pin(link, loaded.folder / f"iterator_{name}")
-    return Program(hook, name, -1, link)
+    return AttachedProgram(hook, name, -1, link)
 
 
-def spine(loaded: Loaded, programs: Programs, hook: Hook, name: str) -> Program:
+def spine(loaded: Loaded, programs: Programs, hook: Hook, name: str) -> AttachedProgram:
     """Attach the program that calls this one, and pin it; its array is filled first, so that no event finds it empty."""
     caller, entry = programs.spine(hook, name)
     pins.pin(entry, loaded.folder / f"entry_{name}")
@@ -75,7 +75,7 @@ def spine(loaded: Loaded, programs: Programs, hook: Hook, name: str) -> Program:
     fd, link = link_of(caller, at_cgroup=name in hook.at_cgroup)
     pins.pin(fd, loaded.folder / f"spine_{name}")
     pins.pin(link, loaded.folder / f"link_{name}")
-    return Program(hook, name, fd, link)
+    return AttachedProgram(hook, name, fd, link)
 
 
 def enter(loaded: Loaded, name: str, program: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from firsthand.errors import ProbeError
 from firsthand.probe import libbpf
-from firsthand.probe.loaded import Loaded, Program
+from firsthand.probe.loaded import AttachedProgram, Loaded
 from firsthand.probe.pins import Control
 from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, SWEEPS
 
@@ -33,7 +33,7 @@ def read_existing(loaded: Loaded) -> Iterator[None]:
                     yield
 
 
-def _iterator(program: Program) -> int:
+def _iterator(program: AttachedProgram) -> int:
     """A run of an iterator; what a loader hands over is one already, and runs once."""
     try:
         return libbpf.call("bpf_iter_create", program.link)
@@ -99,8 +99,8 @@ def _restored(raw: dict[str, object], fds: list[int]) -> Loaded:
 
     found = Loaded(Path(str(raw["folder"])), at(raw["lock"]))  # type: ignore[arg-type]
     found.maps = {word: at(number) for word, number in raw["maps"].items()}  # type: ignore[attr-defined]
-    found.programs = [Program(hooks[hook], name, at(fd), at(link)) for hook, name, fd, link in raw["programs"]]  # type: ignore[attr-defined]
-    found.sweeps = [Program(hooks[name], name, -1, at(link)) for name, link in raw["sweeps"]]  # type: ignore[attr-defined]
+    found.programs = [AttachedProgram(hooks[hook], name, at(fd), at(link)) for hook, name, fd, link in raw["programs"]]  # type: ignore[attr-defined]
+    found.sweeps = [AttachedProgram(hooks[name], name, -1, at(link)) for name, link in raw["sweeps"]]  # type: ignore[attr-defined]
     found.folding, found.refused, found.unswept = bool(raw["folding"]), str(raw["refused"]), bool(raw["unswept"])
     found.missing, found.notes = raw["missing"], raw["notes"]  # type: ignore[assignment]
     found.taken_over, found.unattended = bool(raw["taken_over"]), bool(raw["unattended"])

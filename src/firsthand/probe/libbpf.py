@@ -68,7 +68,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
 }
 
 
-class Messages(threading.local):
+class LibbpfMessages(threading.local):
     """libbpf's warnings, kept for error messages and not printed: of each thread its own, for objects are loaded side by side. A
     refused program's verifier log is among them."""
 
@@ -98,7 +98,7 @@ def _formatted(pattern: bytes, arguments: int | None) -> str:
     return text.value.decode(errors="replace").strip()
 
 
-messages = Messages()
+messages = LibbpfMessages()
 _taking = _PRINT(messages.take)
 
 

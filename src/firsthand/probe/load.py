@@ -10,7 +10,7 @@ from pathlib import Path
 from firsthand.errors import NotSupportedError, ProbeError
 from firsthand.host import machine
 from firsthand.probe import attach, libbpf, pins, shared, sweep, translation, uprobe
-from firsthand.probe.loaded import NETWORK, Loaded, Program
+from firsthand.probe.loaded import NETWORK, AttachedProgram, Loaded
 from firsthand.probe.options import LoadOptions
 from firsthand.probe.programs import Programs, RefusedError
 from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, PLAIN_FUNCTIONS, SWEEPS, Hook
@@ -82,7 +82,7 @@ def _bring_hooks(loaded: Loaded, options: LoadOptions, *, anew: bool) -> None:
                 _bring_hook(loaded, programs, hook)
 
 
-def _standing(loaded: Loaded, hook: Hook) -> Program | None:
+def _standing(loaded: Loaded, hook: Hook) -> AttachedProgram | None:
     """What the same programs and settings have attached for a hook, by whichever of its ways."""
     return next((found for name in hook.programs if (found := attach.attached(loaded, hook, name))), None)
 
@@ -113,7 +113,7 @@ def _reason(hook: Hook, name: str, error: OSError) -> str:
     return f"{name}: {error.strerror}{needed}" + (f" ({verdict})" if verdict else "")
 
 
-def _bring_program(loaded: Loaded, programs: Programs, hook: Hook, name: str) -> Program:
+def _bring_program(loaded: Loaded, programs: Programs, hook: Hook, name: str) -> AttachedProgram:
     program = programs.load(hook, name)
     if hook in (*EXISTING, *SWEEPS):
         return attach.iterator(loaded, hook, name, program)
@@ -169,7 +169,7 @@ def _without_sweeps(loaded: Loaded, hook: Hook, error: OSError) -> None:
     loaded.sweeps = []
 
 
-def _end_sweeps(loaded: Loaded, former: list[Program]) -> None:
+def _end_sweeps(loaded: Loaded, former: list[AttachedProgram]) -> None:
     """Have all written that the programs before withheld, in their way; where the ring is full, the reader goes on with it."""
     if not former:
         return
@@ -202,6 +202,8 @@ def _bring_plain(loaded: Loaded, options: LoadOptions) -> None:
             os.close(link)
         loaded.notes += refused
         if links:
-            loaded.programs.append(Program(PLAIN, PLAIN.name, os.dup(libbpf.call("bpf_program__fd", program)), -1))
+            loaded.programs.append(
+                AttachedProgram(PLAIN, PLAIN.name, os.dup(libbpf.call("bpf_program__fd", program)), -1)
+            )
         else:
             loaded.missing[PLAIN.name] = "; ".join(refused)

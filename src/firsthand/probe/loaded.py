@@ -19,7 +19,7 @@ NETWORK = "what services' addresses were translated to on the machine"
 
 
 @dataclass
-class Program:
+class AttachedProgram:
     """One attached program: its hook, name, the descriptor of what is attached, and its link's."""
 
     hook: Hook
@@ -42,8 +42,8 @@ class Loaded:
     folder: Path
     lock: int
     maps: dict[str, int] = field(default_factory=dict)
-    programs: list[Program] = field(default_factory=list)
-    sweeps: list[Program] = field(default_factory=list)
+    programs: list[AttachedProgram] = field(default_factory=list)
+    sweeps: list[AttachedProgram] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     taken_over: bool = False

@@ -50,7 +50,7 @@ class RefusedError(OSError):
 
 
 @dataclass
-class Group:
+class ObjectPrograms:
     """Programs of one object that one load brings in. `prefix` stands before their names; `handle`: struct bpf_object *."""
 
     path: Path
@@ -84,7 +84,7 @@ class Programs:
     loaded: Loaded
     options: LoadOptions
     _handles: list[int] = field(default_factory=list)
-    _ready: dict[str, Group] = field(default_factory=dict)
+    _ready: dict[str, ObjectPrograms] = field(default_factory=dict)
     _refused: dict[str, RefusedError] = field(default_factory=dict)
 
     def __enter__(self) -> Programs:
@@ -112,15 +112,15 @@ class Programs:
     def prepare_spines(self, wanted: Sequence[Wanted]) -> None:
         """Load together what is to be attached for these."""
         if wanted:
-            self._together(Group(_object("spine"), wanted, _SPINE))
+            self._together(ObjectPrograms(_object("spine"), wanted, _SPINE))
 
     def load(self, hook: Hook, name: str) -> int:
         """A program that is in the kernel (struct bpf_program *). RefusedError where it does not take it."""
-        return self._alone(Group(_object(hook.object_of(name)), [(hook, name)])).program(name)
+        return self._alone(ObjectPrograms(_object(hook.object_of(name)), [(hook, name)])).program(name)
 
     def spine(self, hook: Hook, name: str) -> tuple[int, int]:
         """What is to be attached for a program (struct bpf_program *), and the descriptor of its array. RefusedError as above."""
-        group = self._alone(Group(_object("spine"), [(hook, name)], _SPINE))
+        group = self._alone(ObjectPrograms(_object("spine"), [(hook, name)], _SPINE))
         entry = libbpf.pointer("bpf_object__find_map_by_name", group.handle, f"{_ENTRY}{name}".encode())
         return group.program(name), libbpf.call("bpf_map__fd", entry)
 
@@ -134,7 +134,7 @@ class Programs:
         """Whether a program is in the kernel already."""
         return name in self._ready
 
-    def _alone(self, group: Group) -> Group:
+    def _alone(self, group: ObjectPrograms) -> ObjectPrograms:
         """What was loaded with others, or else is loaded now."""
         word = group.prefix + group.wanted[0][1]
         if word not in self._ready and word not in self._refused:
@@ -143,15 +143,15 @@ class Programs:
             raise self._refused[word]
         return self._ready[word]
 
-    def _together(self, group: Group) -> None:
+    def _together(self, group: ObjectPrograms) -> None:
         self._open(group)
         self._load(group)
 
-    def _load(self, group: Group) -> None:
+    def _load(self, group: ObjectPrograms) -> None:
         group.load()
         self._finish(group)
 
-    def _finish(self, group: Group) -> None:
+    def _finish(self, group: ObjectPrograms) -> None:
         """Keep what a load brought in. Where it was refused, those that other kernels take too are tried once more together."""
         words = [group.prefix + name for _, name in group.wanted]
         if group.refused is None:
@@ -160,9 +160,9 @@ class Programs:
         elif len(words) == 1:
             self._refused[words[0]] = group.refused
         elif 1 < len(group.sure) < len(words):
-            self._together(Group(group.path, group.sure, group.prefix))
+            self._together(ObjectPrograms(group.path, group.sure, group.prefix))
 
-    def _open(self, group: Group) -> None:
+    def _open(self, group: ObjectPrograms) -> None:
         group.handle = libbpf.pointer("bpf_object__open_file", str(group.path).encode(), None)
         self._handles.append(group.handle)
         words = {f"{group.prefix}{name}": (hook, name) for hook, name in group.wanted}
@@ -174,7 +174,7 @@ class Programs:
         for found in libbpf.each("bpf_object__next_map", group.handle):
             self._prepare_map(group, found)
 
-    def _prepare_map(self, group: Group, found: int) -> None:
+    def _prepare_map(self, group: ObjectPrograms, found: int) -> None:
         word = libbpf.library().bpf_map__name(found).decode()
         if group.prefix:
             wanted = {f"{_ENTRY}{name}" for _, name in group.wanted}
@@ -212,13 +212,13 @@ def side_by_side(tasks: Sequence[Callable[[], None]]) -> None:
         raise failed[0]
 
 
-def _grouped(wanted: Iterable[Wanted]) -> list[Group]:
+def _grouped(wanted: Iterable[Wanted]) -> list[ObjectPrograms]:
     """By object, and those apart that a kernel may refuse for what they are."""
     found: dict[tuple[Path, bool], list[Wanted]] = {}
     for hook, name in wanted:
         path = _object(hook.object_of(name))
         found.setdefault((path, name in _refusable(path)), []).append((hook, name))
-    return [Group(path, programs) for (path, _), programs in found.items()]
+    return [ObjectPrograms(path, programs) for (path, _), programs in found.items()]
 
 
 @cache

@@ -11,7 +11,7 @@ from pathlib import Path
 from firsthand.errors import UsageError
 from firsthand.host import boottime
 from firsthand.probe import libbpf, pins
-from firsthand.probe.loaded import Loaded, Program
+from firsthand.probe.loaded import AttachedProgram, Loaded
 from firsthand.probe.options import LoadOptions
 from firsthand.probe.pins import Control, MapInfo
 from firsthand.probe.spec import EXISTING, HOOKS, SWEEPS
@@ -63,7 +63,7 @@ def _replace(loaded: Loaded, found: dict[str, int]) -> None:
         for name in hook.programs:
             fd = pins.open_pin(loaded.folder / f"spine_{name}")
             if fd is not None:
-                old.programs.append(Program(hook, name, fd, -1))
+                old.programs.append(AttachedProgram(hook, name, fd, -1))
     old.sweeps = pinned_sweeps(loaded.folder)
     pins.unpin(loaded.folder)
     loaded.maps = {}
@@ -150,7 +150,7 @@ def delete(fd: int, key: bytes) -> None:
         libbpf.call("bpf_map_delete_elem", fd, key)
 
 
-def pinned_sweeps(folder: Path) -> list[Program]:
+def pinned_sweeps(folder: Path) -> list[AttachedProgram]:
     """The sweeps that a reader before left: they know what its programs withheld."""
     found = ((hook, pins.open_pin(folder / f"iterator_{hook.name}")) for hook in SWEEPS)
-    return [Program(hook, hook.name, -1, link) for hook, link in found if link is not None]
+    return [AttachedProgram(hook, hook.name, -1, link) for hook, link in found if link is not None]

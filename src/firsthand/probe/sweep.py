@@ -32,7 +32,7 @@ class _MapInfo(ctypes.Structure):
     _fields_ = (("map_fd", ctypes.c_uint32), ("rest", ctypes.c_uint32 * 3))
 
 
-class _Options(ctypes.Structure):
+class _IterOptions(ctypes.Structure):
     """struct bpf_iter_attach_opts of libbpf's bpf.h."""
 
     _fields_ = (
@@ -45,7 +45,7 @@ class _Options(ctypes.Structure):
 def attach(program: int, over: int) -> int:
     """A link of an iterator program over the map with the descriptor `over`; OSError where the kernel has no such iterator."""
     told = _MapInfo(over)
-    options = _Options(ctypes.sizeof(_Options), ctypes.pointer(told), ctypes.sizeof(told))
+    options = _IterOptions(ctypes.sizeof(_IterOptions), ctypes.pointer(told), ctypes.sizeof(told))
     link = libbpf.pointer("bpf_program__attach_iter", program, ctypes.byref(options))
     try:
         return os.dup(libbpf.call("bpf_link__fd", link))

@@ -25,7 +25,7 @@ _SUBSYSTEM, _GET = 1 << 8, 1
 _REQUEST, _DUMP = 1, 0x300
 
 
-class Heard(NamedTuple):
+class ConntrackSockets(NamedTuple):
     """Descriptors of sockets; `notes` on namespaces that cannot be heard, and `refused`: why the own one may not be."""
 
     sockets: list[int]
@@ -33,7 +33,7 @@ class Heard(NamedTuple):
     refused: str
 
 
-def listen(namespaces: Sequence[str]) -> Heard:
+def listen(namespaces: Sequence[str]) -> ConntrackSockets:
     """Sockets that hear of every new and every ended entry, and first of those that are there.
 
     `namespaces` are files such as /run/netns/NAME; the own namespace always comes first. UsageError for one that is none; a kernel
@@ -51,7 +51,7 @@ def listen(namespaces: Sequence[str]) -> Heard:
                 refused = f"{error.strerror}; CAP_NET_ADMIN is needed"
                 continue
             notes.append(f"translated addresses are not known{f' in {path}' if path else ''}: {error.strerror}")
-    return Heard(found, notes, refused)
+    return ConntrackSockets(found, notes, refused)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ MOST = 256
 _EVERY_PROCESS = -1
 
 
-class _Options(ctypes.Structure):
+class _UprobeOptions(ctypes.Structure):
     """struct bpf_uprobe_opts of libbpf.h, 1.1."""
 
     _fields_ = (
@@ -44,7 +44,7 @@ def attach(program: int, patterns: Sequence[str], functions: Sequence[str]) -> t
 
 
 def _link(program: int, file: str, function: str) -> int:
-    options = _Options(ctypes.sizeof(_Options), 0, 0, False, function.encode())
+    options = _UprobeOptions(ctypes.sizeof(_UprobeOptions), 0, 0, False, function.encode())
     link = libbpf.pointer(
         "bpf_program__attach_uprobe_opts", program, _EVERY_PROCESS, file.encode(), 0, ctypes.byref(options)
     )

@@ -35,7 +35,7 @@ class NoReader(Exception):
 
 
 @dataclass(frozen=True)
-class Told:
+class ReaderAnswer:
     """The reader's answer. `file`: the bytes of a Parquet file, if that form was requested. `spilled`: bytes. `pid`: the worker's
     process. `evidence`: as in messages.Done.
     """
@@ -49,12 +49,12 @@ class Told:
     evidence: str | None
 
 
-def ask(directory: Path, request: Request, form: str, show: Show) -> tuple[Answer, Told]:
+def ask(directory: Path, request: Request, form: str, show: Show) -> tuple[Answer, ReaderAnswer]:
     """Returns the answer to a question, for a form of output. `show` receives progress lines; each replaces the one before.
 
     Raises NoReader; the question's own FirsthandError; KeyboardInterrupt, which also ends the question in the reader.
     """
-    found, told = _asked(directory, lambda caller: messages.Question(caller, request, form), show)
+    found, told = _asked(directory, lambda caller: messages.QuestionMessage(caller, request, form), show)
     if not isinstance(found, messages.Answered):
         raise NoReader("it answered something else")
     answer = found.answer
@@ -62,7 +62,7 @@ def ask(directory: Path, request: Request, form: str, show: Show) -> tuple[Answe
     return replace(answer, found=replace(answer.found, rows=told.rows, lines=lines)), told
 
 
-def sql(directory: Path, text: str, form: str) -> Told:
+def sql(directory: Path, text: str, form: str) -> ReaderAnswer:
     """Returns the result of a statement, with its rows as tuples. Errors as for `ask`."""
     found, told = _asked(directory, lambda caller: messages.Statement(caller, text, form), lambda _: None)
     if not isinstance(found, messages.Named):
@@ -76,7 +76,7 @@ def probe(path: Path, directory: Path) -> int:
         return pid
 
 
-def _asked(directory: Path, asked: Callable[[messages.Caller], Any], show: Show) -> tuple[Any, Told]:
+def _asked(directory: Path, asked: Callable[[messages.Caller], Any], show: Show) -> tuple[Any, ReaderAnswer]:
     with _bypassed(), _found(directory) as (line, pid):
         line.send(asked(_caller(directory)))
         return _heard(line, pid, show)
@@ -136,7 +136,7 @@ def _caller(directory: Path) -> messages.Caller:
     return messages.Caller(str(directory), given and (str(given[0]), given[1]), os.environ.get("TZ"))
 
 
-def _heard(line: Frames, pid: int, show: Show) -> tuple[Any, Told]:
+def _heard(line: Frames, pid: int, show: Show) -> tuple[Any, ReaderAnswer]:
     """Returns the first message of the answer, and the messages after it."""
     first: Any = None
     rows, file = [], bytearray()
@@ -148,12 +148,12 @@ def _heard(line: Frames, pid: int, show: Show) -> tuple[Any, Told]:
                     show(printable(said.line))
             case messages.Answered() | messages.Named():
                 first = said
-            case messages.Rows():
+            case messages.RowsMessage():
                 rows += said.rows
             case messages.File():
                 file += said.data
             case messages.Done():
-                return first, Told([], rows, said.damage, bytes(file), said.spilled, pid, said.evidence)
+                return first, ReaderAnswer([], rows, said.damage, bytes(file), said.spilled, pid, said.evidence)
             case messages.Failed():
                 raise _error(said)
             case messages.Refused():

@@ -32,7 +32,7 @@ class Caller(msgspec.Struct, frozen=True):
     zone: str | None
 
 
-class Question(msgspec.Struct, tag=True, frozen=True):
+class QuestionMessage(msgspec.Struct, tag="Question", frozen=True):
     """A question; `form` is the form of its output (-o)."""
 
     caller: Caller
@@ -78,7 +78,7 @@ class Named(msgspec.Struct, tag=True, frozen=True):
     names: list[str]
 
 
-class Rows(msgspec.Struct, tag=True, frozen=True):
+class RowsMessage(msgspec.Struct, tag="Rows", frozen=True):
     """A part of the rows, with values as values.py packs them."""
 
     rows: list[Any]
@@ -107,5 +107,5 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     text: str
 
 
-Asked: TypeAlias = Question | Statement
-Said: TypeAlias = Welcome | Refused | Alive | Answered | Named | Rows | File | Done | Failed
+Asked: TypeAlias = QuestionMessage | Statement
+Said: TypeAlias = Welcome | Refused | Alive | Answered | Named | RowsMessage | File | Done | Failed

@@ -82,7 +82,7 @@ def _answer(line: Frames, asked: messages.Asked) -> None:
     """Sends the whole answer. For an unexpected error it sends Refused: the client then meets the error itself."""
     try:
         _take(asked.caller)
-        if isinstance(asked, messages.Question):
+        if isinstance(asked, messages.QuestionMessage):
             _question(line, asked)
         else:
             _statement(line, asked)
@@ -118,7 +118,7 @@ class _Told(Effort):
             self._line_to.send(messages.Alive(line))
 
 
-def _question(line: Frames, asked: messages.Question) -> None:
+def _question(line: Frames, asked: messages.QuestionMessage) -> None:
     with _Told(line) as effort:
         history = History(Path(asked.caller.directory), effort=effort)
         answer = forms.answer(history, asked.request, asked.form)
@@ -161,7 +161,7 @@ def _send_rows(line: Frames, rows: Sequence[Any]) -> None:
 def _send_part(line: Frames, rows: list[Any]) -> None:
     """Sends rows as one message, or as two halves if it is too long."""
     try:
-        line.send(messages.Rows(rows))
+        line.send(messages.RowsMessage(rows))
     except ValueError:
         if len(rows) == 1:
             raise

@@ -27,7 +27,7 @@ from firsthand.dissect.dissector import Dissector
 MEMORY = 192 << 20
 
 
-class Line:
+class FrameLine:
     """Frames over the socket."""
 
     def __init__(self, peer: socket.socket) -> None:
@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
     options, peer = json.loads(arguments[0]), socket.socket(fileno=int(arguments[1]))
     dissector = begin(options)
     close_up()
-    line = Line(peer)
+    line = FrameLine(peer)
     with contextlib.suppress(OSError):  # the observer is gone: a new one has another line
         line.write(frame.framed(frame.HELLO, ()))
         _watched(line, peer, dissector)
@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _watched(line: Line, peer: socket.socket, dissector: Dissector) -> None:
+def _watched(line: FrameLine, peer: socket.socket, dissector: Dissector) -> None:
     """Serve, and look for the supervisor's end meanwhile."""
     poller = select.poll()
     poller.register(peer, select.POLLIN)

@@ -134,7 +134,7 @@ class Keeping(Child):
         super().end(word)
 
 
-class Asked:
+class OnDemand:
     """A role's process that somebody who connects to `listening` has started: `begin` starts it. It ends by itself where nobody asks."""
 
     def __init__(self, listening: socket.socket, begin: Callable[[], Child]) -> None:

@@ -35,12 +35,12 @@ from firsthand.host import machine
 from firsthand.observe.options import FollowerOptions, ObserverOptions, encode
 from firsthand.probe import load, pins, rounds
 from firsthand.reader import listening
-from firsthand.run.child import Asked, Child, Keeping, Lines
+from firsthand.run.child import Child, Keeping, Lines, OnDemand
 from firsthand.run.progress import Progress
 from firsthand.run.readiness import notify
 from firsthand.settings import Settings
 from firsthand.settings.sections.integrity import Integrity
-from firsthand.settings.sections.reader import Reader
+from firsthand.settings.sections.reader import ReaderSettings
 from firsthand.settings.sections.retention import Limits
 from firsthand.settings.sections.top import Top
 
@@ -84,7 +84,7 @@ class Plan:
     @property
     def reader_idle(self) -> int:
         """Seconds without a question after which the reader ends; 0: there is none."""
-        return self.settings[Reader].idle
+        return self.settings[ReaderSettings].idle
 
 
 class Session:
@@ -96,7 +96,7 @@ class Session:
         self.keep_attached = keep_attached
         self.summary = Summary()
         self._children: dict[str, Child] = {}
-        self._reader: Asked | None = None
+        self._reader: OnDemand | None = None
         self._lines = Lines()
         self._control: socket.socket | None = None
         self._line = 0
@@ -240,7 +240,7 @@ class Session:
                     f"no reader: its socket cannot be made ({error}); questions are answered without"
                 )
                 return
-            self._reader = Asked(
+            self._reader = OnDemand(
                 found, lambda: Child("reader", lambda: self._of_reader(found), self.plan.again_most, ENDS)
             )
 

@@ -37,7 +37,7 @@ S = TypeVar("S", bound=Section)
 
 
 @dataclass(frozen=True)
-class Kind:
+class Notation:
     """How a value is written in the file, where that is not its type's own form.
 
     `expected`: for messages. `read`: the file's value to the setting's; ValueError, empty or with a reason, for anything else.
@@ -65,7 +65,7 @@ class Setting:
     unit: str
     role: str
     kernel: bool
-    kind: Kind | None
+    kind: Notation | None
     least: int | None
     most: int | None
 
@@ -106,7 +106,7 @@ def setting(
     *,
     least: int | None = None,
     most: int | None = None,
-    kind: Kind | None = None,
+    kind: Notation | None = None,
     role: str | None = None,
     kernel: bool = False,
 ) -> msgspec.Meta:

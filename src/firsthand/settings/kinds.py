@@ -6,7 +6,7 @@ import ipaddress
 import re
 from typing import Any
 
-from firsthand.settings.declare import Kind
+from firsthand.settings.declare import Notation
 
 _RUNTIMES = ("containerd", "cri", "docker", "podman")
 _UNITS = {
@@ -92,19 +92,19 @@ def list_of(value: tuple[Any, ...]) -> list[Any]:
     return list(value)
 
 
-SIZE = Kind(
+SIZE = Notation(
     "bytes such as 20000000000, '20GB' or '1.5GiB'", size, {"type": ["integer", "string"], "minimum": 0}, _size_text
 )
-POWER = Kind("a power of two of at least 4096", _power, {"type": "integer", "minimum": 4096})
-POWER_OR_ZERO = Kind("0, or a power of two of at least 4096", _power_or_zero, {"type": "integer", "minimum": 0})
-PATH_OR_NONE = Kind('an absolute path or ""', _path_or_none, {"type": "string", "pattern": "^(/.*)?$"})
-RANGES = Kind("a list of ranges such as 10.0.0.0/8 or fd00::/8", _ranges, _TEXTS, list_of)
-HOSTS = Kind("a list of addresses or networks", _hosts, _TEXTS, list_of)
+POWER = Notation("a power of two of at least 4096", _power, {"type": "integer", "minimum": 4096})
+POWER_OR_ZERO = Notation("0, or a power of two of at least 4096", _power_or_zero, {"type": "integer", "minimum": 0})
+PATH_OR_NONE = Notation('an absolute path or ""', _path_or_none, {"type": "string", "pattern": "^(/.*)?$"})
+RANGES = Notation("a list of ranges such as 10.0.0.0/8 or fd00::/8", _ranges, _TEXTS, list_of)
+HOSTS = Notation("a list of addresses or networks", _hosts, _TEXTS, list_of)
 SOCKET = f'"/path" or "KIND:/path" with KIND one of {", ".join(_RUNTIMES)}'
-SOCKETS = Kind(f"a list of sockets, {SOCKET}", _sockets, _TEXTS, list_of)
+SOCKETS = Notation(f"a list of sockets, {SOCKET}", _sockets, _TEXTS, list_of)
 
 
-def paths(example: str) -> Kind:
+def paths(example: str) -> Notation:
     """Absolute paths, with one for messages."""
     items = {"type": "string", "pattern": "^/"}
-    return Kind(f'a list of absolute paths such as "{example}"', _paths, {"type": "array", "items": items}, list_of)
+    return Notation(f'a list of absolute paths such as "{example}"', _paths, {"type": "array", "items": items}, list_of)

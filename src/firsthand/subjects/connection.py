@@ -13,14 +13,14 @@ from firsthand.subjects.declare import (
     NAMED,
     OWNER,
     TRANSLATED,
-    Answer,
     AtCgroup,
     Canary,
+    CanaryEvent,
     Hook,
-    Line,
     Subject,
     SubjectTable,
     Switch,
+    TimelineRow,
 )
 
 #: 6.7 (859051dd165e), libbpf 1.3: BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_UNIX_CONNECT.
@@ -58,7 +58,7 @@ _TABLE = SubjectTable(
     fills={"folded_until": ("folded",)},
     summary=(*WHO, "event", "opener_start", "peer_address", "nat_address", "local_address", "names"),
     facts=OUTSIDE,
-    line=Line(
+    line=TimelineRow(
         phrase=(
             *("event", "transport", "flag_names", "local_address", "local_port", "peer_address", "peer_port", "path"),
             *("outcome", "nat_address", "nat_port", "peer_kind", "peer_pod", "peer_namespace", "peer_workload"),
@@ -215,12 +215,12 @@ SUBJECT = Subject(
     page="docs/network.md, Sockets of every kind",
     canary=Canary(
         (
-            Answer("connection", "listen", ("connection_state",), "tcp"),
-            Answer("connection", "accept", ("connection_accept",), "tcp"),
-            Answer("connection", "close", ("packet_out", "packet_in", "socket_open", "socket_release"), "udp"),
-            Answer("connection", "connect", ("unix_connect",), "unix"),
-            Answer("connection", "connect", transport="tcp"),
-            Answer("connection", "close", transport="tcp", times=3),
+            CanaryEvent("connection", "listen", ("connection_state",), "tcp"),
+            CanaryEvent("connection", "accept", ("connection_accept",), "tcp"),
+            CanaryEvent("connection", "close", ("packet_out", "packet_in", "socket_open", "socket_release"), "udp"),
+            CanaryEvent("connection", "connect", ("unix_connect",), "unix"),
+            CanaryEvent("connection", "connect", transport="tcp"),
+            CanaryEvent("connection", "close", transport="tcp", times=3),
         ),
         _cause,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from firsthand.subjects.column import Column
 from firsthand.subjects.columns import CGROUP, HOST, RUNTIME, WHOSE, WORDS
-from firsthand.subjects.declare import NAMES, Answer, Canary, Hook, Line, Subject, SubjectTable
+from firsthand.subjects.declare import NAMES, Canary, CanaryEvent, Hook, Subject, SubjectTable, TimelineRow
 
 _TABLE = SubjectTable(
     "container",
@@ -57,7 +57,7 @@ _TABLE = SubjectTable(
     kinds=("create", "remove", "move", "seen", "named", "gone", "confirmed", "contradicted"),
     retention=NAMES,
     summary=WHOSE,
-    line=Line("coalesce(cgroup_path, image)", "concat_ws(' ', runtime, kind, state)"),
+    line=TimelineRow("coalesce(cgroup_path, image)", "concat_ws(' ', runtime, kind, state)"),
 )
 
 SUBJECT = Subject(
@@ -71,10 +71,10 @@ SUBJECT = Subject(
     # The round's own cgroup (probe/rounds.py).
     canary=Canary(
         (
-            Answer("container", "create", ("cgroup_create",)),
-            Answer("container", "move", ("cgroup_move",)),
-            Answer("container", "remove", ("cgroup_remove",)),
-            Answer("container", "seen"),
+            CanaryEvent("container", "create", ("cgroup_create",)),
+            CanaryEvent("container", "move", ("cgroup_move",)),
+            CanaryEvent("container", "remove", ("cgroup_remove",)),
+            CanaryEvent("container", "seen"),
         )
     ),
     rank=10,

@@ -51,7 +51,7 @@ class Hook:
 
 
 @dataclass(frozen=True)
-class Answer:
+class CanaryEvent:
     """An event that each round of the canary causes `times` times: a row with this `event` of `table`, and with this `transport` where the
     table has that column. It proves `hooks`.
 
@@ -73,7 +73,7 @@ class Canary:
     """What a round does for a subject, and what must come back. `cause` runs in the round's child, in the round's cgroup, and is told the
     round's name; an OSError of it is ignored: what cannot be done does not answer. It must import no NumPy: the supervisor forks it."""
 
-    answers: tuple[Answer, ...]
+    answers: tuple[CanaryEvent, ...]
     cause: Callable[[str], None] | None = None
 
 
@@ -101,7 +101,7 @@ BULK, PROTECTED, NAMES, RECORD, BY_FLAGS = "bulk", "protected", "names", "record
 
 
 @dataclass(frozen=True)
-class Line:
+class TimelineRow:
     """How `ask timeline` shows a table's rows: SQL for its columns `event`, `what` and `detail`, or the columns of which ask/phrase.py
     makes the detail. `where`: which rows. `always`: also where it is narrowed to a pod or process."""
 
@@ -133,7 +133,7 @@ class SubjectTable:
     retention: str = BULK
     summary: tuple[str, ...] = ()
     facts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    line: Line | None = None
+    line: TimelineRow | None = None
 
     @property
     def owned(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from firsthand.subjects.column import Column
 from firsthand.subjects.columns import OUTSIDE, PACKET, WHO
-from firsthand.subjects.declare import ANSWERS, Line, Subject, SubjectTable, Switch
+from firsthand.subjects.declare import ANSWERS, Subject, SubjectTable, Switch, TimelineRow
 
 _TABLE = SubjectTable(
     "name",
@@ -36,7 +36,7 @@ _TABLE = SubjectTable(
     fills=dict.fromkeys(("rcode", "records", "addresses", "ttl", "latency"), ("answer",)),
     summary=(*WHO, "name", "addresses", "records"),
     facts=OUTSIDE,
-    line=Line(phrase=("event", "query_id", "name", "type", "rcode", "addresses", "marks")),
+    line=TimelineRow(phrase=("event", "query_id", "name", "type", "rcode", "addresses", "marks")),
 )
 
 SUBJECT = Subject(

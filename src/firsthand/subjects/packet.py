@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from firsthand.subjects.column import Column
 from firsthand.subjects.columns import CGROUP
-from firsthand.subjects.declare import OWNER, TRANSLATED, Answer, Canary, Subject, SubjectTable
+from firsthand.subjects.declare import OWNER, TRANSLATED, Canary, CanaryEvent, Subject, SubjectTable
 
 _TABLE = SubjectTable(
     "packet",
@@ -15,4 +15,6 @@ _TABLE = SubjectTable(
 )
 
 # The canary's stream of connection.py has a head in each direction.
-SUBJECT = Subject("packet", (_TABLE,), canary=Canary((Answer("packet", "packet", transport="tcp", times=2),)), rank=40)
+SUBJECT = Subject(
+    "packet", (_TABLE,), canary=Canary((CanaryEvent("packet", "packet", transport="tcp", times=2),)), rank=40
+)

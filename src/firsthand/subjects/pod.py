@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from firsthand.subjects.column import Column
 from firsthand.subjects.columns import HOST, RUNTIME, WHOSE, WORDS
-from firsthand.subjects.declare import NAMES, Line, Subject, SubjectTable
+from firsthand.subjects.declare import NAMES, Subject, SubjectTable, TimelineRow
 
 _TABLE = SubjectTable(
     "pod",
@@ -25,7 +25,7 @@ _TABLE = SubjectTable(
     kinds=("named", "gone"),
     retention=NAMES,
     summary=WHOSE[:-1],  # it has no container_name
-    line=Line("array_to_string(addresses, ' ')", "concat_ws(' ', runtime, state, workload)"),
+    line=TimelineRow("array_to_string(addresses, ' ')", "concat_ws(' ', runtime, state, workload)"),
 )
 
 SUBJECT = Subject("pod", (_TABLE,), rank=70)

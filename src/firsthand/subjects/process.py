@@ -7,7 +7,18 @@ import os
 
 from firsthand.subjects.column import Column
 from firsthand.subjects.columns import CGROUP, CLAIMED, OUTSIDE, WHO
-from firsthand.subjects.declare import BY_FLAGS, FOLD, IMAGE, SECRET, Answer, Canary, Hook, Line, Subject, SubjectTable
+from firsthand.subjects.declare import (
+    BY_FLAGS,
+    FOLD,
+    IMAGE,
+    SECRET,
+    Canary,
+    CanaryEvent,
+    Hook,
+    Subject,
+    SubjectTable,
+    TimelineRow,
+)
 
 _EXECUTED = ("exec", "seen", "folded")
 _DETAIL = """CASE WHEN event = 'exit' THEN coalesce('code ' || exit_code, 'signal ' || exit_signal)
@@ -52,7 +63,7 @@ _TABLE = SubjectTable(
         "outside": (*OUTSIDE["outside"], "ns_pid", "host_namespaces", "boot", "file_device"),
         "host_device": ("file_device", "host_namespaces"),
     },
-    line=Line("exe", _DETAIL),
+    line=TimelineRow("exe", _DETAIL),
 )
 
 _UNFOLDED = "short processes do not fold: each has its own rows"
@@ -95,16 +106,16 @@ SUBJECT = Subject(
     # The round's child and grandchild; the moment before an exec answers by what the exec knows of it.
     canary=Canary(
         (
-            Answer("process", "fork", ("process_fork",)),
-            Answer(
+            CanaryEvent("process", "fork", ("process_fork",)),
+            CanaryEvent(
                 "process",
                 "exec",
                 ("process_exec",),
                 named=True,
                 unless={"process_prepare": ("process_flag", "GAIN_UNSURE")},
             ),
-            Answer("process", "exit", ("process_exit",), times=2),
-            Answer("process", "seen", named=True, times=2),
+            CanaryEvent("process", "exit", ("process_exit",), times=2),
+            CanaryEvent("process", "seen", named=True, times=2),
         ),
         _cause,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firsthand.subjects.column import Column
-from firsthand.subjects.declare import RECORD, Line, Subject, SubjectTable
+from firsthand.subjects.declare import RECORD, Subject, SubjectTable, TimelineRow
 
 #: Every cause of a row of `loss`; docs/loss.md has a line for each.
 CAUSES = (
@@ -37,7 +37,9 @@ _LOSS = SubjectTable(
     ),
     retention=RECORD,
     summary=("cause", "namespace"),
-    line=Line("detail", "events || if(cause = 'retention', ' no longer held', ' lost')", event="cause", always=False),
+    line=TimelineRow(
+        "detail", "events || if(cause = 'retention', ' no longer held', ' lost')", event="cause", always=False
+    ),
 )
 _CLOCK = SubjectTable(
     "clock",
@@ -74,7 +76,7 @@ _OBSERVER = SubjectTable(
         ),
     ),
     retention=RECORD,
-    line=Line(
+    line=TimelineRow(
         "coalesce(kernel, settings)", "coalesce(scope, 'the whole machine')", where="event <> 'alive'", always=False
     ),
 )

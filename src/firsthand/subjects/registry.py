@@ -7,7 +7,7 @@ import pkgutil
 
 from firsthand import subjects
 from firsthand.errors import SchemaError
-from firsthand.subjects.declare import ROLES, Answer, Subject, SubjectTable
+from firsthand.subjects.declare import ROLES, CanaryEvent, Subject, SubjectTable
 
 
 def _all() -> tuple[Subject, ...]:
@@ -50,6 +50,6 @@ def having(role: str) -> tuple[str, ...]:
     return tuple(name for name, table in TABLES.items() if table.having(role))
 
 
-def answers() -> tuple[Answer, ...]:
+def answers() -> tuple[CanaryEvent, ...]:
     """What a round of the canary causes, of all subjects."""
     return tuple(answer for one in SUBJECTS if one.canary is not None for answer in one.canary.answers)

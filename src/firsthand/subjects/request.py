@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from firsthand.subjects.column import Column
 from firsthand.subjects.columns import OUTSIDE, PACKET, WHO
-from firsthand.subjects.declare import SECRET, Hook, Line, Subject, SubjectTable, Switch
+from firsthand.subjects.declare import SECRET, Hook, Subject, SubjectTable, Switch, TimelineRow
 
 _TLS = ("sni", "ech", "alpn", "tls_version", "ja4")
 _HTTP = ("method", "host", "url_path", "user_agent")
@@ -35,7 +35,7 @@ _TABLE = SubjectTable(
     fills=dict.fromkeys(_TLS, ("tls",)) | dict.fromkeys(_HTTP, ("http",)),
     summary=(*WHO, "sni", "host", "ja4"),
     facts=OUTSIDE,
-    line=Line(phrase=("event", "transport", "protocol", "method", "sni", "host", "url_path", "ja4", "marks")),
+    line=TimelineRow(phrase=("event", "transport", "protocol", "method", "sni", "host", "url_path", "ja4", "marks")),
 )
 
 #: Uprobes on libssl, attached in each library that a user names.

@@ -73,7 +73,7 @@ class Command:
     piped: Word | None = None
 
 
-class Programs:
+class ProgramTable:
     """Programs by name. `compiled` makes an RE2 of an expression, when the program is first met: most never are."""
 
     def __init__(self, programs: Sequence[Program], compiled: Callable[[str], Any]) -> None:

@@ -31,7 +31,7 @@ _WORDED = frozenset(("flags", "set", "enum", "device"))
 
 
 @dataclass(frozen=True)
-class Rows:
+class RingRecords:
     """Records of one table: where each begins in the ring's data, and its kind."""
 
     data: Bytes
@@ -97,7 +97,7 @@ class Place:
         return 100 * field.size + (10 if field.kind == "int" else 0) + np.dtype(self.dtype).itemsize
 
 
-class Plan:
+class DecodePlan:
     """The places of one table, by the way they are read, as the arrays that _drain wants."""
 
     def __init__(self, places: list[Place]) -> None:
@@ -139,7 +139,7 @@ class Decoder:
     layout: Layout
     allowed_environment: Collection[bytes] = ()
     malformed: int = 0
-    _tables: dict[str, Plan] = field(default_factory=dict)
+    _tables: dict[str, DecodePlan] = field(default_factory=dict)
     _kinds: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     _words: NDArray[Any] = field(init=False)
     _lengths: NDArray[np.int32] = field(init=False)
@@ -148,7 +148,7 @@ class Decoder:
         by_table: dict[str, list[Record]] = {}
         for record in self.layout.records.values():
             by_table.setdefault(record.table, []).append(record)
-        self._tables = {table: Plan(_places(records)) for table, records in by_table.items()}
+        self._tables = {table: DecodePlan(_places(records)) for table, records in by_table.items()}
         words = [self._word(kind) for kind in range(256)]
         self._words, self._lengths = np.array(words), np.array([len(word) for word in words], dtype=np.int32)
         tables = list(by_table)
@@ -165,7 +165,7 @@ class Decoder:
         known = self.layout.records
         return np.array([known[kind].size if kind in known else 0 for kind in range(256)], dtype=np.uint32)
 
-    def split(self, data: Bytes, offsets: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> dict[str, Rows]:
+    def split(self, data: Bytes, offsets: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> dict[str, RingRecords]:
         """Records by table. Kinds that the layout does not know are counted as malformed."""
         numbers = self._kinds["table"][kinds]
         self.malformed += int((numbers == 255).sum())
@@ -173,12 +173,12 @@ class Decoder:
         for number, table in enumerate(self._tables):
             chosen = numbers == number
             if chosen.all():
-                return {table: Rows(data, offsets, kinds)}
+                return {table: RingRecords(data, offsets, kinds)}
             if chosen.any():
-                found[table] = Rows(data, offsets[chosen], kinds[chosen])
+                found[table] = RingRecords(data, offsets[chosen], kinds[chosen])
         return found
 
-    def decode(self, table: str, rows: Rows) -> Batch:
+    def decode(self, table: str, rows: RingRecords) -> Batch:
         """All columns that the kernel sends for these rows, `event` among them."""
         batch = Batch(table, len(rows), {"event": spread(rows.kinds, self._words, self._lengths)})
         plan = self._tables[table]
@@ -191,7 +191,7 @@ class Decoder:
             batch.columns.update(named(place, rows))
         return batch
 
-    def _numbers(self, plan: Plan, rows: Rows) -> dict[str, Vector]:
+    def _numbers(self, plan: DecodePlan, rows: RingRecords) -> dict[str, Vector]:
         arrays, outs = plan.columns(len(rows))
         _drain.numbers(
             rows.data, rows.offsets, rows.kinds, plan.number_fields, plan.number_same, plan.number_codes, outs
@@ -224,7 +224,7 @@ class Decoder:
         """The names of each row's bits, comma separated, null where none is set."""
         return mapped(value, lambda bits: ",".join(_bits(bits, self.layout.enums[enum])))
 
-    def _texts(self, plan: Plan, rows: Rows) -> dict[str, Vector]:
+    def _texts(self, plan: DecodePlan, rows: RingRecords) -> dict[str, Vector]:
         offsets, data, absent, invalid, malformed = _drain.texts(
             rows.data, rows.offsets, rows.kinds, plan.text_fields, plan.text_sizes
         )
@@ -238,7 +238,7 @@ class Decoder:
                 found[name], found[f"{name}_bytes"] = escape(column, invalid[i]), only(column, invalid[i])
         return found
 
-    def _list(self, place: Place, rows: Rows) -> dict[str, Vector]:
+    def _list(self, place: Place, rows: RingRecords) -> dict[str, Vector]:
         parts = _drain.lists(rows.data, rows.offsets, rows.kinds, place.fields)
         found, invalid = self._listed(parts)
         if not invalid.any():
@@ -253,7 +253,7 @@ class Decoder:
         self.malformed += malformed
         return Lists(offsets, Text(item_offsets, data), ~absent), invalid
 
-    def _environment(self, place: Place, rows: Rows) -> dict[str, Vector]:
+    def _environment(self, place: Place, rows: RingRecords) -> dict[str, Vector]:
         names, invalid = self._listed(_drain.environments(rows.data, rows.offsets, rows.kinds, place.fields))
         if invalid.any():
             names.items = escape(names.items, invalid)
@@ -290,7 +290,7 @@ def _place(wanted: Field, records: list[Record]) -> Place:
     return Place(wanted, column, fields, held.pop() if len(held) == 1 else _ABSENT)
 
 
-def _known(place: Place, rows: Rows, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+def _known(place: Place, rows: RingRecords, values: NDArray[Any]) -> NDArray[np.bool_] | None:
     """Null where the kind lacks the field or the value stands for none."""
     valid = None if place.everywhere else rows.carrying(place)
     if valid is None and place.field.null is None:
@@ -338,7 +338,7 @@ def escape(column: Text, invalid: NDArray[np.bool_]) -> Text:
     return text(shown, column.valid)
 
 
-def _addresses(place: Place, rows: Rows) -> Text:
+def _addresses(place: Place, rows: RingRecords) -> Text:
     """Addresses as text, each distinct one named once; null where a record has none (all bits set)."""
     at = place.fields[rows.kinds].astype(np.int64)
     has = at >= 0

@@ -151,7 +151,7 @@ class Redactor:
             (p.name, *_groups(_compile(p, OWN_MEMORY if p in DEFAULTS else USER_MEMORY))) for p in patterns
         ]
         self._order = {name: place for place, (name, _, _) in enumerate(self._patterns)}
-        self._programs = commands.Programs(programs, lambda one: _compile(Pattern("programs", one), OWN_MEMORY))
+        self._programs = commands.ProgramTable(programs, lambda one: _compile(Pattern("programs", one), OWN_MEMORY))
         self._hint = _hint(patterns)
 
     def apply(self, args: Lists, modes: NDArray[np.int8] | None = None) -> Redacted:

@@ -11,14 +11,14 @@ from firsthand.subjects.columns import OUTSIDE, OWNED, WHO
 from firsthand.subjects.declare import (
     OWNER,
     SECRET,
-    Answer,
     Canary,
+    CanaryEvent,
     Hook,
-    Line,
     Listing,
     Subject,
     SubjectTable,
     Switch,
+    TimelineRow,
 )
 
 _TABLE = SubjectTable(
@@ -33,7 +33,7 @@ _TABLE = SubjectTable(
     roles={"exe": OWNER, "new_name": SECRET},
     summary=(*WHO, "new_name"),
     facts=OUTSIDE,
-    line=Line("exe", "concat(old_name, ' is called ', new_name)"),
+    line=TimelineRow("exe", "concat(old_name, ' is called ', new_name)"),
 )
 
 
@@ -56,7 +56,7 @@ SUBJECT = Subject(
         Hook("rename", "rename", ("rename_fentry", "rename_told"), "rename", "tasks that change their name"),
         Hook("rename_dreamt", "rename", ("rename_dreamt",), "rename", "names that were only dreamt", needed=False),
     ),
-    canary=Canary((Answer("rename", "rename", ("rename",), times=2),), _cause),
+    canary=Canary((CanaryEvent("rename", "rename", ("rename",), times=2),), _cause),
     section=Rename,
     switches=(Switch(("rename", "threads"), "rename", "renames of threads were not recorded", "rename.threads"),),
     questions=(

@@ -18,7 +18,7 @@ DAY = 86_400.0
 FORGED = "f" * 64
 
 
-class World:
+class ClaimsWorld:
     """A machine with one pod, whose runtime told where it is; more is put into it by cgroup."""
 
     def __init__(self, directory: Path, *, runtime: bool = True) -> None:
@@ -66,7 +66,7 @@ def _claimed(found: Answer) -> dict[str, Any]:
 
 def test_what_a_runtime_confirmed_is_no_claim(tmp_path: Path, kept: bool) -> None:
     """Law: a runtime's word on the place makes it so for the container, for what is below, and for the pod's own cgroup."""
-    world = World(tmp_path / "h")
+    world = ClaimsWorld(tmp_path / "h")
     world.run("/bin/inner", f"{world.at}/inner")
     world.run("/bin/pods", world.at.rpartition("/")[0], uid=world.pod.uid)
     found = world.ask("processes", kept=kept)
@@ -80,7 +80,7 @@ def test_what_a_runtime_confirmed_is_no_claim(tmp_path: Path, kept: bool) -> Non
 
 def test_an_id_that_no_runtime_knows(tmp_path: Path, kept: bool) -> None:
     """Law: it has no name, is marked, counted, and a row of `unknown`; it accuses nobody."""
-    world = World(tmp_path / "h")
+    world = ClaimsWorld(tmp_path / "h")
     world.run("/bin/evil", f"/kubepods/besteffort/pod{world.pod.uid}/{FORGED}", FORGED)
     assert _claimed(world.ask("processes", kept=kept)) == {"/bin/web": (False, "web"), "/bin/evil": (True, None)}
     (row,) = world.ask("unknown", kept=kept).found.rows
@@ -94,7 +94,7 @@ def test_an_id_that_no_runtime_knows(tmp_path: Path, kept: bool) -> None:
 
 def test_the_id_of_another_container(tmp_path: Path, kept: bool) -> None:
     """Law: what a runtime has elsewhere has not its name, and the contradiction is a row of `unknown` and a reason."""
-    world = World(tmp_path / "h")
+    world = ClaimsWorld(tmp_path / "h")
     forged = f"/evil/kubepods/besteffort/pod{world.pod.uid}/{world.pod.container}"
     world.run("/bin/evil", f"{forged}/below")
     world.contradict(forged)
@@ -108,7 +108,7 @@ def test_the_id_of_another_container(tmp_path: Path, kept: bool) -> None:
 
 def test_what_is_named_and_not_confirmed(tmp_path: Path, kept: bool) -> None:
     """Law: the name of a known id stands there, marked, and an answer by names is not complete."""
-    world = World(tmp_path / "h")
+    world = ClaimsWorld(tmp_path / "h")
     world.run("/bin/other", f"/elsewhere/{world.pod.container}")
     assert _claimed(world.ask("processes", kept=kept)) == {"/bin/web": (False, "web"), "/bin/other": (True, "web")}
     (row,) = world.ask("unknown", kept=kept).found.rows
@@ -120,7 +120,7 @@ def test_what_is_named_and_not_confirmed(tmp_path: Path, kept: bool) -> None:
 
 def test_a_machine_without_a_runtime(tmp_path: Path, kept: bool) -> None:
     """Law: questions that do not go by names stay complete; one about the host is not, since a claim may be the host's."""
-    world = World(tmp_path / "h", runtime=False)
+    world = ClaimsWorld(tmp_path / "h", runtime=False)
     for question, arguments in (("processes", ()), ("connected", ("10.9.9.9",)), ("beacons", ()), ("tree", ())):
         found = world.ask(question, *arguments, kept=kept)
         assert found.completeness.complete, (question, found.completeness.reasons)
@@ -130,7 +130,7 @@ def test_a_machine_without_a_runtime(tmp_path: Path, kept: bool) -> None:
 
 def test_a_history_of_before(tmp_path: Path, kept: bool) -> None:
     """Law: rows that do not say whether they are claims have no mark and no reason."""
-    world = World(tmp_path / "h")
+    world = ClaimsWorld(tmp_path / "h")
     for row in world.scene.rows["process"]:
         del row["claimed"]
     found = world.ask("privileged", kept=kept)

@@ -15,7 +15,7 @@ import pytest
 from firsthand.ask import completeness
 from firsthand.ask.answer import Asked, Window
 from firsthand.ask.questions import privileged, processes, timeline, tree, unknown
-from firsthand.history.connection import History, Reader
+from firsthand.history.connection import History, LazyConnection
 from firsthand.history.log import LogWriter
 from firsthand.wire.batch import Batch
 from tests import histories, samples
@@ -127,7 +127,7 @@ def test_the_other_questions_have_them(connection: duckdb.DuckDBPyConnection) ->
 
 
 @contextmanager
-def _observing(folder: Path, rows: list[dict[str, Any]]) -> Iterator[Reader]:
+def _observing(folder: Path, rows: list[dict[str, Any]]) -> Iterator[LazyConnection]:
     """A history whose observer wrote these rows last, and goes on: the record is whole until 400 s."""
     with LogWriter(folder, "n", "b") as log:
         log.append([Batch.from_rows("observer", rows)], [])

@@ -27,7 +27,7 @@ START, END = 2 * DAY, 3 * DAY
 
 
 @dataclass(frozen=True)
-class Member:
+class NamedMember:
     """A pod of the world: what can select it."""
 
     name: str
@@ -41,7 +41,7 @@ class Member:
 
 
 MEMBERS = tuple(
-    Member(
+    NamedMember(
         f"pod-{number}",
         ("shop", "jobs")[number % 2],
         f"node-{1 + number // 3}",
@@ -72,7 +72,7 @@ def _scene(node: str, number: int) -> Scene:
     return scene
 
 
-def _acts(scene: Scene, member: Member, pod: Pod, process: Process) -> None:
+def _acts(scene: Scene, member: NamedMember, pod: Pod, process: Process) -> None:
     """Each thing once: a lookup and its connection, a door, a guest, a new edge to a pod, a beacon, a large upload."""
     number = int(member.name[-1])
     begin = START + 100.0 + number

@@ -53,7 +53,7 @@ def _ways() -> list[Request]:
 WAYS = _ways()
 
 
-class World:
+class WhoseWorld:
     """A pod in which a program runs, and a host; observed for 1,000 seconds."""
 
     def __init__(self) -> None:
@@ -102,34 +102,34 @@ def _reasons(directory: Path, *requests: Request) -> list[tuple[Request, list[st
 @pytest.mark.parametrize("kept", [False, True], ids=["in the log", "in segments"])
 def test_nothing_astray_is_complete(tmp_path: Path, kept: bool) -> None:
     """Law: where nothing left its cgroup every way to ask is complete."""
-    World().left(tmp_path, kept)
+    WhoseWorld().left(tmp_path, kept)
     for request, reasons in _reasons(tmp_path, *profile.some(WAYS, len(WAYS), quick=4)):
         assert reasons == [], request
 
 
-def _apart(world: World) -> str:
+def _apart(world: WhoseWorld) -> str:
     world.row(6, **INSIDE)
     return f"1 program ran apart from the host and in no known container, in {OUT} (`firsthand ask unknown` lists them)"
 
 
-def _astray(world: World) -> str:
+def _astray(world: WhoseWorld) -> str:
     world.moved(6)
     return f"1 process left its container's cgroup and ran on in {OUT} (`firsthand ask unknown` lists them)"
 
 
-def _into_another(world: World) -> str:
+def _into_another(world: WhoseWorld) -> str:
     other = world.scene.pod("other", "10.1.0.6", 1)
     path = f"/kubepods/pod{other.uid}/{other.container}"
     world.moved(6, path, container=other.container, pod_uid=other.uid)
     return f"1 process left its container's cgroup and ran on in {path} (`firsthand ask unknown` lists them)"
 
 
-def _unplaced(world: World) -> str:
+def _unplaced(world: WhoseWorld) -> str:
     world.row(6, **HOSTS | {"cgroup_path": None, "cgroup_id": 77})
     return "the path of 1 cgroup is not known: what ran in it may be of any container"
 
 
-def _left(world: World) -> str:
+def _left(world: WhoseWorld) -> str:
     gone = {
         name: value
         for name, value in world.inner.items()
@@ -139,7 +139,7 @@ def _left(world: World) -> str:
     return "1 process left the scope: what was done then is not recorded"
 
 
-def _no_name(world: World) -> str:
+def _no_name(world: WhoseWorld) -> str:
     world.row(6, container="f" * 64, cgroup_path=f"/x/{'f' * 64}")
     return "1 container has an id and no name (`firsthand ask unknown` lists them)"
 
@@ -148,7 +148,7 @@ def _no_name(world: World) -> str:
 @pytest.mark.parametrize("evasion", [_apart, _astray, _into_another, _unplaced, _left, _no_name])
 def test_what_goes_by_a_name_is_not_complete(tmp_path: Path, evasion: Any, kept: bool) -> None:
     """Law: each way to go by a name says why rows may be missing."""
-    world = World()
+    world = WhoseWorld()
     why = evasion(world)
     world.left(tmp_path, kept)
     for request, reasons in _reasons(tmp_path, *profile.some(WAYS, len(WAYS), quick=4)):
@@ -172,7 +172,7 @@ def test_every_question_is_asked() -> None:
 
 def test_of_a_process_by_a_name(tmp_path: Path) -> None:
     """Law: `process` is narrowed by a name as well."""
-    world = World()
+    world = WhoseWorld()
     why = _astray(world)
     world.left(tmp_path)
     ((_, reasons),) = _reasons(tmp_path, Request("process", (str(world.inner["pid"]),), pod="web"))
@@ -181,7 +181,7 @@ def test_of_a_process_by_a_name(tmp_path: Path) -> None:
 
 def test_where_it_is_listed(tmp_path: Path) -> None:
     """Law: `unknown` has it, with the container that it left, where it is, and what it and its children ran."""
-    world = World()
+    world = WhoseWorld()
     world.moved(6)
     child = world.row(7, event="fork", **HOSTS)
     world.scene.rows["process"].append(
@@ -206,7 +206,7 @@ def test_where_it_is_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("evasion", [_apart, _astray])
 def test_one_that_began_before_the_window(tmp_path: Path, evasion: Any, since: str, told: bool) -> None:
     """Law: it counts as long as it runs, and no longer."""
-    world = World()
+    world = WhoseWorld()
     why = evasion(world)
     last = world.scene.rows["process"][-1]
     end = {
@@ -224,7 +224,7 @@ def test_one_that_began_before_the_window(tmp_path: Path, evasion: Any, since: s
 
 def test_one_that_came_back(tmp_path: Path) -> None:
     """Law: what it did outside is missing, also after it has come back; once it is back nothing more is."""
-    world = World()
+    world = WhoseWorld()
     world.moved(6)
     world.moved(20, world.inner["cgroup_path"], container=world.inner["container"], pod_uid=world.inner["pod_uid"])
     world.left(tmp_path)
@@ -237,7 +237,7 @@ def test_one_that_came_back(tmp_path: Path) -> None:
 
 def test_what_a_runtime_moves_is_not_astray(tmp_path: Path) -> None:
     """Law: from the host into a container; within a container; into one nested in it."""
-    world = World()
+    world = WhoseWorld()
     world.moved(4.5, world.inner["cgroup_path"], container=world.inner["container"])
     world.moved(6, world.inner["cgroup_path"] + "/init.scope", container=world.inner["container"])
     world.moved(7, f"{world.inner['cgroup_path']}/docker/{'e' * 64}", container="e" * 64)
@@ -250,7 +250,7 @@ def test_what_a_runtime_moves_is_not_astray(tmp_path: Path) -> None:
 
 def test_a_lost_cgroup(tmp_path: Path) -> None:
     """Law: where rows of cgroups were lost, what goes by a name is not complete; what does not is."""
-    world = World()
+    world = WhoseWorld()
     lost = {"node": NODE, "boot": BOOT, "table_name": "container", "cause": "malformed", "events": 1}
     world.scene.add("loss", 9, **lost, since=world.scene.at(8), until=world.scene.at(9))
     world.left(tmp_path)
@@ -260,7 +260,7 @@ def test_a_lost_cgroup(tmp_path: Path) -> None:
 
 def test_no_name_is_no_usage_error(tmp_path: Path) -> None:
     """Law: a name that nobody ever had is refused before anything is judged."""
-    world = World()
+    world = WhoseWorld()
     _apart(world)
     world.left(tmp_path)
     with pytest.raises(UsageError, match="no pod named nobody"):
@@ -269,7 +269,7 @@ def test_no_name_is_no_usage_error(tmp_path: Path) -> None:
 
 def test_a_hardened_unit_alone_in_a_window(tmp_path: Path) -> None:
     """Law: its binary is from the host's own file system, whenever the host ran something from there."""
-    world = World()
+    world = WhoseWorld()
     world.row(500, **HOSTS | {"host_namespaces": HOSTS["host_namespaces"].removeprefix("mount ")})
     world.left(tmp_path)
     found = ask(tmp_path, "processes", "--pod", "web", "--since", "2026-03-01T12:08:00Z", "--until", END)

@@ -78,9 +78,9 @@ def test_words_that_are_wrong(grown: Feed, words: list[str], message: str) -> No
 
 def test_the_cursor_of_a_receiver(grown: Feed, tmp_path: Path) -> None:
     """Law: a receiver's cursor is in the user's state directory, one for each history and receiver."""
-    from tests.unit.export.receiver import Receiver
+    from tests.unit.export.receiver import HttpReceiver
 
-    receiver = Receiver()
+    receiver = HttpReceiver()
     receiver.start()
     for _ in range(2):
         to = f"http://127.0.0.1:{receiver.port}/in"

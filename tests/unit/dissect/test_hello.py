@@ -9,7 +9,7 @@ import time
 import pytest
 
 from firsthand.dissect import hello
-from firsthand.dissect.hello import Hello
+from firsthand.dissect.hello import ClientHello
 from tests import packets, require
 from tests.unit.dissect.test_dns import mutated
 
@@ -19,7 +19,7 @@ def _numbers(text: str) -> list[int]:
 
 
 #: The published example: JA4_ro of technical_details/JA4.md.
-_CHROME = Hello(
+_CHROME = ClientHello(
     whole=True,
     version=0x0303,
     ciphers=_numbers("1301,1302,1303,c02b,c02f,c02c,c030,cca9,cca8,c013,c014,009c,009d,002f,0035"),
@@ -33,7 +33,7 @@ _CHROME = Hello(
 def test_ja4_of_the_published_example() -> None:
     """Byte by byte, and the same with reserved values anywhere."""
     assert _CHROME.ja4 == "t13d1516h2_8daaf6152771_e5627efa2ab1"
-    greased = Hello(**vars(_CHROME))
+    greased = ClientHello(**vars(_CHROME))
     greased.ciphers = [0x0A0A, *_CHROME.ciphers]
     greased.extensions = [0x1A1A, *_CHROME.extensions, 0xFAFA]
     greased.versions = [0xBABA, *_CHROME.versions]
@@ -58,22 +58,22 @@ def test_ja4_of_the_published_example() -> None:
 )
 def test_ja4_of_alpn(alpn: list[bytes], shown: str) -> None:
     """The specification's own examples of its first and last characters."""
-    found = Hello(**{**vars(_CHROME), "alpn": alpn})
+    found = ClientHello(**{**vars(_CHROME), "alpn": alpn})
     assert found.ja4.split("_")[0] == f"t13d1516{shown}"
 
 
 def test_ja4_of_next_to_nothing() -> None:
     """No extension, no name, an old version, over 99 ciphers."""
-    old = Hello(whole=True, version=0x0301, ciphers=list(range(1, 120)))
+    old = ClientHello(whole=True, version=0x0301, ciphers=list(range(1, 120)))
     assert old.ja4.startswith("t10i990000_") and old.ja4.endswith("_000000000000")
-    assert Hello(whole=True, version=0x0300).ja4 == "ts3i000000_000000000000_000000000000"
+    assert ClientHello(whole=True, version=0x0300).ja4 == "ts3i000000_000000000000_000000000000"
 
 
 def test_ja4_without_signature_algorithms() -> None:
     """Then the extensions' list ends without an underscore."""
     import hashlib
 
-    found = Hello(**{**vars(_CHROME), "signatures": []})
+    found = ClientHello(**{**vars(_CHROME), "signatures": []})
     listed = ",".join(sorted(f"{one:04x}" for one in _CHROME.extensions if one not in (0, 16)))
     assert found.ja4.endswith("_" + hashlib.sha256(listed.encode()).hexdigest()[:12])
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from firsthand.dissect import names
-from firsthand.dissect.names import Names
+from firsthand.dissect.names import DnsReader
 from firsthand.dissect.packet import Packet
 from tests import packets
 from tests.packets import BEGIN, RESOLVER, packet, prefixed, question, rows_of
@@ -18,9 +18,9 @@ _ADDRESS = ("www.example.org.", 20, "A", ["192.0.2.1"])
 
 
 @pytest.fixture
-def reader() -> Names:
+def reader() -> DnsReader:
     """One that has seen everything for a while."""
-    found = Names([RESOLVER, "169.254.0.0/16", "::1/128"])
+    found = DnsReader([RESOLVER, "169.254.0.0/16", "::1/128"])
     found.since = BEGIN - 60 * _SECOND
     return found
 
@@ -29,7 +29,7 @@ def _in(payload: bytes, after: int = 3_000_000, **values: Any) -> Packet:
     return packet(payload, 1, direction="in", ktime=BEGIN + after, **values)
 
 
-def test_an_answer_has_the_time_since_its_question(reader: Names) -> None:
+def test_an_answer_has_the_time_since_its_question(reader: DnsReader) -> None:
     """On one socket, by id; the question's row says nothing of it."""
     asked = question()
     first, second = rows_of(reader, packet(asked), _in(packets.answer(asked, _ADDRESS)))
@@ -39,7 +39,7 @@ def test_an_answer_has_the_time_since_its_question(reader: Names) -> None:
     assert (first["packet"], second["packet"]) == (0, 1)
 
 
-def test_a_server_answers_what_it_was_asked(reader: Names) -> None:
+def test_a_server_answers_what_it_was_asked(reader: DnsReader) -> None:
     """The question came in, the answer goes out; its peer is a client and no resolver."""
     asked = question()
     rows = rows_of(
@@ -52,21 +52,21 @@ def test_a_server_answers_what_it_was_asked(reader: Names) -> None:
 
 
 @pytest.mark.parametrize("change", [{"number": 2}, {"cookie": 8}, {"name": "other.example."}])
-def test_an_answer_without_its_question_is_marked(reader: Names, change: dict[str, Any]) -> None:
+def test_an_answer_without_its_question_is_marked(reader: DnsReader, change: dict[str, Any]) -> None:
     """Another id, another socket, another name."""
     other = question(change.get("name", "www.example.org."), number=change.get("number", 1))
     rows = rows_of(reader, packet(question()), _in(packets.answer(other), cookie=change.get("cookie", 7)))
     assert rows[1]["marks"] == "UNASKED" and rows[1]["reason"]
 
 
-def test_unasked_is_not_said_where_questions_may_have_been_missed(reader: Names) -> None:
+def test_unasked_is_not_said_where_questions_may_have_been_missed(reader: DnsReader) -> None:
     """Just after the beginning, or after a loss."""
     reader.since = BEGIN - _SECOND
     (row,) = rows_of(reader, _in(packets.answer(question(), _ADDRESS)))
     assert row.get("marks") is None and row["latency"] is None
 
 
-def test_another_resolver_is_marked(reader: Names) -> None:
+def test_another_resolver_is_marked(reader: DnsReader) -> None:
     """On questions to it and answers from it; networks count; IPv6."""
     asked = question()
     for peer, foreign in (("8.8.8.8", True), ("169.254.20.10", False), ("::1", False), ("2001:db8::53", True)):
@@ -75,7 +75,7 @@ def test_another_resolver_is_marked(reader: Names) -> None:
         assert (peer in (rows[0]["reason"] or "")) == foreign
 
 
-def test_a_tunnel_is_marked_with_its_domain(reader: Names) -> None:
+def test_a_tunnel_is_marked_with_its_domain(reader: DnsReader) -> None:
     """Questions from the name that was one too many on, and their answers; another pod's are not."""
     chance = random.Random(1)
     rows = []
@@ -93,7 +93,7 @@ def _stream(payload: bytes, offset: int = 0, **values: Any) -> Packet:
     return packet(payload, values.pop("number", 0), transport="tcp", stream_offset=offset, **values)
 
 
-def test_several_messages_of_one_stream(reader: Names) -> None:
+def test_several_messages_of_one_stream(reader: DnsReader) -> None:
     """Each its own row, of the packet that made it whole."""
     asked = [question(f"{name}.example.", number=place) for place, name in enumerate("abc")]
     whole = prefixed(*asked)
@@ -102,7 +102,7 @@ def test_several_messages_of_one_stream(reader: Names) -> None:
     assert all(row["message_bytes"] == len(asked[0]) for row in rows)
 
 
-def test_half_a_message_is_told_when_it_is_late(reader: Names) -> None:
+def test_half_a_message_is_told_when_it_is_late(reader: DnsReader) -> None:
     """TRUNCATED, of the packet that it began with, once; the stream goes on behind it."""
     whole = prefixed(question("a.example."), question("b.example."))
     assert not rows_of(reader, _stream(whole[:20], number=4))
@@ -114,7 +114,7 @@ def test_half_a_message_is_told_when_it_is_late(reader: Names) -> None:
     assert after["name"] == "b.example"
 
 
-def test_a_stream_whose_beginning_was_not_seen(reader: Names) -> None:
+def test_a_stream_whose_beginning_was_not_seen(reader: DnsReader) -> None:
     """Said once, and not read by guess."""
     whole = prefixed(question("a.example."))
     assert not rows_of(reader, _stream(whole, 1000, number=3))
@@ -124,7 +124,7 @@ def test_a_stream_whose_beginning_was_not_seen(reader: Names) -> None:
     assert not list(reader.late(BEGIN + 60 * _SECOND, all_of_them=True))
 
 
-def test_a_long_message_over_tcp_is_oversized(reader: Names) -> None:
+def test_a_long_message_over_tcp_is_oversized(reader: DnsReader) -> None:
     """60,000 bytes: read in part, its length told."""
     long = packets.answer(question("x.example.", "TXT"), ("x.example.", 5, "TXT", [f'"{i:0250}"' for i in range(230)]))
     whole = prefixed(long)
@@ -136,16 +136,16 @@ def test_a_long_message_over_tcp_is_oversized(reader: Names) -> None:
     assert len(rows) == 1 and "OVERSIZED" in rows[0]["marks"].split(",") and rows[0]["message_bytes"] == len(long)
 
 
-def test_what_has_no_header_has_a_row(reader: Names) -> None:
+def test_what_has_no_header_has_a_row(reader: DnsReader) -> None:
     """Three bytes to port 53: a question, by who sent it."""
     (out,) = rows_of(reader, packet(b"abc"))
     (back,) = rows_of(reader, _in(b"abc"))
     assert (out["event"], out["marks"], back["event"]) == ("question", "MALFORMED", "answer")
 
 
-def test_what_waits_is_bounded(reader: Names) -> None:
+def test_what_waits_is_bounded(reader: DnsReader) -> None:
     """Questions nobody answers, and streams nobody ends: the oldest go, the streams' with a row."""
-    small = Names([])
+    small = DnsReader([])
     for number in range(names.QUESTIONS + 500):
         rows_of(small, packet(question(), cookie=number, ktime=BEGIN + number))
     assert len(small.questions) == names.QUESTIONS and small.since == BEGIN + 499
@@ -158,7 +158,7 @@ def test_what_waits_is_bounded(reader: Names) -> None:
     assert small.streams.bytes <= names.STREAM_BYTES
 
 
-def test_a_question_without_an_answer(reader: Names) -> None:
+def test_a_question_without_an_answer(reader: DnsReader) -> None:
     """A row of its own after the stated time, at its own time and by its own packet; asked again meanwhile it is one; an answer in time ends it."""
     first, second = question("lost.example."), question("found.example.", number=2)
     assert len(rows_of(reader, packet(first, 3), packet(second, 4), packet(first, 5, ktime=BEGIN + _SECOND))) == 3
@@ -177,7 +177,7 @@ def test_a_question_without_an_answer(reader: Names) -> None:
     assert (late["event"], late["latency"], late.get("marks")) == ("answer", 8 * _SECOND, None)
 
 
-def test_an_answer_that_may_have_been_lost(reader: Names) -> None:
+def test_an_answer_that_may_have_been_lost(reader: DnsReader) -> None:
     """Where packets are missing since a question, or its stream was lost, nobody can say that it was not answered."""
     rows_of(reader, packet(question("a.example.")))
     reader.since = BEGIN + 1
@@ -187,7 +187,7 @@ def test_an_answer_that_may_have_been_lost(reader: Names) -> None:
     assert [row["marks"] for row in reader.late(BEGIN + 10 * _SECOND)] == ["TRUNCATED"]
 
 
-def test_questions_that_wait_are_bounded(reader: Names) -> None:
+def test_questions_that_wait_are_bounded(reader: DnsReader) -> None:
     """A flood of them pushes the oldest out, of which then nothing is said."""
     for number in range(names.QUESTIONS + 2):
         rows_of(reader, packet(question("a.example.", number=1), number, cookie=number, ktime=BEGIN + number))

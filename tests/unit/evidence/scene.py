@@ -86,7 +86,7 @@ def observer(event: str, at: float, **more: Any) -> dict[str, Any]:
     return samples.observer(event, micro(at), **({"node": NODE, "boot": BOOT} | more))
 
 
-class Scene:
+class EvidenceScene:
     """Both logs and the keeper of one history."""
 
     def __init__(self, directory: Path) -> None:
@@ -111,7 +111,7 @@ class Scene:
 
 def write(directory: Path, *, tail: bool = True) -> Path:
     """The history: hand-overs, a merge, a name that came after its segment, and with `tail` rows in the logs alone."""
-    scene = Scene(directory)
+    scene = EvidenceScene(directory)
     schema_store.save_layout(directory, hashlib.sha256(b"{}").hexdigest(), "{}")
     rows = [process(life) for life in LIVES]
     scene.append(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from firsthand.errors import DamagedError, HistoryError
-from firsthand.evidence.archive import Archive, Writer
+from firsthand.evidence.archive import Archive, ArchiveWriter
 from firsthand.evidence.checking import check
 
 Member = tuple[tarfile.TarInfo, bytes]
@@ -143,10 +143,10 @@ def test_a_member_is_a_file_of_its_own(tmp_path: Path) -> None:
 def test_what_is_written_is_what_was_hashed(size: int, content: bytes) -> None:
     """Law: a file that is shorter, longer or other than it was is not written as if it were the same."""
     with pytest.raises(DamagedError):
-        Writer(io.BytesIO()).add("README.txt", size, io.BytesIO(content), hashlib.sha256(b"abc").hexdigest())
+        ArchiveWriter(io.BytesIO()).add("README.txt", size, io.BytesIO(content), hashlib.sha256(b"abc").hexdigest())
 
 
 def test_a_member_too_large_for_the_format() -> None:
     """Law: it is refused with what to do."""
     with pytest.raises(HistoryError, match="ask for less time"):
-        Writer(io.BytesIO()).add("README.txt", 1 << 40, io.BytesIO(b""), _HASH)
+        ArchiveWriter(io.BytesIO()).add("README.txt", 1 << 40, io.BytesIO(b""), _HASH)

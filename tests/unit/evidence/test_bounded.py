@@ -12,7 +12,7 @@ import pytest
 from firsthand.errors import DamagedError
 from firsthand.evidence import bounded
 from firsthand.evidence.archive import Archive
-from firsthand.evidence.verdict import Verdict
+from firsthand.evidence.verdict import BundleVerdict
 from tests.unit.evidence import forged, scene
 
 
@@ -69,7 +69,7 @@ def test_what_unpacks_without_end_is_stopped(bundle: Path, tmp_path: Path, monke
 def test_what_takes_time_without_end_is_stopped(tmp_path: Path) -> None:
     """Law: processor time is bounded whatever the child does, and the message says by how much."""
 
-    def forever() -> Verdict:
+    def forever() -> BundleVerdict:
         while True:
             pass
 

@@ -15,7 +15,7 @@ import pytest
 from firsthand.errors import DamagedError
 from firsthand.evidence.checking import check
 from firsthand.evidence.sources import of_segment
-from firsthand.evidence.verdict import Verdict
+from firsthand.evidence.verdict import BundleVerdict
 from firsthand.history.chain import Head
 from tests import profile
 from tests.unit.evidence import forged, scene
@@ -35,7 +35,7 @@ def members(bundle: Path) -> Members:
     return forged.unpack(bundle)
 
 
-def _check(tmp_path: Path, members: Members, **options: bool) -> Verdict:
+def _check(tmp_path: Path, members: Members, **options: bool) -> BundleVerdict:
     return check(forged.pack(tmp_path / "forged.tar", members, **options))
 
 

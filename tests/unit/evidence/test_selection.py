@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from firsthand.ask import selector
 from firsthand.evidence import lineage, record, selection, sessions
-from firsthand.evidence.question import Question
+from firsthand.evidence.question import BundleQuestion
 from firsthand.evidence.sessions import Row
 from firsthand.evidence.sources import of_view
 from firsthand.history.connection import History
@@ -28,8 +28,8 @@ def history(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     return scene.write(tmp_path_factory.mktemp("scene") / "history", tail=request.param)
 
 
-def _question(history: Path, since: float = 0, until: float = 60, **words: Any) -> Question:
-    found = Question(scene.micro(since), scene.micro(until), **words)
+def _question(history: Path, since: float = 0, until: float = 60, **words: Any) -> BundleQuestion:
+    found = BundleQuestion(scene.micro(since), scene.micro(until), **words)
     if found.selector is None:
         return found
     with History(history).connection() as connection:
@@ -37,7 +37,7 @@ def _question(history: Path, since: float = 0, until: float = 60, **words: Any) 
     return replace(found, pods=tuple(chosen.pods), containers=tuple(chosen.containers))
 
 
-def _selected(history: Path, question: Question, table: str = "process") -> pa.Table:
+def _selected(history: Path, question: BundleQuestion, table: str = "process") -> pa.Table:
     sources = of_view(History(history).view())
     found = selection.select(sources, question)
     return pa.concat_tables([found.rows(table, source) for source in sources])
@@ -53,7 +53,7 @@ def test_many_that_folded_are_of_the_window_if_any_is(tmp_path: Path) -> None:
     probe = scene.process((-50, "folded", 700, 2, 300, 4, scene.WEB, "/bin/probe"))
     for name, tail in (("tail", True), ("segments", False)):
         history = scene.write(tmp_path / name, tail=tail)
-        with closing(scene.Scene(history)) as made:
+        with closing(scene.EvidenceScene(history)) as made:
             made.append("process", probe | {"folded_count": 9, "folded_until": scene.micro(10)})
             if not tail:
                 made.keeper.pass_once(last=True)
@@ -197,7 +197,7 @@ def test_the_chosen_observer_rows_say_the_same(
 ) -> None:
     """Law: what is judged by the chosen rows of `observer` is what all of them say, whatever sessions there were."""
     rows = [row for number, session in enumerate(told) for row in _told(number, session)]
-    question = Question(scene.micro(since), scene.micro(since + seconds), node=node)
+    question = BundleQuestion(scene.micro(since), scene.micro(since + seconds), node=node)
     whole, empty = _rows_of(rows), selection.schema("loss").empty_table()
     keys = [tuple(row[name] for name in ("node", "boot", "instance")) for row in rows]
     named = [Row(row["time"], row["recorded"], "x", at, row["event"], keys[at]) for at, row in enumerate(rows)]

@@ -9,7 +9,7 @@ from typing import Any
 from firsthand.export import jsonl
 from firsthand.export.choice import Choice
 from firsthand.export.cursor import Cursor
-from firsthand.export.exporter import Exporter, Plan
+from firsthand.export.exporter import Exporter, ExportPlan
 from firsthand.export.file import Appended
 from firsthand.export.rotation import Rotation
 from firsthand.history import compact
@@ -77,7 +77,7 @@ def export(
     """One run to the end of what is there; the cursor, closed."""
     cursor = Cursor(Path(f"{to}.cursor"), history)
     output = Appended(to, rotation or Rotation())
-    exporter = Exporter(history, cursor, output, jsonl, choice or Choice(), Plan(begin=begin))
+    exporter = Exporter(history, cursor, output, jsonl, choice or Choice(), ExportPlan(begin=begin))
     exporter.run(lambda _: False)
     exporter.close()
     return cursor

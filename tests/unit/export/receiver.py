@@ -20,7 +20,7 @@ class Post:
 
 
 @dataclass
-class Receiver:
+class HttpReceiver:
     """`answers`: status codes for the next posts, 200 behind them; `deaf`: posts whose connection is cut before an answer,
     after they were kept. `taken`: what was answered with 200, or cut."""
 

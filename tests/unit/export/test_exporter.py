@@ -21,9 +21,9 @@ from firsthand.errors import ExportError, HistoryError
 from firsthand.export import jsonl
 from firsthand.export.choice import Choice
 from firsthand.export.cursor import Cursor
-from firsthand.export.exporter import LONGEST, Exporter, Plan
+from firsthand.export.exporter import LONGEST, Exporter, ExportPlan
 from firsthand.export.file import Appended
-from firsthand.export.output import Stream
+from firsthand.export.output import OpenOutput
 from firsthand.export.rotation import Rotation
 from firsthand.history import arrow, place
 from firsthand.history.log import LogWriter
@@ -122,7 +122,7 @@ def test_it_sleeps_until_a_log_grows(tmp_path: Path) -> None:
 
         place.folder(tmp_path / "history" / place.NAMES)
         cursor = Cursor(tmp_path / "cursor", tmp_path / "history")
-        plan = Plan(follow=True, grace=0, heartbeat=3600)
+        plan = ExportPlan(follow=True, grace=0, heartbeat=3600)
         exporter = Exporter(tmp_path / "history", cursor, Appended(out, Rotation()), jsonl, Choice(), plan)
         exporter.run(wait, idle)
         exporter.close()
@@ -154,7 +154,7 @@ def test_names_that_come_within_the_grace(tmp_path: Path) -> None:
 
     out = tmp_path / "out"
     cursor = Cursor(tmp_path / "cursor", tmp_path / "history")
-    plan = Plan(follow=True, grace=0.5, heartbeat=0)
+    plan = ExportPlan(follow=True, grace=0.5, heartbeat=0)
     exporter = Exporter(tmp_path / "history", cursor, Appended(out, Rotation()), jsonl, Choice(), plan)
     exporter.run(wait)
     exporter.close()
@@ -168,7 +168,7 @@ def test_the_heartbeat_counts_what_came_before_it(tmp_path: Path) -> None:
     grown.write(2)
     out = tmp_path / "out"
     cursor = Cursor(tmp_path / "cursor", grown.history)
-    plan = Plan(follow=True, heartbeat=3600, node="here")
+    plan = ExportPlan(follow=True, heartbeat=3600, node="here")
     exporter = Exporter(grown.history, cursor, Appended(out, Rotation()), jsonl, Choice(), plan)
     exporter.run(lambda seconds: seconds > 0)
     exporter.close()
@@ -185,7 +185,7 @@ def test_standard_output_has_the_same_lines(tmp_path: Path) -> None:
     for _ in range(2):
         with (tmp_path / "out").open("wb") as to:
             cursor = Cursor(None, grown.history)
-            exporter = Exporter(grown.history, cursor, Stream(to), jsonl, Choice(), Plan())
+            exporter = Exporter(grown.history, cursor, OpenOutput(to), jsonl, Choice(), ExportPlan())
             exporter.run(lambda _: False)
             exporter.close()
         assert sorted(feed.keys(tmp_path / "out")) == grown.expected()
@@ -230,7 +230,7 @@ def _live(grown: Feed, stop: threading.Event) -> None:
 def _follow(history: Path, out: Path) -> None:
     """The child: follows until it is killed."""
     cursor = Cursor(Path(f"{out}.cursor"), history)
-    exporter = Exporter(history, cursor, Appended(out, ROTATION), jsonl, Choice(), Plan(follow=True, heartbeat=0))
+    exporter = Exporter(history, cursor, Appended(out, ROTATION), jsonl, Choice(), ExportPlan(follow=True, heartbeat=0))
     pause = threading.Event()
     exporter.run(lambda seconds: pause.wait(min(seconds, 0.01)))
 

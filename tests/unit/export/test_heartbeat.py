@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from firsthand.export.heartbeat import Watch
+from firsthand.export.heartbeat import HeartbeatSpan
 from firsthand.history import arrow
 from firsthand.history.log import path_of
 from tests.unit.export.feed import Feed
@@ -15,7 +15,7 @@ from tests.unit.export.feed import Feed
 def test_states_of_the_observer(tmp_path: Path) -> None:
     """Law: only one whose log grew in the last 15 s, and that did not end in order, is alive."""
     now = datetime.now(UTC)
-    watch = Watch(tmp_path / "history", "n")
+    watch = HeartbeatSpan(tmp_path / "history", "n")
     assert watch.record(now, 0, {}, 0)["observer"] == "never"
     Feed(tmp_path / "history").write()
     assert watch.record(now, 0, {}, 0)["observer"] == "alive"
@@ -35,7 +35,7 @@ def test_states_of_the_observer(tmp_path: Path) -> None:
 def test_counts_begin_anew(tmp_path: Path) -> None:
     """Law: losses and records are those since the heartbeat before."""
     Feed(tmp_path / "history").write()
-    watch = Watch(tmp_path / "history", "n")
+    watch = HeartbeatSpan(tmp_path / "history", "n")
     watch.see("loss", arrow.row("loss", {"events": 5}))
     watch.see("loss", arrow.row("loss", {"events": None}))
     watch.records = 3
@@ -53,6 +53,6 @@ def test_an_old_file_behind_a_new_one(tmp_path: Path) -> None:
     grown.write()
     grown.rotate()
     os.utime(path_of(grown.history, 1), (0, 0))
-    assert Watch(grown.history, "n").record(datetime.now(UTC), 0, {}, 0)["observer"] == "alive"
+    assert HeartbeatSpan(grown.history, "n").record(datetime.now(UTC), 0, {}, 0)["observer"] == "alive"
     os.utime(path_of(grown.history, 2), (0, 0))
-    assert Watch(grown.history, "n").record(datetime.now(UTC), 0, {}, 0)["observer"] == "silent"
+    assert HeartbeatSpan(grown.history, "n").record(datetime.now(UTC), 0, {}, 0)["observer"] == "silent"

@@ -15,17 +15,17 @@ from firsthand.errors import ExportError
 from firsthand.export import jsonl, post
 from firsthand.export.choice import Choice
 from firsthand.export.cursor import Cursor
-from firsthand.export.exporter import Exporter, Plan
+from firsthand.export.exporter import Exporter, ExportPlan
 from firsthand.export.post import Posted
 from tests.unit.export import feed
 from tests.unit.export.feed import Feed
-from tests.unit.export.receiver import Receiver
+from tests.unit.export.receiver import HttpReceiver
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
+def receiver() -> Iterator[HttpReceiver]:
     """A receiver that listens."""
-    found = Receiver()
+    found = HttpReceiver()
     found.start()
     yield found
     found.stop()
@@ -46,7 +46,7 @@ def send(
     cursor = Cursor(folder / "cursor", grown.history)
     receiver = post.Receiver(urlsplit(to), **options)  # type: ignore[arg-type]
     output = Posted(receiver, folder / "cursor.batch", cursor.state.identity, wait)
-    exporter = Exporter(grown.history, cursor, output, jsonl, Choice(), Plan())
+    exporter = Exporter(grown.history, cursor, output, jsonl, Choice(), ExportPlan())
     try:
         exporter.run(wait)
     finally:
@@ -54,11 +54,11 @@ def send(
     return cursor
 
 
-def keys(receiver: Receiver) -> list[tuple[object, ...]]:
+def keys(receiver: HttpReceiver) -> list[tuple[object, ...]]:
     return sorted(feed.key(json.loads(line)) for line in receiver.once())
 
 
-def test_every_row_is_posted(grown: Feed, tmp_path: Path, receiver: Receiver) -> None:
+def test_every_row_is_posted(grown: Feed, tmp_path: Path, receiver: HttpReceiver) -> None:
     """Law: bodies are whole lines, none larger than asked for, each under a key of its own; nothing is left on disk."""
     (tmp_path / "token").write_text("s3cret\n")
     send(grown, tmp_path, f"http://127.0.0.1:{receiver.port}/in?a=b", token=tmp_path / "token", most=20_000)
@@ -74,7 +74,7 @@ def test_every_row_is_posted(grown: Feed, tmp_path: Path, receiver: Receiver) ->
 
 def test_a_receiver_that_is_down(grown: Feed, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Law: while nobody answers one batch waits on disk and the cursor does not move; it goes out once somebody does."""
-    receiver = Receiver()
+    receiver = HttpReceiver()
     receiver.start()
     receiver.stop()
     pauses: list[float] = []
@@ -94,7 +94,7 @@ def test_a_receiver_that_is_down(grown: Feed, tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, 408])
-def test_answers_that_may_pass(grown: Feed, tmp_path: Path, receiver: Receiver, status: int) -> None:
+def test_answers_that_may_pass(grown: Feed, tmp_path: Path, receiver: HttpReceiver, status: int) -> None:
     """Law: a receiver that cannot take a post now is asked again, with the same key."""
     receiver.answers = [status, status]
     send(grown, tmp_path, f"http://127.0.0.1:{receiver.port}/")
@@ -103,7 +103,7 @@ def test_answers_that_may_pass(grown: Feed, tmp_path: Path, receiver: Receiver, 
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 301, 307])
-def test_answers_that_need_somebody(grown: Feed, tmp_path: Path, receiver: Receiver, status: int) -> None:
+def test_answers_that_need_somebody(grown: Feed, tmp_path: Path, receiver: HttpReceiver, status: int) -> None:
     """Law: a refusal ends the run with the reason, and the next run sends what was refused."""
     receiver.answers = [status]
     with pytest.raises(ExportError, match=str(status)):
@@ -113,7 +113,7 @@ def test_answers_that_need_somebody(grown: Feed, tmp_path: Path, receiver: Recei
     assert keys(receiver) == grown.expected()
 
 
-def test_a_post_that_was_taken_and_not_answered(grown: Feed, tmp_path: Path, receiver: Receiver) -> None:
+def test_a_post_that_was_taken_and_not_answered(grown: Feed, tmp_path: Path, receiver: HttpReceiver) -> None:
     """Law: where the answer got lost the post comes again, the same bytes under the same key."""
     receiver.deaf = 1
     send(grown, tmp_path, f"http://127.0.0.1:{receiver.port}/")
@@ -123,7 +123,7 @@ def test_a_post_that_was_taken_and_not_answered(grown: Feed, tmp_path: Path, rec
     assert keys(receiver) == grown.expected()
 
 
-def test_a_run_that_ended_before_the_receiver_answered(grown: Feed, tmp_path: Path, receiver: Receiver) -> None:
+def test_a_run_that_ended_before_the_receiver_answered(grown: Feed, tmp_path: Path, receiver: HttpReceiver) -> None:
     """Law: told to end, a run leaves its batch; the next one sends the same bytes under the same key, then the rest."""
     receiver.answers = [503]
     cursor = send(grown, tmp_path, f"http://127.0.0.1:{receiver.port}/", lambda seconds: seconds > 0)
@@ -136,7 +136,7 @@ def test_a_run_that_ended_before_the_receiver_answered(grown: Feed, tmp_path: Pa
     assert keys(receiver) == grown.expected()
 
 
-def test_a_batch_that_is_gone(grown: Feed, tmp_path: Path, receiver: Receiver) -> None:
+def test_a_batch_that_is_gone(grown: Feed, tmp_path: Path, receiver: HttpReceiver) -> None:
     """Law: a cursor that waits for a batch which somebody removed is an error, not a silent gap."""
     receiver.answers = [503]
     send(grown, tmp_path, f"http://127.0.0.1:{receiver.port}/", lambda seconds: seconds > 0)
@@ -152,7 +152,7 @@ def test_tls_is_verified(grown: Feed, tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    receiver = Receiver()
+    receiver = HttpReceiver()
     receiver.start(context)
     with pytest.raises(ExportError, match="certificate is not trusted"):
         send(grown, tmp_path, f"https://127.0.0.1:{receiver.port}/")
@@ -164,7 +164,7 @@ def test_tls_is_verified(grown: Feed, tmp_path: Path) -> None:
     assert keys(receiver) == grown.expected()
 
 
-def test_files_that_cannot_be_read(grown: Feed, tmp_path: Path, receiver: Receiver) -> None:
+def test_files_that_cannot_be_read(grown: Feed, tmp_path: Path, receiver: HttpReceiver) -> None:
     """Law: a token or an authority that cannot be read is an error that names the file."""
     with pytest.raises(ExportError, match="no-token"):
         send(grown, tmp_path, f"http://127.0.0.1:{receiver.port}/", token=tmp_path / "no-token")

@@ -13,16 +13,14 @@ from firsthand.errors import HistoryError, UnwritableError
 from firsthand.history.connection import History
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogReader, LogWriter
-from tests import histories, require, samples
+from tests import disks, histories, samples
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
-    require.root()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], check=True)
-    yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
+    with disks.small(tmp_path, "1m") as made:
+        yield made
 
 
 def test_a_full_disk(small: Path) -> None:

@@ -22,7 +22,7 @@ import os, sys
 from pathlib import Path
 from firsthand.history import compact, place, segment
 from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter, Span
+from firsthand.history.log import LogWriter, RingSpan
 from tests import samples
 directory, first, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 
@@ -42,7 +42,7 @@ def retire(keeper):
 keeper = Keeper(directory, linger=0)
 for number in range(first, first + rounds):
     with LogWriter(directory, "n", "b") as writer:
-        writer.append([samples.process_lives(5, first=number * 5), samples.loss()], [Span(0, 1, number, number + 1)])
+        writer.append([samples.process_lives(5, first=number * 5), samples.loss()], [RingSpan(0, 1, number, number + 1)])
     print(number, flush=True)
     keeper.pass_once()
     if number % 3 == 2:

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from firsthand.history import place
-from firsthand.history.follow import Follower
+from firsthand.history.follow import LogFollower
 from firsthand.history.growth import Growth
 from firsthand.history.log import LogWriter
 from tests import samples
@@ -64,7 +64,7 @@ def test_a_folder_that_is_not_there_is_looked_for(tmp_path: Path) -> None:
 def test_a_follower_wakes_with_the_append(tmp_path: Path) -> None:
     """A poll of ten minutes returns with the row, also where the history does not exist when it begins."""
     found: list[str] = []
-    with Follower(tmp_path / "history", ("loss",)) as follower:
+    with LogFollower(tmp_path / "history", ("loss",)) as follower:
         thread = threading.Thread(target=lambda: found.extend(name for name, _ in follower.poll(600)))
         thread.start()
         with LogWriter(tmp_path / "history", "node", "boot") as writer:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from firsthand.errors import DamagedError
-from firsthand.export.reader import Reader
+from firsthand.export.reader import LogReading
 from firsthand.history import arrow, ipc, manifest, place, snapshot
 from firsthand.history.chunk import FIXED, MAGIC, Position, unpack
 from firsthand.history.connection import History
-from firsthand.history.follow import Follower
+from firsthand.history.follow import LogFollower
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter, path_of
 from firsthand.history.verify import verify
@@ -93,9 +93,9 @@ def test_rows_that_are_none(tmp_path: Path, what: str) -> None:
     view = snapshot.take(tmp_path)
     assert {name: view.rows(name).num_rows for name in view.tables} == {"loss": 0, "process": 6}
     assert len(view.damage) == 1
-    follower = Follower(tmp_path, from_now=False)
+    follower = LogFollower(tmp_path, from_now=False)
     assert sum(rows.num_rows for _, rows in follower.poll(0)) == 6 and len(follower.damage) == 1
-    unit = Reader(tmp_path, place.LOG, Position(1, 0), resumed=True).next()
+    unit = LogReading(tmp_path, place.LOG, Position(1, 0), resumed=True).next()
     assert unit is not None and len(unit.gaps) == 1
     keeper = Keeper(tmp_path)
     keeper.pass_once(last=True)

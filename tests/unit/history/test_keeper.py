@@ -21,7 +21,7 @@ from firsthand.history import manifest, segment
 from firsthand.history.connection import History
 from firsthand.history.holders import holders
 from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter, Position, Span, files, path_of
+from firsthand.history.log import LogWriter, Position, RingSpan, files, path_of
 from firsthand.host.ending import RESTS
 from tests import histories, profile, samples
 
@@ -29,13 +29,13 @@ ROOT = Path(__file__).parents[3]
 WRITER = """
 import sys
 from pathlib import Path
-from firsthand.history.log import LogWriter, Span
+from firsthand.history.log import LogWriter, RingSpan
 from tests import samples
 number = int(sys.argv[2])
 with LogWriter(Path(sys.argv[1]), "n", "b") as writer:
     print("open", flush=True)
     while True:
-        writer.append([samples.process_lives(5, first=number * 5), samples.loss()], [Span(0, 1, number, number + 1)])
+        writer.append([samples.process_lives(5, first=number * 5), samples.loss()], [RingSpan(0, 1, number, number + 1)])
         print(number, flush=True)
         number += 1
 """
@@ -227,7 +227,7 @@ def test_segment_names_are_the_position_s(tmp_path: Path) -> None:
     """Law: a segment's name follows from node and log position alone, whatever the node is called."""
     assert segment.name_of("a b/../c", Position(3, 77)) == "a_b_.._c-0000000000000003-77.parquet"
     assert segment.name_of("", Position(3, 77)) == "_-0000000000000003-77.parquet"
-    assert Span(0, 1, 2, 3).end == 3
+    assert RingSpan(0, 1, 2, 3).end == 3
 
 
 def test_what_waits_is_counted_by_bytes(tmp_path: Path) -> None:

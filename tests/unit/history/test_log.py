@@ -9,7 +9,7 @@ import pytest
 
 from firsthand.errors import DamagedError, HistoryError
 from firsthand.history import arrow, log
-from firsthand.history.log import Chunk, Cursor, LogReader, LogWriter, Position, Span, files, path_of
+from firsthand.history.log import Chunk, LogCursor, LogReader, LogWriter, Position, RingSpan, files, path_of
 from firsthand.wire.batch import Batch
 from tests import samples
 
@@ -17,7 +17,7 @@ from tests import samples
 def fill(directory: Path, chunks: int, first: int = 0) -> list[Position]:
     with LogWriter(directory, "n", "b") as writer:
         return [
-            writer.append([samples.process_lives(2, first=i)], [Span(0, 1, i * 10, i * 10 + 10)])
+            writer.append([samples.process_lives(2, first=i)], [RingSpan(0, 1, i * 10, i * 10 + 10)])
             for i in range(first, first + chunks)
         ]
 
@@ -29,10 +29,10 @@ def numbers(chunks: list[Chunk]) -> list[int]:
 def test_what_is_appended_is_read(tmp_path: Path) -> None:
     """Law: a chunk holds the rows of all tables, the spans, the node and the boot of its append."""
     with LogWriter(tmp_path, "node", "boot") as writer:
-        at = writer.append([samples.process_lives(3), samples.loss()], [Span(0, 7, 0, 64), Span(1, 7, 0, 8)])
+        at = writer.append([samples.process_lives(3), samples.loss()], [RingSpan(0, 7, 0, 64), RingSpan(1, 7, 0, 8)])
     (chunk,) = LogReader(tmp_path)
     assert (chunk.header.node, chunk.header.boot) == ("node", "boot")
-    assert chunk.header.spans == (Span(0, 7, 0, 64), Span(1, 7, 0, 8))
+    assert chunk.header.spans == (RingSpan(0, 7, 0, 64), RingSpan(1, 7, 0, 8))
     assert chunk.position == Position(1, 0)
     assert chunk.next == at
     assert {name: arrow.read(data).num_rows for name, data in chunk.tables().items()} == {"process": 9, "loss": 1}
@@ -41,10 +41,10 @@ def test_what_is_appended_is_read(tmp_path: Path) -> None:
 def test_batches_without_rows(tmp_path: Path) -> None:
     """Law: an append without rows makes its ring positions durable all the same."""
     with LogWriter(tmp_path, "n", "b") as writer:
-        writer.append([Batch("process", 0)], [Span(0, 1, 0, 16)])
+        writer.append([Batch("process", 0)], [RingSpan(0, 1, 0, 16)])
     (chunk,) = LogReader(tmp_path)
     assert chunk.tables() == {}
-    assert chunk.header.spans == (Span(0, 1, 0, 16),)
+    assert chunk.header.spans == (RingSpan(0, 1, 0, 16),)
 
 
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_rotation_by_age_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with LogWriter(tmp_path, "n", "b", clock=lambda: now) as writer:
         for i in range(20):
             now += 20
-            writer.append([samples.process_lives(2, first=i)], [Span(0, 1, i * 10, i * 10 + 10)])
+            writer.append([samples.process_lives(2, first=i)], [RingSpan(0, 1, i * 10, i * 10 + 10)])
     assert len(files(tmp_path)) >= 6
     assert all(path_of(tmp_path, number).stat().st_size <= 60_000 for number in files(tmp_path))
     assert numbers(list(LogReader(tmp_path))) == list(range(20))
@@ -86,8 +86,8 @@ def test_the_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_last_positions_outlive_the_writer(tmp_path: Path) -> None:
     """Law: a restart knows the last durable position of each ring, even if the last files hold none."""
     with LogWriter(tmp_path, "n", "b") as writer:
-        writer.append([], [Span(0, 1, 0, 100), Span(1, 1, 0, 8)])
-        writer.append([], [Span(0, 1, 100, 250)])
+        writer.append([], [RingSpan(0, 1, 0, 100), RingSpan(1, 1, 0, 8)])
+        writer.append([], [RingSpan(0, 1, 100, 250)])
     LogWriter(tmp_path, "n", "b").close()
     with LogWriter(tmp_path, "n", "b") as writer:
         assert writer.last_spans() == {(0, 1): 250, (1, 1): 8}
@@ -102,7 +102,7 @@ def test_a_torn_tail_is_cut(tmp_path: Path, lost: int) -> None:
         file.truncate(positions[-1].offset - lost)
     assert numbers(list(LogReader(tmp_path))) == [0, 1]
     with LogWriter(tmp_path, "n", "b") as writer:
-        cut = log.Cut(1, positions[1].offset, positions[2].offset - positions[1].offset - lost)
+        cut = log.CutChunk(1, positions[1].offset, positions[2].offset - positions[1].offset - lost)
         assert writer.cut is not None and writer.cut.since and replace(writer.cut, since=None) == cut
         assert writer.last_spans() == {(0, 1): 20}
     assert path.stat().st_size == positions[1].offset
@@ -140,9 +140,9 @@ def test_a_forged_chunk_in_a_row_is_never_a_chunk(tmp_path: Path) -> None:
     fill(tmp_path / "other", 1)
     forged = path_of(tmp_path / "other", 1).read_bytes()
     with LogWriter(tmp_path, "n", "b") as writer:
-        writer.append([], [Span(0, 1, 0, 10)])
-        bad = writer.append([Batch.from_rows("process", [{"args_bytes": forged}])], [Span(0, 1, 10, 20)])
-        writer.append([], [Span(0, 1, 20, 30)])
+        writer.append([], [RingSpan(0, 1, 0, 10)])
+        bad = writer.append([Batch.from_rows("process", [{"args_bytes": forged}])], [RingSpan(0, 1, 10, 20)])
+        writer.append([], [RingSpan(0, 1, 20, 30)])
     flip(path_of(tmp_path, 1), bad.offset - 8)
     assert numbers([chunk for chunk in LogReader(tmp_path).walk() if isinstance(chunk, Chunk)]) == [0, 2]
 
@@ -150,7 +150,7 @@ def test_a_forged_chunk_in_a_row_is_never_a_chunk(tmp_path: Path) -> None:
 def test_a_cursor_reads_a_deleted_file_to_its_end(tmp_path: Path) -> None:
     """Law: a reader that has a file open loses none of its chunks by the file's deletion."""
     fill(tmp_path, 3)
-    cursor = Cursor(tmp_path)
+    cursor = LogCursor(tmp_path)
     first = cursor.next()
     fill(tmp_path, 1, first=3)
     path_of(tmp_path, 1).unlink()

@@ -33,7 +33,7 @@ import sys
 from pathlib import Path
 from firsthand.history import compact, levels, merge
 from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter, Span
+from firsthand.history.log import LogWriter, RingSpan
 from tests import samples
 
 levels.LEVELS, levels.HEAVY, levels.FULL, levels.MOST, merge._OUT = (40, 120), 120, 400, 8, 20
@@ -48,7 +48,7 @@ compact.Compaction._merged = told
 keeper = Keeper(directory, linger=0, many=3, now=lambda: day[0])
 for number in range(first, first + rounds):
     with LogWriter(directory, "n", "b") as writer:
-        writer.append([samples.process_lives(5, first=number * 5)], [Span(0, 1, number, number + 1)])
+        writer.append([samples.process_lives(5, first=number * 5)], [RingSpan(0, 1, number, number + 1)])
     keeper.pass_once()
     keeper.tidy()
 day[0] += 2 * 86400

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from firsthand.history import arrow, peers
 from firsthand.history.connection import History
 from firsthand.history.keeper import Keeper
-from firsthand.history.peers import Holder, Peers
+from firsthand.history.peers import AddressHolder, Peers
 from tests import histories, profile
 from tests.scenes import Scene
 
@@ -308,7 +308,7 @@ SPANS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.integer
 @given(SPANS, st.integers(0, 20))
 def test_spans_say_what_each_moment_says(found: list[Any], moment: int) -> None:
     """Law: the spans by which rows are filled name at every moment the one who alone may be meant."""
-    holders = [Holder("n", f"pod {name}", ("pod", name), b, b + size, sure) for name, b, size, sure in found]
+    holders = [AddressHolder("n", f"pod {name}", ("pod", name), b, b + size, sure) for name, b, size, sure in found]
     begins, words = peers.spans(holders)
     from bisect import bisect_right
 

@@ -26,7 +26,7 @@ from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
 from firsthand.settings.sections.retention import Limits
 from firsthand.wire.batch import Batch, Fixed
-from tests import histories, require, samples
+from tests import disks, histories, samples
 
 DAY = 86_400_000_000
 #: Later than the clock of any machine that runs this, so that files look old and not new.
@@ -35,7 +35,7 @@ LIMITS = Limits(days=30, bytes=1 << 40, free=0, protected_days=365)
 SETUID = 1
 
 
-class Clock:
+class SteppedClock:
     """The time as the keeper is told it, in seconds."""
 
     def __init__(self) -> None:
@@ -45,12 +45,12 @@ class Clock:
         return START / 1e6 + self.day * 86_400
 
 
-class Life:
+class KeeperLife:
     """A history that is written a day at a time, with what was appended for each namespace."""
 
     def __init__(self, directory: Path, limits: Limits, many: int = 4) -> None:
         self.directory = directory
-        self.clock = Clock()
+        self.clock = SteppedClock()
         self.begun: Counter[str] = Counter()
         self.appended: Counter[str] = Counter()
         self.writer = LogWriter(directory, "n", "b")
@@ -106,9 +106,9 @@ class Life:
 
 
 @pytest.fixture
-def life(tmp_path: Path) -> Iterator[Life]:
+def life(tmp_path: Path) -> Iterator[KeeperLife]:
     """A history with thirty days of limit and no lack of bytes."""
-    made = Life(tmp_path, LIMITS)
+    made = KeeperLife(tmp_path, LIMITS)
     yield made
     made.close()
 
@@ -120,7 +120,7 @@ GONE = (
 DAYS = "SELECT count(DISTINCT time::DATE) FROM process WHERE namespace = '{}' AND (flags & 1) = 0"
 
 
-def conserved(life: Life, before: Counter[str], after: Counter[str], found: list[tuple[object, ...]]) -> None:
+def conserved(life: KeeperLife, before: Counter[str], after: Counter[str], found: list[tuple[object, ...]]) -> None:
     """Each row is held once, or told to be gone."""
     held, gone = Counter[str](), Counter[str]()
     for kind, name, rows, different in found:
@@ -130,7 +130,7 @@ def conserved(life: Life, before: Counter[str], after: Counter[str], found: list
         assert before[name] <= held[name] + gone[name] <= after[name], (name, held[name], gone[name], before[name])
 
 
-def look(life: Life, clock: threading.Lock) -> None:
+def look(life: KeeperLife, clock: threading.Lock) -> None:
     """One look of a reader. The clock stands meanwhile: a generation stays ten minutes for those who read it."""
     with clock:
         before = Counter(life.appended)
@@ -144,7 +144,7 @@ def test_forty_days_with_a_flood(tmp_path: Path) -> None:
     """Law: budgets hold at each step; a flood shortens its own history; no reader ever sees a row twice, or misses one that is
     not told to be gone."""
     limits = structs.replace(LIMITS, bytes=2_500_000)
-    life = Life(tmp_path, limits)
+    life = KeeperLife(tmp_path, limits)
     lock, stop, failures = threading.Lock(), threading.Event(), list[BaseException]()
     looks = 0
 
@@ -177,7 +177,7 @@ def test_forty_days_with_a_flood(tmp_path: Path) -> None:
     life.close()
 
 
-def _a_day(life: Life, *, flood: bool) -> None:
+def _a_day(life: KeeperLife, *, flood: bool) -> None:
     """Four times: rows of two namespaces and the host; once a day a set-uid program and a loss."""
     life.add(1, "shop", SETUID)
     life.append(samples.loss(at=START + int(life.clock.day * DAY)))
@@ -190,7 +190,7 @@ def _a_day(life: Life, *, flood: bool) -> None:
         life.keep()
 
 
-def test_age_lets_go_and_says_so(life: Life) -> None:
+def test_age_lets_go_and_says_so(life: KeeperLife) -> None:
     """Law: bulk rows go after their days and protected ones stay, from merged segments too; what went is told once, with its ends;
     no file of an earlier generation is touched."""
     life.days(1)
@@ -211,7 +211,7 @@ def test_age_lets_go_and_says_so(life: Life) -> None:
     assert len(life.ask("FROM loss")) == 1
 
 
-def test_holds_are_respected(life: Life) -> None:
+def test_holds_are_respected(life: KeeperLife) -> None:
     """Law: what a hold names is left, row by row, as long as it is there; then it goes."""
     life.add(20, "shop")
     life.add(20, "jobs")
@@ -235,7 +235,7 @@ def test_holds_are_respected(life: Life) -> None:
     assert life.ask(GONE + " ORDER BY 1") == [("jobs", 60), ("shop", 60)]
 
 
-def test_holds_that_cannot_be_read_stop_it(life: Life) -> None:
+def test_holds_that_cannot_be_read_stop_it(life: KeeperLife) -> None:
     """Law: then nothing goes, the keeper says why, and it goes on keeping."""
     life.add(20, "shop")
     life.keep()
@@ -250,7 +250,7 @@ def test_holds_that_cannot_be_read_stop_it(life: Life) -> None:
     assert life.ask("SELECT count(*) FROM process") == [(60,)]
 
 
-def test_nothing_goes_while_holds_are_changed(life: Life) -> None:
+def test_nothing_goes_while_holds_are_changed(life: KeeperLife) -> None:
     """Law: the keeper neither waits for who changes the holds nor acts meanwhile; it does when they are done."""
     life.add(20, "shop")
     life.keep()
@@ -266,7 +266,7 @@ def test_nothing_goes_while_holds_are_changed(life: Life) -> None:
     ("where", "name"),
     [(segment, "write_one"), (manifest.Manifest, "retire"), (manifest.Manifest, "merge"), (place, "point_current")],
 )
-def test_an_act_that_died(life: Life, monkeypatch: pytest.MonkeyPatch, where: object, name: str) -> None:
+def test_an_act_that_died(life: KeeperLife, monkeypatch: pytest.MonkeyPatch, where: object, name: str) -> None:
     """Law: an act that dies before its commit let nothing go, one after it everything, and the next keeper goes on from either."""
     life.add(20, "shop")
     life.add(2, "shop", SETUID)
@@ -301,7 +301,9 @@ def test_an_act_that_died(life: Life, monkeypatch: pytest.MonkeyPatch, where: ob
     }
 
 
-def test_the_keeper_goes_on_where_an_act_failed_after_its_commit(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_keeper_goes_on_where_an_act_failed_after_its_commit(
+    life: KeeperLife, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Law: the keeper writes into the generation that is in force, whatever failed behind a commit."""
     life.add(20, "shop")
     life.keep()
@@ -318,7 +320,7 @@ def test_the_keeper_goes_on_where_an_act_failed_after_its_commit(life: Life, mon
     assert life.ask("SELECT count(*) FROM process") == [(21,)]
 
 
-def test_names_and_the_record_go_last(life: Life) -> None:
+def test_names_and_the_record_go_last(life: KeeperLife) -> None:
     """Law: rows of `observer` and `pod` go with the last rows of their day, all at once, and files go that hold nothing else."""
     life.append(samples.observed(START, START + 60_000_000))
     pod = {"time": START, "node": "n", "event": "named", "pod": "web-1", "namespace": "shop"}
@@ -335,7 +337,7 @@ def test_names_and_the_record_go_last(life: Life) -> None:
     assert {one.table for one in manifest.load(life.directory).segments} == {"loss"}
 
 
-def test_an_act_is_bounded(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_act_is_bounded(life: KeeperLife, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law: one act writes no more than MOST segments again; the next looks go on until all is done."""
     monkeypatch.setattr(retention, "MOST", 1)
     life.clock.day = 1
@@ -350,7 +352,7 @@ def test_an_act_is_bounded(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
     assert life.ask("SELECT count(*) FILTER (flags = 0), count(*) FILTER (flags = 1) FROM process") == [(0, 18)]
 
 
-def test_segments_from_before_there_were_shares(life: Life) -> None:
+def test_segments_from_before_there_were_shares(life: KeeperLife) -> None:
     """Law: a segment whose footer tells no shares is counted from its rows."""
     life.add(20, "shop")
     life.add(2, "shop", SETUID)
@@ -368,14 +370,12 @@ def test_segments_from_before_there_were_shares(life: Life) -> None:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 96 MiB, of which a log file takes 16 at most."""
-    require.root()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(tmp_path)], check=True)
-    yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
+    with disks.small(tmp_path, "96m") as made:
+        yield made
 
 
 @pytest.mark.parametrize("place_of", ["values", "foot"])
-def test_what_is_damaged_is_set_aside_and_not_written_again(life: Life, place_of: str) -> None:
+def test_what_is_damaged_is_set_aside_and_not_written_again(life: KeeperLife, place_of: str) -> None:
     """Law: a damaged segment neither gets a hash that holds, as what stays of it is written again, nor holds retention up: all its rows
     are told as lost."""
     life.add(20, "shop")
@@ -397,7 +397,7 @@ def test_what_is_damaged_is_set_aside_and_not_written_again(life: Life, place_of
 def test_a_disk_that_others_fill(small: Path) -> None:
     """Law: where the file system lacks room the budget is less, what leaves counts as left, and a quarter of it stays."""
     limits = structs.replace(LIMITS, bytes=4_000_000, free=4 << 20)
-    with contextlib.closing(Life(small / "history", limits, many=1000)) as life:
+    with contextlib.closing(KeeperLife(small / "history", limits, many=1000)) as life:
         life.days(20, 2_000)
         held = life.bytes
         (small / "others").write_bytes(bytes(_free(small) - limits.free + 100_000))

@@ -33,7 +33,7 @@ class Clocks:
         self.passed += seconds
 
 
-class Kept:
+class KeptDays:
     """A history of one chunk in segments, and its keeper by these clocks."""
 
     def __init__(self, directory: Path) -> None:
@@ -71,13 +71,13 @@ class Kept:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Kept]:
-    made = Kept(tmp_path)
+def kept(tmp_path: Path) -> Iterator[KeptDays]:
+    made = KeptDays(tmp_path)
     yield made
     made.keeper.close()
 
 
-def test_a_clock_set_ahead_lets_nothing_go(kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clock_set_ahead_lets_nothing_go(kept: KeptDays, capsys: pytest.CaptureFixture[str]) -> None:
     """Years ahead for a moment, as a wrong time server does: every row is there when it is set right, and it is said once."""
     kept.clocks.wall += 1000 * _DAY
     for _ in range(3):
@@ -88,7 +88,7 @@ def test_a_clock_set_ahead_lets_nothing_go(kept: Kept, capsys: pytest.CaptureFix
     assert kept.keep() == 60
 
 
-def test_a_keeper_that_is_started_meanwhile_knows(kept: Kept) -> None:
+def test_a_keeper_that_is_started_meanwhile_knows(kept: KeptDays) -> None:
     """What it saw outlives it: a restart does not make a wrong clock right."""
     kept.clocks.wall += 1000 * _DAY
     assert kept.keep() == 60
@@ -98,7 +98,7 @@ def test_a_keeper_that_is_started_meanwhile_knows(kept: Kept) -> None:
         assert kept.keep() == 60
 
 
-def test_a_time_that_nobody_saw_is_waited_for(kept: Kept) -> None:
+def test_a_time_that_nobody_saw_is_waited_for(kept: KeptDays) -> None:
     """A machine that was off: a day later rows go for their age."""
     kept.clocks.go(30 * _DAY)
     kept.again()
@@ -109,7 +109,7 @@ def test_a_time_that_nobody_saw_is_waited_for(kept: Kept) -> None:
     assert kept.keep() < 60
 
 
-def test_a_clock_that_stays_ahead_is_believed_after_a_day(kept: Kept) -> None:
+def test_a_clock_that_stays_ahead_is_believed_after_a_day(kept: KeptDays) -> None:
     """Then it is the clock's time that counts: nothing is held for ever."""
     kept.clocks.wall += 30 * _DAY
     assert kept.keep() == 60
@@ -117,7 +117,7 @@ def test_a_clock_that_stays_ahead_is_believed_after_a_day(kept: Kept) -> None:
     assert kept.keep() < 60
 
 
-def test_days_that_pass_are_seen(kept: Kept) -> None:
+def test_days_that_pass_are_seen(kept: KeptDays) -> None:
     """Without a step nothing waits."""
     held = []
     for _ in range(22):

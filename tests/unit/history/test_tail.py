@@ -24,7 +24,7 @@ def _chunk(directory: Path, *batches: Batch) -> Chunk:
     return list(LogReader(directory))[-1]
 
 
-def _read(parts: list[tail.Rows], table: str) -> list[dict[str, Any]]:
+def _read(parts: list[tail.TailRows], table: str) -> list[dict[str, Any]]:
     """As DuckDB has them, in the table's full schema."""
     found = []
     with duckdb.connect() as connection:

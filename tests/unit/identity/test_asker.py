@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from firsthand.identity.asker import Asker, Gone
+from firsthand.identity.asker import Asker, NoAnswer
 
 NOBODY = 65534
 
@@ -37,7 +37,9 @@ def test_a_closed_folder_is_a_message(tmp_path: Path) -> None:
         asker._connect()
         asker._connect()
     gone = out.get_nowait()
-    assert isinstance(gone, Gone) and "Permission denied" in gone.why and str(asker.path) in gone.why and out.empty()
+    assert (
+        isinstance(gone, NoAnswer) and "Permission denied" in gone.why and str(asker.path) in gone.why and out.empty()
+    )
     closed.chmod(0o700)
     asker._connect()
     assert out.empty()

@@ -6,22 +6,22 @@ import json
 from typing import Any
 
 from firsthand.identity.book import Book
-from firsthand.identity.runtimes.facts import ContainerFacts, Found, Happened, PodFacts
+from firsthand.identity.runtimes.facts import ContainerFacts, Happened, Inspected, PodFacts
 
 SANDBOX, FIRST, SECOND = "5" * 64, "a" * 64, "b" * 64
 SOCKET = "/run/containerd/containerd.sock"
 
 
-def _pod(**more: Any) -> Found:
+def _pod(**more: Any) -> Inspected:
     pod = PodFacts(SANDBOX, "web", "shop", "uid-1", "ready", 100, ["10.0.0.1"], {"app": "web"}, **more)
-    return Found(
+    return Inspected(
         ContainerFacts(SANDBOX, sandbox=SANDBOX, kind="sandbox", kind_source="runtime", state="running", created=100),
         pod,
     )
 
 
-def _container(identity: str, name: str, created: int, **more: Any) -> Found:
-    return Found(
+def _container(identity: str, name: str, created: int, **more: Any) -> Inspected:
+    return Inspected(
         ContainerFacts(identity, sandbox=SANDBOX, name=name, created=created, image="img", image_id="sha256:1", **more)
     )
 
@@ -117,7 +117,7 @@ def test_the_digest_of_a_known_image() -> None:
     book = Book()
     book.found(SOCKET, "containerd", _container(FIRST, "app", 110, image_digest="sha256:manifest"))
     part = _container(SECOND, "app", 120)
-    rows = book.found(SOCKET, "containerd", Found(part.container, whole=False))
+    rows = book.found(SOCKET, "containerd", Inspected(part.container, whole=False))
     assert _by_id(rows)[SECOND]["image_digest"] == "sha256:manifest"
 
 
@@ -185,7 +185,7 @@ def test_a_container_is_where_its_runtime_says() -> None:
     """Its cgroup and all below it are its own until it is gone, whatever its id is; a neighbour with a longer name is not."""
     book = Book()
     facts = ContainerFacts("my-ctr-1", name="my-ctr-1", created=110, cgroup_path="/default/my-ctr-1")
-    rows = book.found(SOCKET, "containerd", Found(facts))
+    rows = book.found(SOCKET, "containerd", Inspected(facts))
     assert _by_id(rows)["my-ctr-1"]["cgroup_path"] == "/default/my-ctr-1"
     assert book.at("/default/my-ctr-1") == book.at("/default/my-ctr-1/init/a") == "my-ctr-1"
     assert book.at("/default/my-ctr-10") is book.at("/default") is book.at("") is book.at("/") is None

@@ -10,7 +10,7 @@ import pytest
 
 from firsthand.identity.runtimes import specification
 from firsthand.identity.runtimes.facts import ContainerFacts
-from firsthand.identity.users import MOST_BYTES, MOST_NAMES, Reader, Rooted, Users, outside, read, roots, told
+from firsthand.identity.users import MOST_BYTES, MOST_NAMES, Rooted, Users, UsersReader, outside, read, roots, told
 
 TEXT = b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n"
 
@@ -104,7 +104,7 @@ def test_where_a_root_is(tmp_path: Path) -> None:
 def test_a_root_that_comes_later(tmp_path: Path, root: Path) -> None:
     """It is tried again: a runtime tells a container before its root is there."""
     out: queue.SimpleQueue[object] = queue.SimpleQueue()
-    reader = Reader(out)
+    reader = UsersReader(out)
     reader.start()
     reader.ask(Rooted("late", "", str(tmp_path / "later")))
     reader.ask(Rooted("now", "", str(root)))

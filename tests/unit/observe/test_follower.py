@@ -12,8 +12,8 @@ from firsthand.history import place
 from firsthand.history.connection import History
 from firsthand.history.log import LogWriter
 from firsthand.identity import machine
-from firsthand.identity.asker import Asker, Gone, Told
-from firsthand.identity.runtimes.facts import ContainerFacts, Found, Happened
+from firsthand.identity.asker import Asker, NoAnswer, RuntimeAnswer
+from firsthand.identity.runtimes.facts import ContainerFacts, Happened, Inspected
 from firsthand.observe.follower import GATHER, Follower, FollowerOptions
 from firsthand.wire.batch import Batch
 
@@ -63,7 +63,7 @@ def test_what_a_runtime_says_wakes_the_follower(tmp_path: Path) -> None:
     bell = follower.out.bell
     assert not select.select([bell], [], [], 0)[0]
     for name in ("one", "two"):
-        follower.out.put(Gone(name, "it ended"))
+        follower.out.put(NoAnswer(name, "it ended"))
     assert select.select([bell], [], [], 0)[0]
     follower.turn()
     assert not select.select([bell], [], [], 0)[0]
@@ -95,8 +95,10 @@ def _names(history: Path) -> list[tuple[Any, ...]]:
 PLACE = "/default/my-ctr-1"
 
 
-def _word() -> Told:
-    return Told("/s", "containerd", "my-ctr-1", Found(ContainerFacts("my-ctr-1", state="running", cgroup_path=PLACE)))
+def _word() -> RuntimeAnswer:
+    return RuntimeAnswer(
+        "/s", "containerd", "my-ctr-1", Inspected(ContainerFacts("my-ctr-1", state="running", cgroup_path=PLACE))
+    )
 
 
 @pytest.mark.parametrize("first", ["cgroup", "runtime"])
@@ -108,7 +110,7 @@ def test_a_scope_has_containers_whose_id_is_a_word(tmp_path: Path, first: str) -
     follower.open()
     follower.turn()
     elsewhere = ContainerFacts("other", state="running", cgroup_path="/default/other")
-    for told in (_word(), Told("/s", "containerd", "other", Found(elsewhere))):
+    for told in (_word(), RuntimeAnswer("/s", "containerd", "other", Inspected(elsewhere))):
         follower.out.put(told)
     follower.turn()
     if first == "runtime":
@@ -123,7 +125,7 @@ def test_a_scope_has_containers_whose_id_is_a_word(tmp_path: Path, first: str) -
     follower.turn()
     follower.write()
     follower.out.put(
-        Told("/s", "containerd", "my-ctr-1", happened=Happened("my-ctr-1", "removed", 1_780_000_001_000_000))
+        RuntimeAnswer("/s", "containerd", "my-ctr-1", happened=Happened("my-ctr-1", "removed", 1_780_000_001_000_000))
     )
     follower.turn()
     follower.write()

@@ -428,7 +428,7 @@ def test_random_answers_never_hurt(ends: Ends) -> None:
             made[chance.randrange(len(made))] = chance.randrange(256)
         fresh = Packets(ends.line)
         try:
-            taken += sum(one.length for one in fresh._taken(batch, frame.Reader(memoryview(bytes(made)))))
+            taken += sum(one.length for one in fresh._taken(batch, frame.FrameReader(memoryview(bytes(made)))))
         except ValueError:
             continue
     assert taken

@@ -12,7 +12,7 @@ import pytest
 
 from firsthand.errors import ProbeError
 from firsthand.probe import handover
-from firsthand.probe.loaded import Loaded, Program
+from firsthand.probe.loaded import AttachedProgram, Loaded
 from firsthand.probe.pins import Control
 from firsthand.probe.spec import HOOKS, PLAIN, SWEEPS, shared
 
@@ -39,9 +39,9 @@ class Files:
 def _loaded(folder: Path, new: Files) -> Loaded:
     """One kernel side with everything in it, as large as there can be."""
     made = Loaded(folder, new(), maps={word: new() for word in shared()})
-    made.programs = [Program(hook, name, new(), new()) for hook in HOOKS for name in hook.programs]
-    made.programs.append(Program(PLAIN, PLAIN.name, new(), -1))
-    made.sweeps = [Program(hook, hook.name, -1, new()) for hook in SWEEPS]
+    made.programs = [AttachedProgram(hook, name, new(), new()) for hook in HOOKS for name in hook.programs]
+    made.programs.append(AttachedProgram(PLAIN, PLAIN.name, new(), -1))
+    made.sweeps = [AttachedProgram(hook, hook.name, -1, new()) for hook in SWEEPS]
     made.missing, made.notes, made.interrupted = {"process_exec": "refused"}, ["a note"], ["process_fork"]
     made.taken_over = made.unattended = made.folding = made.unswept = True
     made.written, made.scopes = Control(1, 2, 3, 1 << 63), [1, 1 << 63]
@@ -79,7 +79,7 @@ def test_everything_arrives(tmp_path: Path, line: tuple[socket.socket, socket.so
     new = Files(tmp_path)
     loaded = _loaded(tmp_path, new)
     loaded.previous = Loaded(
-        tmp_path, -1, maps={"ring": new()}, programs=[Program(HOOKS[0], "cgroup_create", new(), -1)]
+        tmp_path, -1, maps={"ring": new()}, programs=[AttachedProgram(HOOKS[0], "cgroup_create", new(), -1)]
     )
     before = _told(loaded)
     handover.hand_over(loaded, line[0])

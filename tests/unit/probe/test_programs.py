@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from firsthand.probe import programs
-from firsthand.probe.programs import Group
+from firsthand.probe.programs import ObjectPrograms
 from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, SWEEPS
 
 
@@ -50,5 +50,5 @@ def test_groups() -> None:
 def test_what_is_tried_again_together() -> None:
     """Where a group is refused: those whose hook has no other way, which every kernel takes."""
     hooks = [hook for hook in HOOKS if hook.object == "process"]
-    group = Group(programs._object("process"), [(hook, hook.programs[0]) for hook in hooks])
+    group = ObjectPrograms(programs._object("process"), [(hook, hook.programs[0]) for hook in hooks])
     assert [name for _, name in group.sure] == ["process_fork", "process_exec"]

@@ -64,7 +64,7 @@ def test_one_that_does_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     assert _waiting("pass", monkeypatch) == "the observer ended"
 
 
-class Clock:
+class SessionClock:
     """The monotonic clock of a session, set by the test."""
 
     def __init__(self) -> None:
@@ -78,9 +78,9 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> SessionClock:
     """In the place of the real one."""
-    found = Clock()
+    found = SessionClock()
     monkeypatch.setattr(of_children, "time", found)
     return found
 
@@ -95,7 +95,9 @@ def _killed(child: Child) -> None:
     child.process.wait()
 
 
-def test_what_died_is_started_at_once_and_then_ever_later(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_died_is_started_at_once_and_then_ever_later(
+    clock: SessionClock, capsys: pytest.CaptureFixture[str]
+) -> None:
     """0.1 s, doubled with each death, no more than the bound; after a while of health at once again."""
     child = Child("keeper", _cat, most=0.3)
     waited = []
@@ -115,7 +117,7 @@ def test_what_died_is_started_at_once_and_then_ever_later(clock: Clock, capsys: 
     child.end()
 
 
-def test_a_living_role_is_left_alone(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_living_role_is_left_alone(clock: SessionClock, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is started and nothing said; the end of its input ends it, and its end is waited for."""
     child = Child("keeper", _cat)
     first = child.process
@@ -134,7 +136,7 @@ def test_a_word_reaches_a_role_and_not_one_that_is_dead() -> None:
     child.end(b"stop\n")
 
 
-def test_an_exit_code_is_said(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_exit_code_is_said(clock: SessionClock, capsys: pytest.CaptureFixture[str]) -> None:
     """A role that ends by itself."""
     child = Child("follower", partial(subprocess.Popen, ["/bin/sh", "-c", "exit 3"], stdin=subprocess.PIPE))
     child.process.wait()
@@ -143,7 +145,9 @@ def test_an_exit_code_is_said(clock: Clock, capsys: pytest.CaptureFixture[str]) 
     child.process.wait()
 
 
-def test_a_keeper_that_rests_is_no_death(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_keeper_that_rests_is_no_death(
+    tmp_path: Path, clock: SessionClock, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It ended because little happens: nothing is said, and it is started again when the logs have grown, or after a while, or for the
     last pass."""
     (tmp_path / "log").mkdir()

@@ -11,6 +11,7 @@ from firsthand.errors import UsageError
 from firsthand.settings.sections.environment import Environment
 from firsthand.settings.sections.redaction import Redaction
 from firsthand.settings.sections.top import Top
+from tests.configured import configured
 
 
 def test_defaults_hold_without_a_file(tmp_path: Path) -> None:
@@ -29,9 +30,7 @@ def test_a_wrong_file_stops_no_reader(tmp_path: Path, monkeypatch: pytest.Monkey
     """Who must go on has the defaults, and the history's columns are computed by them; who loads is refused."""
     from firsthand.history import connection
 
-    wrong = tmp_path / "config.toml"
-    wrong.write_text('ring_bytes = "much"\n')
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(wrong))
+    configured(tmp_path, monkeypatch, 'ring_bytes = "much"\n')
     with pytest.raises(UsageError, match="ring_bytes: expected 0, or a power of two"):
         settings.load()
     assert settings.usable() == settings.load({"HOME": "/nonexistent"})

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from firsthand.wire.commands import Programs
+from firsthand.wire.commands import ProgramTable
 from firsthand.wire.patterns import Pattern
 from firsthand.wire.programs import packaged
 from firsthand.wire.redact import OWN_MEMORY, _compile
 
 
-class _Counted:
+class _CountedCompiles:
     """An expression of RE2, and the bytes that all of them were asked to read."""
 
     read = 0
@@ -22,7 +22,7 @@ class _Counted:
         self.groups = self._own.groups
 
     def finditer(self, text: bytes) -> Any:
-        _Counted.read += len(text)
+        _CountedCompiles.read += len(text)
         return self._own.finditer(text)
 
     def search(self, text: bytes, at: int) -> Any:
@@ -44,15 +44,15 @@ def test_a_row_is_read_so_often_at_most(kind: str) -> None:
     """Law: a row of 4 KiB whose author repeats programs' names is read 64 times at most, and not once for each name, secret and
     argument: the observer that redacts it also empties the rings."""
     row = b"\n" + b"\0".join(_HOSTILE[kind])[:4096] + b"\n"
-    programs = Programs(packaged(), _Counted)
-    _Counted.read = 0
+    programs = ProgramTable(packaged(), _CountedCompiles)
+    _CountedCompiles.read = 0
     found = list(programs.spans(row))
     assert found
-    assert _Counted.read <= 64 * len(row)
+    assert _CountedCompiles.read <= 64 * len(row)
 
 
 def test_behind_the_last_name_that_is_looked_at() -> None:
     """Law: a secret behind more names than are looked at is found by the first of them."""
     row = b"\n" + b"\0".join([*[b"mysql"] * 20, b"-psecret"]) + b"\n"
-    (span,) = {(start, end) for start, end, _ in Programs(packaged(), _Counted).spans(row)}
+    (span,) = {(start, end) for start, end, _ in ProgramTable(packaged(), _CountedCompiles).spans(row)}
     assert row[slice(*span)] == b"secret"

@@ -11,7 +11,7 @@ from typing import Any
 
 from firsthand.ask import lineage, nameless, phrase, show, talk
 from firsthand.ask.answer import Asked, Found, cut, folded, plural
-from firsthand.ask.conversations import ASKER, PLACE, Conversations, Summary
+from firsthand.ask.conversations import ASKER, PLACE, Conversations, ConversationTotals
 from firsthand.ask.question import Question
 from firsthand.ask.reliance import PEERS
 from firsthand.ask.target import Condition as Sql
@@ -239,7 +239,9 @@ def _other_names(asked: Asked, target: Target, addresses: list[str]) -> dict[str
     return found
 
 
-def _sentence(asked: Asked, target: Target, summary: Summary, lookups: list[dict[str, Any]], requests: int) -> str:
+def _sentence(
+    asked: Asked, target: Target, summary: ConversationTotals, lookups: list[dict[str, Any]], requests: int
+) -> str:
     """`requests`: heads that name it; their connections may have begun before the window."""
     where, parameters = asked.ran((talk.COUNTED, []))
     of = asked.number(f"SELECT count(*) + coalesce(sum(folded_count - 1), 0) FROM connection WHERE {where}", parameters)  # noqa: S608
@@ -254,7 +256,7 @@ def _sentence(asked: Asked, target: Target, summary: Summary, lookups: list[dict
     return "; ".join([said, *_asking(asked, target, lookups, summary)])
 
 
-def _asking(asked: Asked, target: Target, lookups: list[dict[str, Any]], summary: Summary) -> list[str]:
+def _asking(asked: Asked, target: Target, lookups: list[dict[str, Any]], summary: ConversationTotals) -> list[str]:
     """Who asked for the name, or which names gave the address; a DNS server that was asked is not one that asks."""
     asking = [row for row in lookups if not row["served"]]
     if target.name is None:

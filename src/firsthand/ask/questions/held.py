@@ -17,7 +17,7 @@ from firsthand.identity import address
 if TYPE_CHECKING:  # PyArrow and NumPy behind them: no other question needs these
     import pyarrow as pa
 
-    from firsthand.history.peers import Holder, Peers
+    from firsthand.history.peers import AddressHolder, Peers
 
 NEEDS = ("pod", "container", "address", "name")
 _COLUMNS = ["held", "kind", "who", "workload", "since", "until", "node", "asked_by", "detail"]
@@ -78,7 +78,7 @@ def _table(asked: Asked, query: str, parameters: list[Any]) -> pa.Table:
     return arrow.conform(table, rows)
 
 
-def _row(holder: Holder, node: str, boot: str, there: bool) -> dict[str, Any]:
+def _row(holder: AddressHolder, node: str, boot: str, there: bool) -> dict[str, Any]:
     kind, pod, namespace, workload, name = holder.words
     who = "/".join(filter(None, (namespace, pod))) if pod else name or workload
     return {
@@ -103,7 +103,7 @@ def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list({(row["kind"], row["who"], row["since"], row["node"]): row for row in rows}.values())
 
 
-def _covers(holder: Holder, moment: datetime) -> bool:
+def _covers(holder: AddressHolder, moment: datetime) -> bool:
     return holder.begin <= _micro(moment) < holder.end
 
 
@@ -130,7 +130,7 @@ def _names(asked: Asked, one: str, moment: datetime) -> list[dict[str, Any]]:
     return asked.rows(query, [moment, moment, *values, asked.limit])
 
 
-def _sentence(one: str, moment: datetime, meant: list[Holder], names: list[dict[str, Any]]) -> str:
+def _sentence(one: str, moment: datetime, meant: list[AddressHolder], names: list[dict[str, Any]]) -> str:
     at = iso(moment.replace(tzinfo=UTC))
     identities = {holder.identity: holder for holder in meant}
     if len(identities) == 1:
@@ -143,7 +143,7 @@ def _sentence(one: str, moment: datetime, meant: list[Holder], names: list[dict[
     return said + (f"; {', '.join(given[:5])} {'stands' if len(given) == 1 else 'stand'} for it" if given else "")
 
 
-def _told(holder: Holder) -> str:
+def _told(holder: AddressHolder) -> str:
     kind, pod, namespace, workload, name = holder.words
     if pod:
         return f"pod {'/'.join(filter(None, (namespace, pod)))}"

@@ -10,7 +10,7 @@ from firsthand.ask.answer import Asked, Found, plural
 from firsthand.ask.question import Question
 from firsthand.ask.questions.processes import identify
 from firsthand.schema.tables import KEPT
-from firsthand.subjects.declare import FOLD, Line
+from firsthand.subjects.declare import FOLD, TimelineRow
 from firsthand.subjects.registry import TABLES
 
 #: Tables with a line here, and those whose rows pass through to one.
@@ -18,7 +18,7 @@ NEEDS = tuple(name for name, table in TABLES.items() if (table.line and table.li
 _COLUMNS = ["time", "table", "event", "pod", "container_name", "container", "exec_id", "what", "detail"]
 _TOLD = [*_COLUMNS, "claimed"]
 _FROM = re.compile(r"\bFROM (?=\w+ WHERE )")
-_LINES: dict[str, Line] = {name: table.line for name, table in TABLES.items() if table.line}
+_LINES: dict[str, TimelineRow] = {name: table.line for name, table in TABLES.items() if table.line}
 #: Tables of whose columns `phrase` makes a line.
 _PHRASED = tuple(name for name, line in _LINES.items() if line.phrase)
 

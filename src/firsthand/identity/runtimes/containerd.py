@@ -18,8 +18,8 @@ from firsthand.identity.runtimes import messages_pb2 as m
 from firsthand.identity.runtimes.facts import (
     MOST_MOUNTS,
     ContainerFacts,
-    Found,
     Happened,
+    Inspected,
     Listed,
     PodFacts,
     mapping,
@@ -84,7 +84,7 @@ class Containerd(cri.Cri):
         left_out = {_DOCKERS, _CRI_NAMESPACE} if self._has_cri else {_DOCKERS}
         return [one.name for one in answer.namespaces if one.name not in left_out]
 
-    def inspect(self, identity: str) -> Found | None:
+    def inspect(self, identity: str) -> Inspected | None:
         """By CRI; where that does not know the id yet, or any more, by containerd's own store."""
         namespace = self._namespace_of.get(identity, _CRI_NAMESPACE)
         if identity in self._made:  # CRI will know it only when it is ready, its own metadata are there already
@@ -95,7 +95,7 @@ class Containerd(cri.Cri):
         found = super().inspect(identity) if self._has_cri and namespace == _CRI_NAMESPACE else None
         return found or self._native(identity, namespace)
 
-    def _native(self, identity: str, namespace: str) -> Found | None:
+    def _native(self, identity: str, namespace: str) -> Inspected | None:
         answer = self._known(_GET, m.NativeGetRequest(id=identity), m.NativeGetResponse, _in(namespace))
         return None if answer is None else native(answer.container)
 
@@ -126,7 +126,7 @@ def _in(namespace: str) -> tuple[tuple[str, str], ...]:
     return (("containerd-namespace", namespace),)
 
 
-def native(container: Any) -> Found:
+def native(container: Any) -> Inspected:
     """A container of containerd's own store; CRI's own metadata where there is one."""
     extensions = {one.key: one.value.value for one in container.extensions if one.key in (_CONTAINER, _SANDBOX)}
     created = container.created_at.seconds * 1_000_000 + container.created_at.nanos // 1000
@@ -134,7 +134,7 @@ def native(container: Any) -> Found:
         pod = _pod(container.id, _json(extensions[_SANDBOX]), created)
         facts = cri.sandbox_container(pod)
         facts.image = text(container.image)
-        return Found(facts, pod, whole=bool(pod.addresses or pod.host_network))
+        return Inspected(facts, pod, whole=bool(pod.addresses or pod.host_network))
     labels = mapping(container.labels)
     facts = ContainerFacts(container.id, image=text(container.image), created=created, labels=labels)
     facts.name = text(labels.get("nerdctl/name")) or text(container.id)
@@ -145,7 +145,7 @@ def native(container: Any) -> Found:
     else:
         facts.mounts = _mounts(spec)
     specification.take(facts, spec)
-    return Found(facts, whole=_CONTAINER not in extensions)
+    return Inspected(facts, whole=_CONTAINER not in extensions)
 
 
 def _json(raw: bytes) -> dict[str, Any]:

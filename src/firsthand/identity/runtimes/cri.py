@@ -22,8 +22,8 @@ from firsthand.identity.runtimes.facts import (
     POD_STATES,
     STATES,
     ContainerFacts,
-    Found,
     Happened,
+    Inspected,
     Listed,
     PodFacts,
     mapping,
@@ -74,11 +74,11 @@ class Cri:
         found = [Listed(pod.id, True, POD_STATES.get(pod.state, "unknown")) for pod in pods.items]
         return found + [Listed(one.id, False, STATES.get(one.state, "unknown")) for one in containers.containers]
 
-    def inspect(self, identity: str) -> Found | None:
+    def inspect(self, identity: str) -> Inspected | None:
         """A container, or else a sandbox."""
         return self.container(identity) or self.sandbox(identity)
 
-    def container(self, identity: str) -> Found | None:
+    def container(self, identity: str) -> Inspected | None:
         """A container with its declared privilege, by ContainerStatus verbose."""
         request = m.ContainerStatusRequest(container_id=identity, verbose=True)
         answer = self._known("ContainerStatus", request, m.ContainerStatusResponse)
@@ -86,9 +86,9 @@ class Cri:
             return None
         facts = _container(answer.status)
         _declared(facts, _information(answer.info))
-        return Found(container=facts)
+        return Inspected(container=facts)
 
-    def sandbox(self, identity: str) -> Found | None:
+    def sandbox(self, identity: str) -> Inspected | None:
         """A pod's sandbox, with its addresses."""
         request = m.PodSandboxStatusRequest(pod_sandbox_id=identity, verbose=True)
         answer = self._known("PodSandboxStatus", request, m.PodSandboxStatusResponse)
@@ -97,7 +97,7 @@ class Cri:
         pod = _pod(answer.status)
         facts = sandbox_container(pod)
         facts.image = text(_information(answer.info).get("image"))
-        return Found(container=facts, pod=pod)
+        return Inspected(container=facts, pod=pod)
 
     def events(self) -> Iterator[Happened]:
         """GetContainerEvents, where the runtime has it (CRI-O 1.26, containerd 1.7)."""

@@ -24,8 +24,8 @@ from firsthand.identity.runtimes.cri import digest, labelled_pod
 from firsthand.identity.runtimes.facts import (
     MOST_MOUNTS,
     ContainerFacts,
-    Found,
     Happened,
+    Inspected,
     Listed,
     PodFacts,
     mapping,
@@ -118,7 +118,7 @@ class Engine:
             Listed(one["Id"], False, _state(one.get("State"))) for one in answer or [] if isinstance(one.get("Id"), str)
         ]
 
-    def inspect(self, identity: str) -> Found | None:
+    def inspect(self, identity: str) -> Inspected | None:
         """A container, and with Podman the pod that it is in."""
         raw = self._get(f"{self._libpod}/containers/{quote(identity, safe='')}/json")
         if not isinstance(raw, dict):
@@ -131,7 +131,7 @@ class Engine:
         pod = self._pod(raw) if raw.get("Pod") else None
         if pod is not None:
             facts.sandbox = pod.id
-        return Found(container=facts, pod=pod)
+        return Inspected(container=facts, pod=pod)
 
     def _digest(self, image: str) -> str | None:
         """The digest that an image was pulled by, asked for once for each image."""

@@ -95,7 +95,7 @@ class ContainerFacts:
 
 
 @dataclass(frozen=True)
-class Found:
+class Inspected:
     """What `inspect` found: a container, and its pod where it is a sandbox. Not `whole`: more can be had a moment later."""
 
     container: ContainerFacts | None = None
@@ -118,7 +118,7 @@ class Runtime(Protocol):
     def listed(self) -> list[Listed]:
         """Everything that it holds now."""
 
-    def inspect(self, identity: str) -> Found | None:
+    def inspect(self, identity: str) -> Inspected | None:
         """All about one container or sandbox; None where it knows none of that id (yet, or any more)."""
 
     def events(self) -> Iterator[Happened]:

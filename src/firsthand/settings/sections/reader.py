@@ -8,7 +8,7 @@ from firsthand.settings.declare import Section, section, setting
 
 
 @section("reader", role="reader")
-class Reader(Section, frozen=True):
+class ReaderSettings(Section, frozen=True):
     """The process that `ask` and `sql` find through its socket."""
 
     enabled: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-from firsthand.settings.declare import Kind, Section, section, setting
+from firsthand.settings.declare import Notation, Section, section, setting
 
 Mode = Literal["mask", "hash", "drop"]
 
@@ -18,12 +18,12 @@ def _scopes(value: object) -> Any:
     return found
 
 
-_SCOPES = Kind(
+_SCOPES = Notation(
     f'"/cgroup/path" = one of {", ".join(get_args(Mode))}',
     _scopes,
     {"type": "object", "propertyNames": {"pattern": "^/"}, "additionalProperties": {"enum": [*get_args(Mode)]}},
 )
-_PROGRAMS = Kind(
+_PROGRAMS = Notation(
     '"program" = ["a form with SECRET in it"]',
     lambda value: msgspec.convert(value, dict[str, tuple[str, ...]]),
     {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from firsthand.settings.declare import Kind, Section, section, setting
+from firsthand.settings.declare import Notation, Section, section, setting
 from firsthand.settings.kinds import SIZE, size
 
 _EVER = 1_000_000
@@ -31,7 +31,7 @@ def _limit(raw: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"bytes: expected {SIZE.expected}, found {raw['bytes']!r}") from error
 
 
-_LIMITS = Kind(
+_LIMITS = Notation(
     "NAMESPACE = {days = .., bytes = ..}",
     _namespaces,
     {

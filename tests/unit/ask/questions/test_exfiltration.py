@@ -9,6 +9,7 @@ import pytest
 from firsthand.ask.answer import iso
 from firsthand.ask.questions import exfiltration
 from tests.asking import ask, rows
+from tests.configured import configured
 from tests.hours import HOUR, Cluster
 from tests.scenes import Scene
 
@@ -105,9 +106,7 @@ def test_without_a_past(benign: Path) -> None:
 
 def test_expected_peers(history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law: what the setting expects is left out, and said."""
-    settings = tmp_path / "config.toml"
-    settings.write_text('[network]\nexpected = ["203.0.113.0/24"]\n')
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(settings))
+    configured(tmp_path, monkeypatch, '[network]\nexpected = ["203.0.113.0/24"]\n')
     found = ask(history, "exfiltration", *NOW)
     assert {row["who"] for row in found["rows"]} == {
         "shop/Deployment/web"

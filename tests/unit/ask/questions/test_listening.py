@@ -8,6 +8,7 @@ import pytest
 
 from firsthand.ask.answer import iso
 from tests.asking import ask, rows
+from tests.configured import configured
 from tests.samples import ALL
 from tests.scenes import Scene
 
@@ -83,9 +84,7 @@ def test_who_came_in(history: Path) -> None:
 
 def test_ranges_of_ones_own(history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law: the setting says what is the cluster's; who holds an address in it is known all the same."""
-    settings = tmp_path / "config.toml"
-    settings.write_text('[network]\ncluster = ["203.0.113.0/24", "192.168.0.0/16"]\n')
-    monkeypatch.setenv("FIRSTHAND_CONFIG", str(settings))
+    configured(tmp_path, monkeypatch, '[network]\ncluster = ["203.0.113.0/24", "192.168.0.0/16"]\n')
     found = rows(history, "exposed")
     assert [(row["exe"], row["from"]) for row in found] == [
         ("/usr/sbin/nginx", ["10.244.0.7"]),

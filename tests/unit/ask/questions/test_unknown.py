@@ -21,7 +21,7 @@ HOSTS: dict[str, Any] = {"ns_pid": 4026531836, "host_namespaces": EVERY, "file_d
 HARDENED = HOSTS | {"host_namespaces": EVERY.removeprefix("mount ")}
 
 
-class World:
+class UnknownWorld:
     """A machine whose host runs a shell; more is put into it by cgroup."""
 
     def __init__(self, directory: Path) -> None:
@@ -47,13 +47,13 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> UnknownWorld:
     """Nothing but the host."""
-    return World(tmp_path / "history")
+    return UnknownWorld(tmp_path / "history")
 
 
 @pytest.mark.parametrize("question", ["unknown", "privileged", "containers"])
-def test_a_host_alone_is_complete(world: World, question: str) -> None:
+def test_a_host_alone_is_complete(world: UnknownWorld, question: str) -> None:
     """A hardened unit is the host: nothing is unknown, and that is proven."""
     found = world.ask(question)
     assert found.found.total == 0 and found.completeness.complete, found.completeness.reasons
@@ -61,7 +61,7 @@ def test_a_host_alone_is_complete(world: World, question: str) -> None:
 
 @pytest.mark.parametrize("cgroup", ["/default/my-ctr-1", "/user.slice/app.scope", "/lxc.payload.web", "/"])
 @pytest.mark.parametrize("question", ["unknown", "privileged", "containers"])
-def test_another_pid_namespace_is_never_silence(world: World, question: str, cgroup: str) -> None:
+def test_another_pid_namespace_is_never_silence(world: UnknownWorld, question: str, cgroup: str) -> None:
     """Whatever the cgroup is called: a row of `unknown`, and a reason in the others."""
     world.run(cgroup, "/bin/sleep", INSIDE, capabilities=ALL)
     found = world.ask(question)
@@ -79,7 +79,7 @@ def test_another_pid_namespace_is_never_silence(world: World, question: str, cgr
         assert any(cgroup in reason and "ask unknown" in reason for reason in found.completeness.reasons)
 
 
-def test_another_root_file_system(world: World) -> None:
+def test_another_root_file_system(world: UnknownWorld) -> None:
     """A container in the host's pid namespace is found by its binaries' file system; one mount namespace alone is not."""
     host_pid = INSIDE | {"ns_pid": HOSTS["ns_pid"], "host_namespaces": "pid time user"}
     world.run("/x/y", "/bin/sleep", host_pid)
@@ -89,7 +89,7 @@ def test_another_root_file_system(world: World) -> None:
     ]
 
 
-def test_a_fork_without_an_exec(world: World) -> None:
+def test_a_fork_without_an_exec(world: UnknownWorld) -> None:
     """It ran there, and is a row; one that became a container's program is that container's."""
     world.run("/plain", "/usr/bin/python3", INSIDE, event="fork")
     child = world.run("/conmon", "/usr/bin/crun", INSIDE, event="fork")
@@ -98,14 +98,14 @@ def test_a_fork_without_an_exec(world: World) -> None:
     assert [row["cgroup_path"] for row in world.ask("unknown").found.rows] == ["/plain"]
 
 
-def test_namespaces_that_are_not_known_are_not_judged(world: World) -> None:
+def test_namespaces_that_are_not_known_are_not_judged(world: UnknownWorld) -> None:
     """A row of a history of before there were such columns."""
     world.run("/old", "/bin/old", {})
     assert world.ask("unknown").found.total == 0
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_runtime_that_tells_the_cgroup_names_it(world: World, kept: bool) -> None:
+def test_a_runtime_that_tells_the_cgroup_names_it(world: UnknownWorld, kept: bool) -> None:
     """A container whose id is a word: its rows and those below its cgroup are its own, in the tail and in segments."""
     world.scene.add("container", 1.0, event="create", cgroup_path="/default/my-ctr-1", cgroup_id=7)
     world.scene.add("container", 1.1, event="create", cgroup_path="/default/my-ctr-1/sub", cgroup_id=8)
