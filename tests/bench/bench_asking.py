@@ -17,7 +17,7 @@ from firsthand.ask.registry import QUESTIONS
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
 from firsthand.wire.batch import Batch
-from tests import histories, samples
+from tests import samples
 from tests.bench.machine import machine
 from tests.golden import before
 

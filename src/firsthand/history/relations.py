@@ -371,7 +371,9 @@ class Relations:
         A segment whose summary knows of none is not read."""
         first: datetime | None = None
         kinds = self._parts(table.name, "event") if "event" in summary.COLUMNS.get(table.name, ()) else {}
-        never = "seen" not in (registry.TABLES[table.name].kinds or ("seen",))  # what the kernel records can be there before
+        never = "seen" not in (
+            registry.TABLES[table.name].kinds or ("seen",)
+        )  # what the kernel records can be there before
         seen = Condition("=", "event", ("seen",))
         for one in sorted(segments, key=lambda one: one.time_min or 0):
             if first is not None and _moment(one.time_min or 0) >= first:
