@@ -18,6 +18,7 @@ from firsthand.ask.target import Condition as Sql
 from firsthand.ask.target import Target, parse
 from firsthand.errors import UsageError
 from firsthand.history.mentions import Condition, either
+from firsthand.history.summary import UNREAD
 from firsthand.identity.address import Network, Ranges
 from firsthand.schema import capability
 
@@ -170,7 +171,8 @@ def _unread(asked: Asked, target: Target, lookups: int, requests: int) -> list[s
     query = f"""SELECT (SELECT count(*) FROM connection WHERE {ran} AND names_cut) AS "connections have more names than fit into their rows",
         (SELECT count(*) FROM name WHERE {where} AND name IS NULL) AS "DNS messages have a name that could not be read",
         (SELECT count(*) FROM request WHERE {where} AND {unread}) AS "heads of TLS or HTTP were not read as far as their name" """  # noqa: S608
-    (numbers,) = asked.rows(query, [*bounds, *values, *values])
+    such = dict.fromkeys(("connection", "name", "request"), Condition("=", "unread", (UNREAD,)))
+    (numbers,) = asked.rows(query, [*bounds, *values, *values], such)
     return found + [f"{number:,} {what}: {target.text} may be among them" for what, number in numbers.items() if number]
 
 
