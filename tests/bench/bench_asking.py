@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+import firsthand
+from firsthand.ask.registry import QUESTIONS
 from firsthand.history.keeper import Keeper
 from firsthand.history.log import LogWriter
 from firsthand.wire.batch import Batch
-from tests import histories, samples
+from tests import samples
 from tests.bench.machine import machine
+from tests.golden import before
 
 pytestmark = pytest.mark.bench
 HOUR, QUARTER = 3_600_000_000, 900_000_000
@@ -23,7 +27,7 @@ HOUR, QUARTER = 3_600_000_000, 900_000_000
 MEASURES = {f"measure_{number}": number * 1.5 for number in range(90)}
 #: What 30 days may cost, as a part of what one day does.
 MOST = 1.10
-QUESTIONS = ("pods {hour}", "pods", "processes {hour}", "processes exe=/bin/none", "connected example.org")
+ABOUT = ("pods {hour}", "pods", "processes {hour}", "processes exe=/bin/none", "connected example.org")
 
 
 def _observing(directory: Path, days: int) -> Path:
@@ -88,16 +92,35 @@ def costs(commands: list[list[str]], times: int) -> list[tuple[float, float]]:
     return [(statistics.median(seconds for seconds, _ in mine), max(peak for _, peak in mine)) for mine in used]
 
 
+#: What a question that takes an argument is asked.
+_ARGUMENTS = {
+    "process": "{process}",
+    "timeline": "web-6d4f8c-x2abc",
+    "connected": "known-bad.actorz.com",
+    "address": "10.1.0.7",
+}
+
+
 def test_small(tmp_path: Path) -> None:
-    """Six questions on 900 rows in segments and 900 in the log."""
-    with LogWriter(tmp_path, samples.NODE, samples.BOOT) as log:
-        log.append([samples.process_lives(300), samples.observed()], [])
-        histories.keep(tmp_path, linger=0)
-        log.append([samples.process_lives(300, first=300)], [])
-    print(f"\n{machine()}")
-    for question in ("processes", "pods", "privileged", "tree", "talkers", "connected example.org"):
-        ((seconds, peak),) = _costs([(tmp_path, question)])
-        print(f"ask {question}: {seconds:.3f} processor seconds, {peak:.0f} MB")
+    """Every question on an attack among ordinary traffic (tests/golden), some hundred rows of it in segments, the others in the log; and
+    where FIRSTHAND_BEFORE is the `src` of a build before, the same by that one, in turns."""
+    written = before.made(tmp_path / "history", before.scene(traffic=60))
+    sources = [str(Path(firsthand.__file__).parents[1]), *filter(None, [os.environ.get("FIRSTHAND_BEFORE")])]
+    held = json.loads(_ask(written, "processes", "--json"))["rows"]
+    print(f"\n{machine()}, load {os.getloadavg()[0]:.1f}")
+    for name in QUESTIONS:
+        question = f"{name} {_ARGUMENTS.get(name, '')}".format(process=held[0]["exec_id"]).split()
+        told = ["-m", "firsthand", "ask", *question, "--history", str(written)]
+        commands = [
+            ["env", f"PYTHONPATH={source}", "FIRSTHAND_READER=none", sys.executable, *told] for source in sources
+        ]
+        said = [f"{seconds:.3f} processor seconds, {peak:.0f} MB" for seconds, peak in costs(commands, 7)]
+        print(f"ask {' '.join(question)}: {'; before: '.join(said)}")
+
+
+def _ask(history: Path, *words: str) -> str:
+    command = [sys.executable, "-m", "firsthand", "ask", *words, "--history", str(history)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def test_observing_for_a_month(tmp_path: Path) -> None:
@@ -105,7 +128,7 @@ def test_observing_for_a_month(tmp_path: Path) -> None:
     places = {days: _observing(tmp_path / str(days), days) for days in (1, 30)}
     print(f"\n{machine()}")
     ratios = {}
-    for question in QUESTIONS:
+    for question in ABOUT:
         asked = []
         for days, at in places.items():
             end = samples.START + 24 * days * HOUR

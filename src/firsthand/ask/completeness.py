@@ -74,7 +74,7 @@ def spans(connection: Connection, now: datetime) -> list[Span]:
     that the record is whole.
 
     A wall clock that was set back ends a span and begins another one; so does another scope, setting or state of a hook, without a gap
-    between the two. `connection`: a history's Reader, or one that has the table `observer`.
+    between the two. `connection`: a history's LazyConnection, or one that has the table `observer`.
     """
     from firsthand.history.connection import LazyConnection
 

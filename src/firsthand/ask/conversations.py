@@ -44,6 +44,14 @@ class ConversationTotals:
     lookups: int = 0
     more: int = 0
 
+    def add(self, *, matched: bool, lookup: bool, word: str, more: bool, total: int, number: int) -> None:
+        """Conversations that are alike."""
+        if matched:
+            self.number, self.total = self.number + number, self.total + total
+            self.outcomes[word] = self.outcomes.get(word, 0) + number
+        self.lookups += number if lookup else 0
+        self.more += number if more else 0
+
 
 class Conversations:
     """The conversations of a window and the ways in which they match what is looked for."""
@@ -55,27 +63,23 @@ class Conversations:
         self._addresses = sorted({one for row in lookups for one in row["addresses"] or ()})
         self._sql, self._values = self._relation(lookups, requests)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Those that match, up to the limit."""
-        query = f"{self._sql} SELECT * EXCLUDE (matched, begun) FROM conversations WHERE matched ORDER BY time LIMIT ?"  # noqa: S608
-        return self.asked.rows(query, [*self._values, self.asked.limit])
-
-    def summary(self) -> ConversationTotals:
-        """Of all of them."""
+    def found(self) -> tuple[ConversationTotals, list[dict[str, Any]]]:
+        """The summary of all of them, and those that match, up to the limit, in no order. One statement: the rows are read once."""
         among = f"peer_address {_AMONG} AND coalesce(names, []) = [] AND begun AND {HEADLESS}"
         named = "false" if self.target.name is None else f"({among})"
-        query = f"""{self._sql} SELECT matched, matched AND by_lookup AS lookup, CASE WHEN direction = 'in' THEN 'incoming'
-                ELSE coalesce(outcome, 'without an outcome') END AS word, NOT matched AND {named} AS more, count(*) AS total,
-                sum(coalesce(folded_count, 1))::BIGINT AS number FROM conversations GROUP BY ALL"""  # noqa: S608
-        found = ConversationTotals()
+        query = f"""{self._sql} SELECT * EXCLUDE (matched, begun) FROM (SELECT * FROM conversations WHERE matched ORDER BY time LIMIT ?)
+            UNION ALL BY NAME SELECT s AS summed FROM (SELECT matched, matched AND by_lookup AS lookup, CASE WHEN direction = 'in'
+                THEN 'incoming' ELSE coalesce(outcome, 'without an outcome') END AS word, NOT matched AND {named} AS more,
+                count(*) AS total, sum(coalesce(folded_count, 1))::BIGINT AS number FROM conversations GROUP BY ALL) s"""  # noqa: S608
         addresses = [self._addresses] if self.target.name is not None else []
-        for row in self.asked.rows(query, [*self._values, *addresses]):
-            if row["matched"]:
-                found.number, found.total = found.number + row["number"], found.total + row["total"]
-                found.outcomes[row["word"]] = found.outcomes.get(row["word"], 0) + row["number"]
-            found.lookups += row["number"] if row["lookup"] else 0
-            found.more += row["number"] if row["more"] else 0
-        return found
+        summary, found = ConversationTotals(), list[dict[str, Any]]()
+        for row in self.asked.rows(query, [*self._values, self.asked.limit, *addresses]):
+            summed = row.pop("summed")
+            if summed is None:
+                found.append(row)
+            else:
+                summary.add(**summed)
+        return summary, found
 
     def _relation(self, lookups: list[dict[str, Any]], requests: list[dict[str, Any]]) -> tuple[str, list[Any]]:
         ways = _ways(self.target, lookups, requests)
@@ -89,11 +93,11 @@ class Conversations:
         askers = sorted({row["exec_id"] for row in lookups if row["exec_id"] and not row["served"]})
         query = f"""WITH given AS (SELECT unnest(CAST(? AS VARCHAR[])) AS whose, unnest(CAST(? AS TIMESTAMP[])) AS given_since),
             askers AS (SELECT unnest(CAST(? AS VARCHAR[])) AS asking),
-            told AS (SELECT *, {talk.DIRECTION} AS way, {talk.BEGAN} AS began, exec_id IN (SELECT asking FROM askers) AS asks,
+            told AS (SELECT {_READ}, {talk.DIRECTION} AS way, {talk.BEGAN} AS began, exec_id IN (SELECT asking FROM askers) AS asks,
                 {_LOOPBACK} AS itself FROM ({source}) WHERE NOT {talk.flagged("LISTENING")}),
             ways AS (SELECT * FROM (SELECT *, {flags} FROM told LEFT JOIN given ON whose = {ASKER} || ' ' || peer_address)
                 WHERE {either} OR peer_address {_AMONG}),
-            conversations AS (SELECT {_TALK}, list_filter([{why}], lambda w: w IS NOT NULL) AS why, bool_or({either}) AS matched,
+            conversations AS MATERIALIZED (SELECT {_TALK}, list_filter([{why}], lambda w: w IS NOT NULL) AS why, bool_or({either}) AS matched,
                 NOT bool_or({sure}) AND NOT bool_or(asks) AS by_lookup, bool_or(itself) AS loopback,
                 bool_or({_BEGUN}) AS begun
                 FROM ways GROUP BY node, boot, cookie, peer_address, peer_port
@@ -118,7 +122,7 @@ class Conversations:
         for one in either or [("true", [])]:
             not_before: list[Condition] = [(f"({text}) IS NOT TRUE", some) for text, some in before]
             where, more = self.asked.reaching((told, []), one, *not_before)
-            parts.append(f"SELECT * FROM connection WHERE {where}")  # noqa: S608
+            parts.append(f"SELECT {_READ} FROM connection WHERE {where}")  # noqa: S608
             values += more
             before.append(one)
         return " UNION ALL ".join(parts), values
@@ -145,14 +149,20 @@ def _among(column: str, values: list[str]) -> Condition:
     return f"{column} {_AMONG}", [values]
 
 
-#: Of a conversation's rows: who had it first that is known for sure, the newest of what changes.
-_TALK = f"""node, boot, cookie, peer_address, peer_port, min(began) AS time, max({talk.LAST}) FILTER ({
-    talk.ENDED
-}) AS until,
-    arg_min(way, ktime) FILTER (event <> 'taken') AS direction, any_value(transport) AS transport,
+#: The columns that a conversation is made of.
+_READ = """node, boot, cookie, time, ktime, event, transport, outcome, duration, peer_address, peer_port, exec_id, exe, pid, uid, euid,
+    cap_effective, cap_permitted, pod, namespace, workload, pod_uid, container, container_name, image, claimed, local_address, local_port,
+    nat_address, nat_port, peer_kind, peer_pod, peer_namespace, peer_workload, peer_name, names, names_cut, bytes_sent, bytes_received,
+    path, folded_count, folded_until, flag_names"""
+#: Of a conversation's rows: who had it first that is known for sure, the newest of what changes. Conditions stand in the arguments: DuckDB
+#: copies all columns for each FILTER.
+_TALK = f"""node, boot, cookie, peer_address, peer_port, min(began) AS time, max(CASE WHEN {talk.ENDED} THEN {
+    talk.LAST
+} END) AS until,
+    arg_min(way, CASE WHEN event <> 'taken' THEN ktime END) AS direction, any_value(transport) AS transport,
     {
     ", ".join(
-        f"coalesce(arg_min({name}, ktime) FILTER (NOT {talk.flagged('LISTENER')}), any_value({name})) AS {name}"
+        f"coalesce(arg_min({name}, CASE WHEN NOT {talk.flagged('LISTENER')} THEN ktime END), any_value({name})) AS {name}"
         for name in ("exec_id", "exe", "pid", "uid", "euid", "cap_effective", "cap_permitted")
     )
 },
@@ -166,11 +176,13 @@ _TALK = f"""node, boot, cookie, peer_address, peer_port, min(began) AS time, max
         for name in ("peer_kind", "peer_pod", "peer_namespace", "peer_workload", "peer_name")
     )
 },
-    arg_max(names, time) FILTER (names <> []) AS names, bool_or(names_cut) AS names_cut,
+    arg_max(names, CASE WHEN names <> [] THEN time END) AS names, bool_or(names_cut) AS names_cut,
     CASE WHEN bool_or(event = 'folded') THEN 'established' ELSE
-        coalesce(arg_max(outcome, ktime) FILTER (event IN ('connect', 'accept')), arg_max(outcome, ktime)) END AS outcome,
-    arg_max(outcome, ktime) FILTER ({talk.ENDED}) AS ending, max(bytes_sent) FILTER ({talk.ENDED}) AS bytes_sent,
-    max(bytes_received) FILTER ({talk.ENDED}) AS bytes_received, any_value(path) AS path,
+        coalesce(arg_max(outcome, CASE WHEN event IN ('connect', 'accept') THEN ktime END), arg_max(outcome, ktime)) END AS outcome,
+    arg_max(outcome, CASE WHEN {talk.ENDED} THEN ktime END) AS ending, max(CASE WHEN {
+    talk.ENDED
+} THEN bytes_sent END) AS bytes_sent,
+    max(CASE WHEN {talk.ENDED} THEN bytes_received END) AS bytes_received, any_value(path) AS path,
     max(folded_count) AS folded_count, max(folded_until) AS folded_until,
     list_sort(list_distinct(flatten(list(string_split(flag_names, ',')) FILTER (flag_names IS NOT NULL)))) AS flags"""
 

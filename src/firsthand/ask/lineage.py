@@ -10,6 +10,8 @@ from firsthand.ask.answer import Asked
 
 #: Levels and images at which a look ends.
 DEEPEST, MOST = 64, 20_000
+#: Up to this many rows of `process`, one statement that follows their ids costs less than one for each level.
+FEW = 10_000
 _COLUMNS = "exec_id, parent_exec_id, previous_exec_id, event, time, exe, args, pid, uid, container, pod, container_name, claimed, boot"
 
 Image = dict[str, Any]
@@ -19,23 +21,47 @@ def images(asked: Asked, keys: Iterable[str]) -> dict[str, Image]:
     """The images of these ids and of all that stand behind them, by id, as far as the history holds them."""
     found: dict[str, Image] = {}
     wanted = {key for key in keys if key}
+    known = _at_once(asked, wanted)
     for _ in range(DEEPEST):
         wanted -= found.keys()
         if not wanted or len(found) > MOST:
             break
-        new = _read(asked, wanted)
+        new = _read(asked, wanted) if known is None else {key: known[key] for key in wanted & known.keys()}
         found |= new
         wanted = {row[name] for row in new.values() for name in ("parent_exec_id", "previous_exec_id") if row[name]}
     return found
 
 
+#: The starts of processes and of all behind them, by the columns that link them alone.
+_STARTS = """WITH RECURSIVE links AS MATERIALIZED (SELECT DISTINCT exec_start, parent_start FROM process WHERE event IN ('fork', 'exec', 'seen')),
+    behind AS (SELECT unnest(CAST(? AS BIGINT[])) AS start UNION SELECT parent_start FROM behind JOIN links ON exec_start = start)
+    SELECT start FROM behind WHERE start IS NOT NULL"""
+
+
+def _at_once(asked: Asked, keys: Collection[str]) -> dict[str, Image] | None:
+    """All that can stand behind some images, where the history is small; None: it is not."""
+    from firsthand.history.connection import LazyConnection
+
+    if not keys or not isinstance(asked.connection, LazyConnection) or asked.connection.length("process") > FEW:
+        return None
+    return _of_starts(asked, [row["start"] for row in asked.rows(_STARTS, [list(_starts(keys))])])
+
+
 def _read(asked: Asked, keys: Collection[str]) -> dict[str, Image]:
-    """One level. An exec or seen row tells more than a fork's."""
-    numbers = [key.split(":") for key in sorted(keys)]
-    starts = ", ".join(sorted({str(int(parts[2])) for parts in numbers}))
+    """One level."""
+    return {key: image for key, image in _of_starts(asked, _starts(keys)).items() if key in keys}
+
+
+def _starts(keys: Iterable[str]) -> set[int]:
+    return {int(key.split(":")[2]) for key in keys}
+
+
+def _of_starts(asked: Asked, numbers: Iterable[int]) -> dict[str, Image]:
+    """The images of processes by when these started. An exec or seen row tells more than a fork's."""
+    starts = ", ".join(map(str, sorted(numbers)))
     query = f"""SELECT {_COLUMNS} FROM process WHERE event IN ('fork', 'exec', 'seen') AND exec_start IN ({starts})
         ORDER BY event = 'fork' DESC, ktime"""  # noqa: S608 - numbers
-    return {row["exec_id"]: row for row in asked.rows(query, []) if row["exec_id"] in keys}
+    return {row["exec_id"]: row for row in asked.rows(query, [])}
 
 
 def above(image: Image, known: Mapping[str, Image]) -> str | None:

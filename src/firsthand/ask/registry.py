@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from importlib.util import find_spec
 
 from firsthand.ask import listing, questions
 from firsthand.ask.question import FILTERS, Question
@@ -22,4 +25,26 @@ def _all() -> dict[str, Question]:
     return dict(sorted(found.items(), key=lambda one: one[1].rank))
 
 
-QUESTIONS = _all()
+class _Questions(Mapping[str, Question]):
+    """All questions. One that has its module's name is found there, and the other modules are not imported for it."""
+
+    @cached_property
+    def _every(self) -> dict[str, Question]:
+        return _all()
+
+    def __getitem__(self, name: str) -> Question:
+        module = f"{questions.__name__}.{name}"
+        if "_every" not in vars(self) and name.isidentifier() and find_spec(module):
+            own: dict[str, Question] = importlib.import_module(module).QUESTIONS
+            if name in own:
+                return own[name]
+        return self._every[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._every)
+
+    def __len__(self) -> int:
+        return len(self._every)
+
+
+QUESTIONS: Mapping[str, Question] = _Questions()

@@ -22,6 +22,8 @@ def reasons(
     connection: Connection, since: datetime, until: datetime, tables: tuple[str, ...], filters: Filters
 ) -> list[str]:
     """A sentence for each namespace of which the history no longer holds something that the question needs."""
+    if _lost_nothing(connection):
+        return []
     mine = _concerned(connection, filters)
     bounds = [since.replace(tzinfo=None), until.replace(tzinfo=None), list(tables)]
     values = [CAUSE, *bounds, filters.node, filters.node, mine is None, mine or []]
@@ -32,6 +34,13 @@ def reasons(
         rows = sum(row[3] for row in more)
         said.append(f"no longer held: retention removed {rows:,} rows of {len(more):,} more namespaces until {last}")
     return said
+
+
+def _lost_nothing(connection: Connection) -> bool:
+    """Whether the history has no row of `loss`."""
+    from firsthand.history.connection import LazyConnection
+
+    return isinstance(connection, LazyConnection) and not connection.length("loss")
 
 
 def _sentence(name: str | None, tables: str, why: str, rows: int, since: datetime, until: datetime) -> str:

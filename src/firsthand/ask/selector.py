@@ -13,7 +13,6 @@ from typing import Any
 
 from firsthand.ask.answer import Chosen
 from firsthand.errors import UsageError
-from firsthand.identity.runtimes.facts import LONGEST_LABEL, MOST_LABELS
 
 _KEY = r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?"
 _SET = re.compile(rf"^({_KEY})\s+(in|notin)\s*\(([^()]*)\)$")
@@ -93,6 +92,8 @@ def cut(connection: Any, text: str) -> list[str]:
 def _undecided(wanted: list[Requirement], labels: list[str]) -> bool:
     """Whether no condition fails by what is kept, and one is about a label that was cut: by its length, or behind the most that are kept,
     which are the first by their keys."""
+    from firsthand.identity.runtimes.facts import LONGEST_LABEL, MOST_LABELS
+
     found = dict(label.partition("=")[::2] for label in labels)
     long = {label.partition("=")[0] for label in labels if len(label) >= LONGEST_LABEL}
     last = max(found, default="") if len(labels) >= MOST_LABELS else None

@@ -93,10 +93,13 @@ class _Given(NamedTuple):
 
 def _answered(request: Request, form: str, given: dict[str, Any]) -> _Given:
     """By the reader, else by this process."""
+    directory = options.unchecked(given["history"])
+    if options.nobody_reads(directory, given["verbose"]):
+        return _by_itself(request, form, given["history"])
     from firsthand.reader import asker
 
     try:
-        answer, told = asker.ask(options.unchecked(given["history"]), request, form, _show)
+        answer, told = asker.ask(directory, request, form, _show)
         options.tell(given["verbose"], f"answered by the reader, process {told.pid}")
         return _Given(answer, told.file, told.spilled)
     except asker.NoReader as none:

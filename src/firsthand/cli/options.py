@@ -66,6 +66,15 @@ def unchecked(given: Path | None) -> Path:
         return Path()
 
 
+def nobody_reads(directory: Path, verbose: bool) -> bool:
+    """Whether a history has no reader, which `verbose` says. Where it may have one, the reader's client finds out."""
+    from firsthand.reader.place import absent
+
+    found = directory.is_absolute() and absent(directory)
+    tell(verbose and found, "the history is read here, without the reader: there is none")
+    return found
+
+
 def seconds(text: str) -> float:
     """A duration such as 30s, 5m, 2h, 30d, 1.5h. UsageError for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", text.strip())

@@ -47,10 +47,13 @@ def command(query: str | None, history: Path | None, verbose: bool, output: str)
 
 def _by_reader(query: str, history: Path | None, output: str, verbose: bool) -> bool:
     """Whether the reader answered."""
+    directory = options.unchecked(history)
+    if options.nobody_reads(directory, verbose):
+        return False
     from firsthand.reader import asker
 
     try:
-        told = asker.sql(options.unchecked(history), query, output)
+        told = asker.sql(directory, query, output)
     except asker.NoReader as none:
         options.tell(verbose, f"the history is read here, without the reader: {none}")
         return False

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -37,7 +36,9 @@ class Spill:
         self.most = 0
         with contextlib.suppress(OSError):  # read-only, full: then there is memory alone
             remove_left(parent)
-            self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
+            path = parent / f"{_PREFIX}{os.getpid()}-{os.urandom(8).hex()}"
+            path.mkdir(0o700)
+            self.path = path
 
     def look(self) -> int:
         """How many bytes are in it now."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -497,6 +496,8 @@ def _read(path: Path, mode: str, read: Callable[[sqlite3.Connection], _Found]) -
 def _rolled_back(path: Path, read: Callable[[sqlite3.Connection], _Found]) -> _Found:
     """The manifest as it was before a commit in which the keeper was killed: only its next start may put the file right,
     and a reader may not be allowed to write, so a copy is rolled back."""
+    import tempfile
+
     journal = path.with_name(f"{path.name}-journal")
     while True:
         try:

@@ -91,11 +91,11 @@ class _Statement:
     def __init__(
         self, said: Json, query: str, parameters: Sequence[Any], tables: Mapping[str, Collection[str]]
     ) -> None:
-        self._said, self._text, self._parameters, self._tables = said, query.encode(), parameters, tables
-        self._words = {word.lower() for word in _strings(said)}
+        self._text, self._parameters, self._tables = query.encode(), parameters, tables
+        self._every, _ = _walked(said)
 
     def mentions(self) -> list[Mention] | None:
-        every = list(_dicts(self._said))
+        every = self._every
         named = [one for one in every if one.get("type") == "BASE_TABLE" and one["table_name"].lower() in self._tables]
         if any(one["key"].lower() in self._tables for at in every if "cte_map" in at for one in at["cte_map"]["map"]):
             return None
@@ -104,6 +104,7 @@ class _Statement:
 
     def _of_select(self, node: Json) -> Iterator[Mention]:
         tree = node["from_table"]
+        within = _Within(node)
         for table, regular in _base_tables(tree, regular=True):
             name = table["table_name"].lower()
             if name not in self._tables or table["schema_name"] or table["catalog_name"]:
@@ -118,17 +119,14 @@ class _Statement:
             alone = tree is table
             judged = regular and node["sample"] is None and node["where_clause"] is not None
             condition = self._condition(node["where_clause"], name, alias, alone=alone) if judged else ANY
-            yield Mention(name, begin, begin + length, alias, self._columns(node, name, alias, tree), condition)
+            yield Mention(name, begin, begin + length, alias, self._columns(within, name, alias), condition)
 
-    def _columns(self, node: Json, name: str, alias: str, tree: Json) -> frozenset[str] | None:
-        """The columns of a table that the statement can mean: those whose names stand anywhere in it."""
-        if any(one.get("class") == "STAR" for one in _dicts(node["select_list"])) or _natural(tree):
+    def _columns(self, within: _Within, name: str, alias: str) -> frozenset[str] | None:
+        """The columns of a table that a SELECT can mean: those whose names stand anywhere in it. What is around it sees only what it
+        lists."""
+        if within.all or within.ends & ({alias.lower(), name} - set(self._tables[name])):  # the whole row as a value
             return None
-        if any(
-            _is_column(one) and one["column_names"][-1].lower() in (alias.lower(), name) for one in _dicts(self._said)
-        ):
-            return None  # the whole row as a value
-        return frozenset(column for column in self._tables[name] if column in self._words)
+        return frozenset(column for column in self._tables[name] if column in within.words)
 
     # ---- conditions ----
 
@@ -235,6 +233,18 @@ class _Statement:
         return None
 
 
+class _Within:
+    """What stands in a SELECT: `words`, every text; `ends`, how columns are named, without what stands before the last dot; `all`: every
+    column of its tables is meant."""
+
+    def __init__(self, node: Json) -> None:
+        every, words = _walked(node)
+        self.words = {word.lower() for word in words}
+        self.ends = {one["column_names"][-1].lower() for one in every if _is_column(one)}
+        starred = any(one.get("class") == "STAR" for one in _walked(node["select_list"])[0])
+        self.all = starred or _natural(node["from_table"])
+
+
 def _moment(text: Any) -> datetime | None:
     try:
         found = datetime.fromisoformat(text) if isinstance(text, str) else None
@@ -248,7 +258,7 @@ def _is_column(said: Json) -> bool:
 
 
 def _natural(tree: Json) -> bool:
-    return any(one.get("ref_type") == "NATURAL" for one in _dicts(tree))
+    return any(one.get("ref_type") == "NATURAL" for one in _walked(tree)[0])
 
 
 def _base_tables(tree: Json, *, regular: bool) -> Iterator[tuple[Json, bool]]:
@@ -262,19 +272,16 @@ def _base_tables(tree: Json, *, regular: bool) -> Iterator[tuple[Json, bool]]:
             yield from _base_tables(tree[side], regular=plain)
 
 
-def _dicts(said: Any) -> Iterator[Json]:
-    """Every object within."""
-    if isinstance(said, dict):
-        yield said
-        said = list(said.values())
-    if isinstance(said, list):
-        for one in said:
-            yield from _dicts(one)
-
-
-def _strings(said: Any) -> Iterator[str]:
-    if isinstance(said, str):
-        yield said
-    elif isinstance(said, dict | list):
-        for one in said.values() if isinstance(said, dict) else said:
-            yield from _strings(one)
+def _walked(said: Any) -> tuple[list[Json], set[str]]:
+    """Every object within, and every text that is a value of one, in no order."""
+    found, texts, rest = list[Json](), set[str](), [said]
+    while rest:
+        one = rest.pop()
+        if type(one) is str:
+            texts.add(one)
+        elif type(one) is list:
+            rest += one
+        elif type(one) is dict:
+            found.append(one)
+            rest += one.values()
+    return found, texts

@@ -19,9 +19,10 @@ from firsthand.history.engine import duckdb
 from firsthand.history.manifest import Segment
 from firsthand.history.mentions import ANY, Condition, Mention
 from firsthand.history.telling import PEERS
-from firsthand.schema import capability, filled, flags
+from firsthand.schema import capability, flags
 from firsthand.schema.tables import KEPT
 from firsthand.settings.sections.top import Top
+from firsthand.subjects import registry
 from firsthand.subjects.column import Table
 
 _EPOCH = datetime(1970, 1, 1)
@@ -119,6 +120,7 @@ class Relations:
         self._tails: dict[str, list[tuple[str, Collection[str]]]] = {}
         self._kept: dict[tuple[str, str], dict[str, bytes]] = {}
         self._heads: dict[str, dict[str, summary.SegmentHead]] = {}
+        self._computed: dict[str, dict[str, tuple[str, str]]] = {}
 
     def view(self, table: Table) -> str:
         """A query of a whole table."""
@@ -174,13 +176,19 @@ class Relations:
     # ---- rows ----
 
     def _query(self, table: Table, wanted: Sequence[str], segments: list[Segment]) -> str:
-        more = computed(table.name)
+        more = self._more(table.name)
         words = {name for one in wanted if one in more for name in _words(more[one][0])}
         names = {name for name in table.names if name in wanted or name in words}
         peers = names & set(PEERS)
         source = self._with_peers(table, names, segments) if peers else self._source(table, names, segments)
         columns = [f"{more[name][0]} AS {name}" if name in more else f'"{name}"' for name in wanted]
         return f"SELECT {', '.join(columns)} FROM ({source})"  # noqa: S608 - names of KEPT
+
+    def _more(self, table: str) -> dict[str, tuple[str, str]]:
+        """The computed columns of a table, which settings decide: read once."""
+        if table not in self._computed:
+            self._computed[table] = computed(table)
+        return self._computed[table]
 
     def _with_peers(self, table: Table, names: set[str], segments: list[Segment]) -> str:
         """Connections with their peers: as they were written, but where somebody may have held an address who was not known then."""
@@ -276,7 +284,11 @@ class Relations:
     def _tell(self, name: str, query: str) -> bool:
         """Hold what a query of told rows finds as a table, once; whether it found any."""
         if name not in self._told:
-            raw = {f"_{one}": f"({self.rows(KEPT[one], self._view.segments(one))})" for one in telling.TABLES}
+            raw = {
+                f"_{one}": f"({self.rows(KEPT[one], self._view.segments(one), _words(query) & set(KEPT[one].names))})"
+                for one in telling.TABLES
+                if f"{{_{one}}}" in query
+            }
             ((number,),) = self._duckdb.execute(
                 f"CREATE TABLE {name} AS {query.format(**raw, _elsewhere=_ELSEWHERE)}"
             ).fetchall()
@@ -290,10 +302,10 @@ class Relations:
         table = replace(table, columns=tuple(columns))
         log = self._tail(table) if tail else ()
         queries = [f'SELECT {_columns(table, known)} FROM "{name}"' for name, known in log]  # noqa: S608
-        if not queries:
-            queries = [f"SELECT {_columns(table, ())} WHERE false"]
         if segments:
             queries.append(self._of_segments(table, segments, table.names))
+        if not queries:
+            queries = [f"SELECT {_columns(table, ())} WHERE false"]
         return " UNION ALL BY NAME ".join(queries)
 
     def _of_segments(self, table: Table, segments: Sequence[Segment], names: Collection[str]) -> str:
@@ -326,8 +338,9 @@ class Relations:
 
     # ---- times ----
 
-    def between(self, table: Table, since: datetime, until: datetime) -> tuple[int, str]:
-        """The rows of segments that lie between two moments as a whole, and a query of the times of all other rows there."""
+    def between(self, table: Table, since: datetime, until: datetime) -> tuple[int, str | None]:
+        """The rows of segments that lie between two moments as a whole, and a query of the times of all other rows there; None: there are
+        none."""
         span = Condition("and", parts=(Condition(">=", "time", (since,)), Condition("<=", "time", (until,))))
         heads = self.heads(table.name)
         inside = [
@@ -335,15 +348,19 @@ class Relations:
         ]
         paths = {one.path for one in inside}
         rest = self.chosen(table.name, span, without=paths)
-        return sum(one.rows for one in inside), self.rows(table, rest, ("time",))
+        there = rest or self._view.length(table.name)
+        return sum(one.rows for one in inside), self.rows(table, rest, ("time",)) if there else None
 
     def bounds(self, table: Table) -> Iterator[tuple[datetime, datetime]]:
         """The first and the last moment of the log's rows, and of the segments'; `seen` apart."""
         self._duckdb.abort()
-        query = f"SELECT min(time), max(time) FROM ({self.rows(table, [], ('time', 'event'))}) WHERE event <> 'seen'"  # noqa: S608
-        for first, last in self._duckdb.execute(query).fetchall():
-            if first is not None:
-                yield first, last
+        if self._view.length(table.name):
+            query = (
+                f"SELECT min(time), max(time) FROM ({self.rows(table, [], ('time', 'event'))}) WHERE event <> 'seen'"  # noqa: S608
+            )
+            for first, last in self._duckdb.execute(query).fetchall():
+                if first is not None:
+                    yield first, last
         segments = [one for one in self._view.sized(table.name) if one.time_min is not None]
         if segments:
             last = _moment(max(one.time_max or 0 for one in segments))
@@ -354,7 +371,9 @@ class Relations:
         A segment whose summary knows of none is not read."""
         first: datetime | None = None
         kinds = self._parts(table.name, "event") if "event" in summary.COLUMNS.get(table.name, ()) else {}
-        never = "seen" not in filled.kinds(table.name)
+        never = "seen" not in (
+            registry.TABLES[table.name].kinds or ("seen",)
+        )  # what the kernel records can be there before
         seen = Condition("=", "event", ("seen",))
         for one in sorted(segments, key=lambda one: one.time_min or 0):
             if first is not None and _moment(one.time_min or 0) >= first:

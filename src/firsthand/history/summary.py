@@ -29,6 +29,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {name: one.summary for name, one in TABLES
 FACTS: dict[str, dict[str, tuple[str, ...]]] = {name: dict(one.facts) for name, one in TABLES.items() if one.facts}
 #: Words of `outside`, of rows in no container: apart from the host (ask/apart.py); in a cgroup whose path is not known.
 APART, UNPLACED = "apart", "unplaced"
+#: The word of `unread`, of rows that may lack the name that is looked for: it did not fit, or was not read.
+UNREAD = "unread"
 #: What the manifest knows of a segment without a summary: whether it has rows of containers that have no name, or that no runtime confirmed.
 UNSURE = "unsure"
 #: Lengths of the beginnings that a filter has of values which are asked for by theirs.
@@ -124,6 +126,8 @@ def _fact(name: str, columns: Mapping[str, Any]) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if name == UNREAD:
+        return pa.array([UNREAD] if pc.any(_lacking(columns)).as_py() else [], pa.string())
     if name == "host_device":
         return columns["file_device"].filter(_with_host(columns["host_namespaces"], "mount"))
     nowhere = pc.is_null(columns["container"])
@@ -133,6 +137,18 @@ def _fact(name: str, columns: Mapping[str, Any]) -> Any:
     if "ns_pid" in columns and _apart(pc.and_(nowhere, pc.is_valid(columns["ns_pid"])), columns):
         found.append(APART)
     return pa.array(found, pa.string())
+
+
+def _lacking(columns: Mapping[str, Any]) -> Any:
+    """Whether each of these rows may lack a name: of `connection`, whose names were cut; of `name`, without one; of `request`, with a mark
+    and no name."""
+    import pyarrow.compute as pc
+
+    if "names_cut" in columns:
+        return columns["names_cut"]
+    if "marks" not in columns:
+        return pc.is_null(columns["name"])
+    return pc.and_(pc.and_(pc.is_null(columns["sni"]), pc.is_null(columns["host"])), pc.is_valid(columns["marks"]))
 
 
 def _apart(among: Any, columns: Mapping[str, Any]) -> bool:

@@ -101,6 +101,8 @@ class Ranges:
 
     def holds(self, address: str) -> bool:
         """Whether an address lies in one of them; what is no address does not."""
+        if not self.networks:
+            return False
         try:
             found = ipaddress.ip_address(address)
         except ValueError:

@@ -35,6 +35,21 @@ def sockets(directory: Path) -> list[Path]:
         return []
 
 
+def absent(directory: Path) -> bool:
+    """Whether no socket of a history's reader is there: then nobody need be asked, and nothing that asking takes be imported."""
+    return not any(map(_there, sockets(directory)))
+
+
+def _there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def build() -> str:
     """Identifies this version and installation. Only the same one gives the same answers."""
     found = (Path(__file__).parents[1] / "__init__.py").stat()

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from firsthand.errors import UsageError
-from firsthand.schema import layout
 
 #: Derived flags, and what each means.
 DERIVED = {
@@ -43,6 +42,8 @@ COLUMNS = ("flag_names", "container", "cap_permitted", "stdin", "args", "exe", "
 
 def stored() -> tuple[str, ...]:
     """The words of `flag_names` (enum process_flag of kernel/subjects/process.h)."""
+    from firsthand.schema import layout  # BTF, which few questions need
+
     return tuple(layout.installed().enums["process_flag"])
 
 

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
-from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 
@@ -93,7 +92,7 @@ def parse(text: str) -> Layout:
 
 def objects() -> list[Path]:
     """The compiled BPF objects of this installation. SchemaError where they were not built."""
-    folder = Path(str(resources.files("firsthand.probe") / "objects"))
+    folder = Path(__file__).parents[1] / "probe" / "objects"
     found = sorted(folder.glob("*.bpf.o"))
     if not found:
         raise SchemaError(f"{folder}: no BPF objects; run `make setup` or install the wheel again")

@@ -9,15 +9,16 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from firsthand.errors import SchemaError
-from firsthand.schema import layout as _layout
-from firsthand.schema.layout import Field, Layout
 from firsthand.subjects.column import Column, Table
 from firsthand.subjects.columns import COMMON
 from firsthand.subjects.declare import SubjectTable
 from firsthand.subjects.registry import TABLES
+
+if TYPE_CHECKING:
+    from firsthand.schema.layout import Field, Layout
 
 PATH = Path(__file__).with_name("lock.json")
 _INTEGERS = {1: "int16", 2: "int32", 4: "int64", 8: "int64"}
@@ -121,8 +122,10 @@ def render(tables: dict[str, Table]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write or check the lock; 1 where a check fails."""
+    from firsthand.schema import layout
+
     locked = load() if PATH.exists() else {}
-    text = render(merge(locked, derive(_layout.installed())))
+    text = render(merge(locked, derive(layout.installed())))
     if "--check" not in arguments:
         PATH.write_text(text)
         return 0

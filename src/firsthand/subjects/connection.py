@@ -57,7 +57,7 @@ _TABLE = SubjectTable(
     roles={"exe": OWNER, "peer_address": TRANSLATED, "names": NAMED, "folded_last": FOLD},
     fills={"folded_until": ("folded",)},
     summary=(*WHO, "event", "opener_start", "peer_address", "nat_address", "local_address", "names"),
-    facts=OUTSIDE,
+    facts=OUTSIDE | {"unread": ("names_cut",)},
     line=TimelineRow(
         phrase=(
             *("event", "transport", "flag_names", "local_address", "local_port", "peer_address", "peer_port", "path"),

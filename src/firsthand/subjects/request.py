@@ -34,7 +34,7 @@ _TABLE = SubjectTable(
     kinds=("tls", "http"),
     fills=dict.fromkeys(_TLS, ("tls",)) | dict.fromkeys(_HTTP, ("http",)),
     summary=(*WHO, "sni", "host", "ja4"),
-    facts=OUTSIDE,
+    facts=OUTSIDE | {"unread": ("sni", "host", "marks")},
     line=TimelineRow(phrase=("event", "transport", "protocol", "method", "sni", "host", "url_path", "ja4", "marks")),
 )
 

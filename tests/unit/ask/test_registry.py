@@ -42,6 +42,23 @@ def test_a_question_is_one_module(toy: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert [*registry._all()] == [*registry.QUESTIONS, "toy"]
 
 
+def test_a_question_of_its_modules_name_imports_no_other() -> None:
+    """Law: a question costs what it needs: those of other modules are imported where they are asked for, or all are wanted."""
+    program = textwrap.dedent(
+        """
+        import sys
+        from firsthand.ask.registry import QUESTIONS
+        def there(name):
+            return f"firsthand.ask.questions.{name}" in sys.modules
+        assert QUESTIONS["talkers"].rank and there("talkers") and not there("beacons")
+        assert QUESTIONS["map"].draws and "no such" not in QUESTIONS and there("beacons")
+        assert QUESTIONS["talkers"] is dict(QUESTIONS)["talkers"]
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_command_line_knows_it(toy: Path, tmp_path: Path) -> None:
     """Law: nothing else is to be changed: it is in the help, is answered with its evidence, and is narrowed as others are."""
     history = before.unpack(tmp_path / "history")

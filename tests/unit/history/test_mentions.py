@@ -123,6 +123,29 @@ def test_columns_are_those_whose_names_stand_in_the_statement() -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("SELECT pod FROM (SELECT exe AS pod FROM process)", {"exe", "pod"}),
+        ("SELECT pod, time FROM (SELECT exe FROM process) a, b", {"exe"}),
+        ("WITH a AS (SELECT exe FROM process) SELECT pod FROM a", {"exe"}),
+        ("SELECT exe FROM process p WHERE EXISTS (SELECT 1 FROM b WHERE b.x = p.pod)", {"exe", "pod"}),
+        ("SELECT exe FROM process p, LATERAL (SELECT p.pod)", {"exe", "pod"}),
+        ("SELECT exe FROM process UNION ALL SELECT pod FROM b ORDER BY time", {"exe"}),
+    ],
+)
+def test_columns_are_those_of_the_select_that_names_the_table(query: str, expected: set[str]) -> None:
+    """Law: what is around a SELECT sees what it lists; what is inside it may mean its tables."""
+    assert [one.columns for one in _found(query)] == [frozenset(expected)]
+
+
+def test_a_column_with_its_tables_name_is_no_whole_row() -> None:
+    """Law: DuckDB takes a name that is both for the column."""
+    with duckdb.connect() as connection:
+        (one,) = find(connection, "SELECT name FROM name", [], {"name": ("time", "name")}) or ()
+    assert one.columns == {"name"}
+
+
+@pytest.mark.parametrize(
     "query",
     ["WITH process AS (SELECT 1 AS exe) SELECT exe FROM process", "SELECT 1; SELECT 2", "SELEC", "EXPLAIN SELECT 1"],
 )

@@ -148,6 +148,23 @@ _HOST = _INSIDE | {"host_namespaces": _ALL_HOSTS, "file_device": "8:1"}
 
 
 @pytest.mark.parametrize(
+    ("table", "columns", "some"),
+    [
+        ("connection", {"names_cut": [False, None]}, False),
+        ("connection", {"names_cut": [None, True]}, True),
+        ("name", {"name": ["a", ""]}, False),
+        ("name", {"name": ["a", None]}, True),
+        ("request", {"sni": ["a", None, None], "host": [None, "b", None], "marks": ["x", "x", None]}, False),
+        ("request", {"sni": ["a", None], "host": [None, None], "marks": [None, "x"]}, True),
+    ],
+)
+def test_what_may_lack_a_name(table: str, columns: dict[str, list[Any]], some: bool) -> None:
+    """Law: a segment is left out where no row can have a name that it does not show."""
+    parts = summary.make(table, _table(table, **columns), SHA, whole=True)
+    assert _may(parts, Condition("=", "unread", (summary.UNREAD,))) is some
+
+
+@pytest.mark.parametrize(
     ("rows", "words"),
     [
         ([_HOST], []),

@@ -50,6 +50,8 @@ _NTP = "coalesce(transport = 'udp' AND peer_port = 123 AND bytes_sent BETWEEN 48
 #: Lookups are in the table `name`, with a mark where they carry something else.
 _DNS = "coalesce(peer_port = 53, false)"
 
+#: What tells rows apart: with it all names of the peer that the row has (`said`), the first of which decides whose beat it is.
+_TOLD = "node, who, pod_key, owned, exe, peer_address, port, said"
 #: Everything this side began, by its beats: established ones by their ends, which know the bytes; failed ones by their attempts.
 _BEATS = f"""((event = 'close' AND ({talk.DIRECTION}) = 'out' AND NOT {talk.flagged("LISTENING")}) OR {talk.FAILED})"""
 
@@ -87,8 +89,12 @@ def _groups(asked: Asked) -> list[dict[str, Any]]:
     if not asked.everything:
         elsewhere, more = asked.reach.elsewhere(asked)
         where, values = f"{where} AND {elsewhere}", [*values, *more]
-    single = asked.rows(_measured(where, "pod_key, "), values)
-    together = asked.rows(_measured(f"{where} AND workload IS NOT NULL", ""), values)
+    measured = asked.rows(_measured(where), [*values, *values])
+    single = [row for row in measured if not row["together"]]
+    together = [row for row in measured if row["together"]]
+    for row in measured:
+        if row.pop("together"):
+            del row["pod_key"]
     found = {
         (row["node"], row["who"], row["exe"], row["peer"], row["port"]): row
         for row in together
@@ -101,37 +107,43 @@ def _groups(asked: Asked) -> list[dict[str, Any]]:
     return [*single, *(row for key, row in found.items())]
 
 
-def _measured(where: str, pod: str) -> str:
-    """One row for each key with at least FEWEST beats: how many, how far apart, how large, how long.
+def _measured(where: str) -> str:
+    """One row for each key with at least FEWEST beats: how many, how far apart, how large, how long; by pod, and (`together`) by workload.
 
-    A name that a program asked for once stays its peer's name, though it was cached and is not in every row.
+    A name that a program asked for once stays its peer's name, though it was cached and is not in every row. The rows are read twice: to
+    count them by what tells keys apart, and for the measures of the keys that beat often enough; nothing of them is kept in between.
     """
-    keys = f"node, {pod}who, exe, peer, port"
-    pods = "[any_value(r.pod_key)]" if pod else "list(DISTINCT pod_key)"
-    return f"""WITH told AS NOT MATERIALIZED (SELECT node, {talk.WHO["workload"]} AS who, {talk.WHO["pod"]} AS pod_key, exe, peer_address,
-            peer_port || '/' || transport AS port, names, {talk.BEGAN} AS began, coalesce(bytes_sent, 0) AS sent,
-            coalesce(bytes_received, 0) AS received, coalesce(duration, 0) AS duration, {talk.FAILED} AS failed, exec_id, cap_effective,
-            peer_kind FROM connection WHERE {where}),
-        named AS (SELECT node, who, exe, peer_address, arg_max(names[1], began) AS name FROM told WHERE names <> [] GROUP BY ALL),
-        rows AS NOT MATERIALIZED (SELECT t.*, coalesce(t.names[1], n.name, t.peer_address) AS peer FROM told t LEFT JOIN named n
-            ON t.peer_address = n.peer_address AND t.exe = n.exe AND t.who = n.who AND t.node = n.node),
-        busy AS (SELECT row_number() OVER () AS number, * FROM (SELECT {keys} FROM rows GROUP BY ALL HAVING count(*) >= {FEWEST}
-            AND epoch(max(began) - min(began)) / count(*) >= {BEAT})),
-        mine AS (SELECT number, count(*) AS connections, list_sort(list(began)) AS times, median(sent) AS sent, mad(sent) AS sent_deviation,
-            median(sent + received) AS bytes, median(duration) / 1e9 AS lasts, count(*) FILTER (failed) AS failed, min(began) AS first,
+    said = f"""SELECT node, {talk.WHO["workload"]} AS who, {talk.WHO["pod"]} AS pod_key, workload IS NOT NULL AS owned, exe, peer_address,
+        peer_port || '/' || transport AS port, nullif(array_to_string(names, chr(0)), '') AS said, {talk.BEGAN} AS began"""
+    own = "split_part(said, chr(0), 1)"
+    often = f"HAVING sum(number) >= {FEWEST} AND epoch(max(last) - min(first)) / sum(number) >= {BEAT}"
+    return f"""WITH counted AS MATERIALIZED (SELECT {_TOLD}, count(*) AS number, min(began) AS first, max(began) AS last
+            FROM ({said} FROM connection WHERE {where}) GROUP BY {_TOLD}),
+        named AS (SELECT node, who, exe, peer_address, arg_max({own}, last) AS name FROM counted WHERE said IS NOT NULL GROUP BY ALL),
+        keyed AS MATERIALIZED (SELECT c.*, coalesce({own}, n.name, c.peer_address) AS peer FROM counted c LEFT JOIN named n
+            ON c.peer_address = n.peer_address AND c.exe = n.exe AND c.who = n.who AND c.node = n.node),
+        busy AS MATERIALIZED (SELECT row_number() OVER () AS key, * FROM (
+            SELECT false AS together, node, pod_key, who, exe, peer, port FROM keyed GROUP BY ALL {often} UNION ALL
+            SELECT true, node, NULL, who, exe, peer, port FROM keyed WHERE owned GROUP BY ALL {often})),
+        parts AS MATERIALIZED (SELECT {", ".join(f"k.{name}" for name in _TOLD.split(", "))}, b.key FROM keyed k JOIN busy b
+            ON {" AND ".join(f"k.{name} IS NOT DISTINCT FROM b.{name}" for name in ("port", "peer", "exe", "who", "node"))}
+            AND CASE WHEN b.together THEN k.owned ELSE k.pod_key = b.pod_key END),
+        whose AS (SELECT key, list(DISTINCT pod_key) AS pods, coalesce(list_distinct(flatten(list(DISTINCT string_split(said, chr(0))))), [])[:5]
+            AS names FROM parts GROUP BY key),
+        rows AS NOT MATERIALIZED ({said}, coalesce(bytes_sent, 0) AS sent, coalesce(bytes_received, 0) AS received,
+            coalesce(duration, 0) AS duration, {talk.FAILED} AS failed, exec_id, cap_effective, peer_kind FROM connection WHERE {where}),
+        mine AS (SELECT key, count(*) AS connections, list_sort(list(began)) AS times, median(sent) AS sent, mad(sent) AS sent_deviation,
+            median(sent + received) AS bytes, median(duration) / 1e9 AS lasts, count_if(failed)::BIGINT AS failed, min(began) AS first,
             max(began) AS last, arg_max(exec_id, began) AS exec_id, bit_or(cap_effective) AS cap_effective,
-            any_value(peer_kind) AS peer_kind, arg_max(peer_address, began) AS peer_address,
-            coalesce(list_distinct(flatten(list(DISTINCT names) FILTER (names <> []))), [])[:5] AS names,
-            {pods} AS pods FROM rows r JOIN busy b ON {_equal(keys)} GROUP BY number),
+            any_value(peer_kind) AS peer_kind, arg_max(r.peer_address, began) AS peer_address
+            FROM rows r JOIN parts p ON {" AND ".join(f"r.{name} IS NOT DISTINCT FROM p.{name}" for name in _TOLD.split(", "))} GROUP BY key),
         beats AS (SELECT *, list_filter(list_transform(range(2, len(times) + 1), lambda i: epoch(times[i] - times[i - 1])),
             lambda one: one >= {BEAT}) AS apart FROM mine)
-        SELECT {keys}, connections, len(apart) + 1 AS beats, list_median(apart) AS interval, list_mad(apart) AS deviation,
-            m.* EXCLUDE (number, connections, times, pods, apart), list_sort(pods)[:5] AS pods, len(pods) AS pods_number
-        FROM beats m JOIN busy USING (number) WHERE len(apart) + 1 >= {FEWEST} AND list_median(apart) >= {QUICKEST}"""  # noqa: S608
-
-
-def _equal(keys: str) -> str:
-    return " AND ".join(f"r.{key} IS NOT DISTINCT FROM b.{key}" for key in reversed(keys.split(", ")))
+        SELECT node, pod_key, who, exe, peer, port, connections, len(apart) + 1 AS beats, list_median(apart) AS interval,
+            list_mad(apart) AS deviation, m.* EXCLUDE (key, connections, times, apart), names, list_sort(pods)[:5] AS pods,
+            len(pods) AS pods_number, together
+        FROM beats m JOIN busy USING (key) JOIN whose USING (key)
+        WHERE len(apart) + 1 >= {FEWEST} AND list_median(apart) >= {QUICKEST}"""  # noqa: S608
 
 
 def terms(row: dict[str, Any]) -> dict[str, float]:

@@ -18,6 +18,7 @@ from firsthand.ask.target import Condition as Sql
 from firsthand.ask.target import Target, parse
 from firsthand.errors import UsageError
 from firsthand.history.mentions import Condition, either
+from firsthand.history.summary import UNREAD
 from firsthand.identity.address import Network, Ranges
 from firsthand.schema import capability
 
@@ -64,9 +65,8 @@ def connected(asked: Asked) -> Found:
         target.addresses = _within(asked, target.network)
     lookups = _lookups(asked, target)
     every = _requests(asked, target)
-    conversations = Conversations(asked, target, lookups, every)
     requests = [row for row in every if row["time"] >= asked.since]
-    summary, talks = conversations.summary(), conversations.rows()
+    summary, talks = Conversations(asked, target, lookups, every).found()
     heads = _heads(asked, talks)
     for row in talks:
         row |= heads.get((row["node"], row["boot"], row["cookie"]), {})
@@ -103,6 +103,11 @@ def _within(asked: Asked, network: Network) -> list[str]:
 _SERVED = "coalesce((event = 'answer') = (direction = 'out'), false)"
 
 
+#: Of a lookup.
+_READ = """node, boot, exec_id, name, event, direction, time, exe, pid, uid, cap_effective, peer_address, rcode, addresses, marks,
+    pod, namespace, workload, pod_uid, container, container_name, image, claimed"""
+
+
 def _lookups(asked: Asked, target: Target) -> list[dict[str, Any]]:
     """Who asked for what: one row for each process, name and way in which it matches."""
     plain, values = target.named("name")
@@ -113,10 +118,11 @@ def _lookups(asked: Asked, target: Target) -> list[dict[str, Any]]:
     why = f"CASE WHEN {plain} THEN 'asked' WHEN {by_alias} THEN 'alias' WHEN {by_address} THEN 'resolved' END"
     resolved: list[Sql] = [(by_address, [target.addresses])] if target.name is None else []
     where, parameters = asked.where(*resolved)
-    query = f"""WITH found AS (SELECT *, {why} AS why FROM name WHERE {where})
+    query = f"""WITH found AS (SELECT {_READ}, {why} AS why FROM name WHERE {where})
         SELECT node, boot, exec_id, name, why, {_SERVED} AS served, {ASKER} AS asker, min(time) AS time, max(time) AS until, any_value(exe) AS exe,
             any_value(pid) AS pid, any_value(uid) AS uid, any_value(cap_effective) AS cap_effective, {PLACE},
-            any_value(peer_address) AS resolver, min(time) FILTER (event = 'answer') AS answered, count(*) FILTER (event = 'question') AS questions,
+            any_value(peer_address) AS resolver, min(CASE WHEN event = 'answer' THEN time END) AS answered,
+            count(*) FILTER (event = 'question') AS questions,
             list_sort(list(DISTINCT rcode) FILTER (rcode IS NOT NULL)) AS rcodes,
             list_sort(list_distinct(flatten(list(addresses)))) AS addresses, string_agg(DISTINCT marks, ',') AS marks
         FROM found WHERE why IS NOT NULL GROUP BY node, boot, exec_id, name, why, served, asker ORDER BY time LIMIT {_MOST}"""  # noqa: S608
@@ -162,14 +168,12 @@ def _unread(asked: Asked, target: Target, lookups: int, requests: int) -> list[s
     where, values = asked.where()
     ran, bounds = asked.ran((talk.TOLD, []))
     unread = "sni IS NULL AND host IS NULL AND marks IS NOT NULL"
-    for what, table, condition, parameters in (
-        ("connections have more names than fit into their rows", "connection", f"{ran} AND names_cut", bounds),
-        ("DNS messages have a name that could not be read", "name", f"{where} AND name IS NULL", values),
-        ("heads of TLS or HTTP were not read as far as their name", "request", f"{where} AND {unread}", values),
-    ):
-        if number := asked.number(f"SELECT count(*) FROM {table} WHERE {condition}", parameters):  # noqa: S608 - above
-            found.append(f"{number:,} {what}: {target.text} may be among them")
-    return found
+    query = f"""SELECT (SELECT count(*) FROM connection WHERE {ran} AND names_cut) AS "connections have more names than fit into their rows",
+        (SELECT count(*) FROM name WHERE {where} AND name IS NULL) AS "DNS messages have a name that could not be read",
+        (SELECT count(*) FROM request WHERE {where} AND {unread}) AS "heads of TLS or HTTP were not read as far as their name" """  # noqa: S608
+    such = dict.fromkeys(("connection", "name", "request"), Condition("=", "unread", (UNREAD,)))
+    (numbers,) = asked.rows(query, [*bounds, *values, *values], such)
+    return found + [f"{number:,} {what}: {target.text} may be among them" for what, number in numbers.items() if number]
 
 
 # ---- the answer ----

@@ -32,7 +32,7 @@ THRESHOLD = 0.5
 FLOOR = 10_000_000
 _COLUMNS = ["score", "hour", "who", "peer", "bytes_sent", "usual", "times", "binaries", "explained"]
 _WIDE = ["known", "hours_before", "peers", "pods", "connections", "node"]
-#: Hours of workloads and peers that are read.
+#: Hours of workloads and peers, and workloads with a peer, that are read.
 MOST = 500_000
 _SAME = 3
 
@@ -41,12 +41,12 @@ def exfiltration(asked: Asked) -> Found:
     """One row for each workload, peer and hour at or above the threshold, the highest score first."""
     threshold = THRESHOLD if asked.threshold is None else asked.threshold
     hours = _hours(asked)
-    expected, others = list[dict[str, Any]](), list[dict[str, Any]]()
-    for row in hours:
-        (expected if asked.reach.expects(row["peer_address"], [row["peer"]]) else others).append(row)
-    judged = _judged(others, asked)
+    others, expected = _apart(asked, hours)
+    earlier, more = _apart(asked, _past(asked, hours))
+    expected += more
+    judged = _judged(others, earlier, asked)
     rows = [row for row in judged if row["score"] >= threshold]
-    rows.sort(key=lambda row: (-row["score"], -row["bytes_sent"], row["hour"]))
+    rows.sort(key=lambda row: (-row["score"], -row["bytes_sent"], row["hour"], row["who"], row["peer"] or ""))
     total = sum(row["bytes_sent"] for row in judged)
     sentence = f"{'Yes' if rows else 'No'}: {len(rows):,} hours with more sent elsewhere than is usual, of {size(total)} sent in all"
     sentence += f", against {past.words(past.length(asked))} before"
@@ -74,41 +74,69 @@ def _unended(asked: Asked) -> list[str]:
     ]
 
 
+def _apart(asked: Asked, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of peers that are not expected, and of those that are."""
+    found, expected = list[dict[str, Any]](), list[dict[str, Any]]()
+    for row in rows:
+        (expected if asked.reach.expects(row["peer_address"], [row["peer"]]) else found).append(row)
+    return found, expected
+
+
+def _sent(asked: Asked) -> list[tuple[str, list[Any]]]:
+    """What is looked at: bytes that went elsewhere. Those of a connection count where it ends."""
+    sent = f"{talk.ENDED} AND ({talk.DIRECTION}) IS DISTINCT FROM 'in' AND bytes_sent > 0"
+    return [(sent, []), *([] if asked.everything else [asked.reach.elsewhere(asked)])]
+
+
+#: Whose a row is, who the peer is, and the hour.
+_KEYS = f"""{talk.WHO["workload"]} AS who, coalesce(names[1], peer_address) AS peer, date_trunc('hour', time) AS hour"""
+
+
 def _hours(asked: Asked) -> list[dict[str, Any]]:
-    """Bytes sent by workload, peer and hour, before the window and in it. Those of a connection count where it ends."""
-    sent: tuple[str, list[Any]] = (
-        f"{talk.ENDED} AND ({talk.DIRECTION}) IS DISTINCT FROM 'in' AND bytes_sent > 0",
-        [],
-    )
-    where, values = asked.existing(sent)
-    if not asked.everything:
-        elsewhere, more = asked.reach.elsewhere(asked)
-        where, values = f"{where} AND {elsewhere}", [*values, *more]
-    query = f"""WITH rows AS (SELECT *, {talk.WHO["workload"]} AS who, coalesce(names[1], peer_address) AS peer,
-            {talk.WHO["pod"]} AS pod_key, time >= ? AS within FROM connection WHERE {where})
-        SELECT who, peer, date_trunc('hour', time) AS hour, within, sum(bytes_sent)::BIGINT AS bytes_sent, sum({COUNT})::BIGINT AS connections,
+    """Bytes sent by workload, peer and hour of the window."""
+    where, values = asked.where(*_sent(asked))
+    query = f"""WITH rows AS (SELECT {_KEYS}, bytes_sent, folded_count, peer_address, exe, {talk.WHO["pod"]} AS pod_key, node FROM connection
+            WHERE {where})
+        SELECT who, peer, hour, sum(bytes_sent)::BIGINT AS bytes_sent, sum({COUNT})::BIGINT AS connections,
             any_value(peer_address) AS peer_address, list_sort(list(DISTINCT exe) FILTER (exe IS NOT NULL))[:5] AS binaries,
             list_sort(list(DISTINCT pod_key))[:5] AS pods, any_value(node) AS node
-        FROM rows GROUP BY ALL ORDER BY hour LIMIT {MOST + 1}"""  # noqa: S608
-    rows = asked.rows(query, [asked.since, *values])
+        FROM rows GROUP BY who, peer, hour ORDER BY hour LIMIT {MOST + 1}"""  # noqa: S608
+    return _bounded(asked.rows(query, values), "hours of workloads and peers")
+
+
+def _past(asked: Asked, hours: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """By workload and peer, before the window: the first hour, the bytes sent in it and in all; and by hour, for those of `hours`."""
+    where, values = asked.before(*_sent(asked))
+    pairs = sorted({(row["who"], row["peer"] or "") for row in hours})
+    query = f"""WITH hours AS (SELECT who, peer, hour, sum(bytes_sent)::BIGINT AS sent, any_value(peer_address) AS peer_address
+            FROM (SELECT {_KEYS}, bytes_sent, peer_address FROM connection WHERE {where}) GROUP BY who, peer, hour),
+        peers AS (SELECT who, peer, min(hour) AS first, arg_min(sent, hour) AS first_sent, sum(sent)::BIGINT AS bytes_sent,
+            any_value(peer_address) AS peer_address, list(sent) AS each FROM hours GROUP BY who, peer),
+        pairs AS (SELECT unnest(CAST(? AS VARCHAR[])) AS its, unnest(CAST(? AS VARCHAR[])) AS other)
+        SELECT who, peer, first, first_sent, bytes_sent, peer_address, CASE WHEN its IS NOT NULL THEN each END AS each
+        FROM peers LEFT JOIN pairs ON who = its AND coalesce(peer, '') = other ORDER BY first LIMIT {MOST + 1}"""  # noqa: S608
+    whos, peers = ([pair[at] for pair in pairs] for at in (0, 1))
+    return _bounded(asked.rows(query, [*values, whos, peers]), "workloads with a peer")
+
+
+def _bounded(rows: list[dict[str, Any]], what: str) -> list[dict[str, Any]]:
     if len(rows) > MOST:
-        raise HistoryError(f"more than {MOST:,} hours of workloads and peers: narrow it by -n, --pod or --node")
+        raise HistoryError(f"more than {MOST:,} {what}: narrow it by -n, --pod or --node")
     return rows
 
 
-def _judged(hours: Sequence[dict[str, Any]], asked: Asked) -> list[dict[str, Any]]:
+def _judged(hours: Sequence[dict[str, Any]], earlier: Sequence[dict[str, Any]], asked: Asked) -> list[dict[str, Any]]:
     """The window's hours by workload, each with its score."""
     found = []
-    lasted = _lasted(asked)
+    lasted, of = _lasted(asked), _by(earlier, "who")
     for who, mine in _by(hours, "who").items():
-        before = [row for row in mine if not row["within"]]
+        before = of.get(who, [])
         known = min(lasted.get(who, timedelta(0)) / timedelta(days=1), 1.0)
-        met = _by(before, "peer")
-        for row in mine:
-            if row["within"] and row["peer"] in met:
-                found.append(_scored(row, [one["bytes_sent"] for one in met[row["peer"]]], known))
-        fresh = [row for row in mine if row["within"] and row["peer"] not in met]
-        found += [_scored(row, _new_before(before), known) for row in _together(fresh)]
+        met = {row["peer"]: row["each"] for row in before}
+        found += [_scored(row, met[row["peer"]], known) for row in mine if row["peer"] in met]
+        fresh = [row for row in mine if row["peer"] not in met]
+        new = _new_before(before) if fresh else []
+        found += [_scored(row, new, known) for row in _together(fresh)]
     return found
 
 
@@ -133,12 +161,9 @@ def _lasted(asked: Asked) -> dict[str, timedelta]:
 
 def _new_before(before: Sequence[dict[str, Any]]) -> list[int]:
     """Bytes to peers of whom it was the first hour, by hour; its very first hour, in which everybody was new, aside."""
-    first: dict[str, Any] = {}
     sums: dict[Any, int] = {}
-    for row in before:  # by hour
-        first.setdefault(row["peer"], row["hour"])
-        if first[row["peer"]] == row["hour"]:
-            sums[row["hour"]] = sums.get(row["hour"], 0) + row["bytes_sent"]
+    for row in before:
+        sums[row["first"]] = sums.get(row["first"], 0) + row["first_sent"]
     return [number for _, number in sorted(sums.items())[1:]]
 
 
@@ -161,7 +186,7 @@ def _together(fresh: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def usual(before: Sequence[int]) -> float:
     """What is usual, by the bytes of hours before; FLOOR at least."""
-    if not before:
+    if not before or 6 * max(before) <= FLOOR:  # what follows is less than that
         return float(FLOOR)
     middle = median(before)
     spread = 1.4826 * median([abs(one - middle) for one in before])
@@ -171,7 +196,11 @@ def usual(before: Sequence[int]) -> float:
 
 def score(sent: int, before: Sequence[int], known: float) -> float:
     """From 0 to 1, see above."""
-    return min(max(math.log10(max(sent, 1) / usual(before)), 0.0), 1.0) * known
+    return _score(sent, usual(before), known)
+
+
+def _score(sent: int, limit: float, known: float) -> float:
+    return min(max(math.log10(max(sent, 1) / limit), 0.0), 1.0) * known
 
 
 def _scored(row: dict[str, Any], before: Sequence[int], known: float) -> dict[str, Any]:
@@ -184,12 +213,12 @@ def _scored(row: dict[str, Any], before: Sequence[int], known: float) -> dict[st
         "hours_before": len(before),
         "known": round(known, 3),
     }
-    same = {name: value for name, value in row.items() if name not in ("within", "peer_address")}
+    same = {name: value for name, value in row.items() if name != "peer_address"}
     return {
         "peers": [row["peer"]],
         **same,
         **more,
-        "score": round(score(row["bytes_sent"], before, known), 3),
+        "score": round(_score(row["bytes_sent"], limit, known), 3),
         "explained": explained,
     }
 

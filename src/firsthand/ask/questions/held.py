@@ -6,18 +6,15 @@ By the rule of history/peers.py. Where two may be meant, both are shown, and the
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from firsthand.ask.answer import Asked, Found, cut, iso
 from firsthand.ask.question import Question
 from firsthand.errors import UsageError
+from firsthand.history import addresses
+from firsthand.history.addresses import Addresses, AddressHolder
 from firsthand.history.telling import TELLING
 from firsthand.identity import address
-
-if TYPE_CHECKING:  # PyArrow and NumPy behind them: no other question needs these
-    import pyarrow as pa
-
-    from firsthand.history.peers import AddressHolder, Peers
 
 NEEDS = ("pod", "container", "address", "name")
 _COLUMNS = ["held", "kind", "who", "workload", "since", "until", "node", "asked_by", "detail"]
@@ -33,8 +30,6 @@ _READ = {
 
 def held(asked: Asked) -> Found:
     """Those who hold it at the moment (--at, else the window's end) first, then the others of the window."""
-    from firsthand.history import peers
-
     one = address.parse(asked.arguments[0]) if len(asked.arguments) == 1 else None
     if one is None:
         raise UsageError("`ask address` takes one address, such as 10.244.0.7 or fd00::7")
@@ -42,8 +37,8 @@ def held(asked: Asked) -> Found:
     known, places = _learned(asked, one)
     rows, meant = [], []
     for node, boot in places:
-        holders = peers.taken_over(known.holders((node, boot, one)))
-        now = peers.meant(holders, _micro(moment))
+        holders = addresses.taken_over(known.holders((node, boot, one)))
+        now = addresses.meant(holders, _micro(moment))
         there = {holder.identity for holder in now}
         meant += now
         rows += [_row(holder, node, boot, holder.identity in there and _covers(holder, moment)) for holder in holders]
@@ -54,28 +49,24 @@ def held(asked: Asked) -> Found:
     return Found(_sentence(one, moment, meant, names), cut(rows, asked.limit), len(rows), _COLUMNS, wide=_WIDE)
 
 
-def _learned(asked: Asked, one: str) -> tuple[Peers, list[tuple[str, str]]]:
+def _learned(asked: Asked, one: str) -> tuple[Addresses, list[tuple[str, str]]]:
     """All that was told of an address, whenever it was told: an end comes after it."""
-    from firsthand.history.peers import Peers
-
-    found, places, containers = Peers(), dict[tuple[str, str], None](), list[str]()
+    found, places, containers = Addresses(), dict[tuple[str, str], None](), list[str]()
     node, values = ("AND node = ?", [asked.filters.node]) if asked.filters.node else ("", [])
     for table, condition in _READ.items():
-        rows = _table(asked, f"SELECT * FROM {table} WHERE {condition} {node}", [one, *values])  # noqa: S608
-        found.learn(table, rows)
-        places |= dict.fromkeys(zip(rows["node"].to_pylist(), rows["boot"].to_pylist(), strict=True))
-        containers += [key for key in rows["container"].to_pylist() if key]
-    ends = "SELECT * FROM container WHERE event = 'remove' AND container IN (SELECT unnest(CAST(? AS VARCHAR[])))"
-    found.learn("container", _table(asked, ends, [containers]))
+        query = f"SELECT {_columns(table)} FROM {table} WHERE {condition} {node}"  # noqa: S608
+        rows = asked.rows(query, [one, *values])
+        found.learn_rows(table, rows)
+        places |= dict.fromkeys((row["node"], row["boot"]) for row in rows)
+        containers += [row["container"] for row in rows if row["container"]]
+    ends = f"""SELECT {_columns("container")} FROM container WHERE event = 'remove'
+        AND container IN (SELECT unnest(CAST(? AS VARCHAR[])))"""  # noqa: S608
+    found.learn_rows("container", asked.rows(ends, [containers]))
     return found, list(places)
 
 
-def _table(asked: Asked, query: str, parameters: list[Any]) -> pa.Table:
-    from firsthand.history import arrow
-
-    table = query.split()[3]
-    rows = asked.connection.sql(query, params=parameters).to_arrow_table()
-    return arrow.conform(table, rows)
+def _columns(table: str) -> str:
+    return ", ".join(addresses.READ[table])
 
 
 def _row(holder: AddressHolder, node: str, boot: str, there: bool) -> dict[str, Any]:

@@ -25,7 +25,10 @@ _ITSELF = "(peer_kind = 'pod' AND peer_pod IS NOT DISTINCT FROM pod AND peer_nam
 #: Every node is one target: a program that talks to nodes talks to each.
 _TARGET = f"CASE WHEN peer_kind = 'node' THEN 'a node' ELSE {talk.PEER['workload']} END"
 _KEYS = '"from", exe, "to", port'
-_EDGES = f"""SELECT *, {talk.WHO["workload"]} AS "from", {_TARGET} AS "to", {talk.PORT} || '/' || transport AS port FROM connection"""  # noqa: S608
+#: What of a row is counted or shown.
+_READ = """time, event, outcome, transport, flag_names, duration, folded_until, folded_count, peer_address, peer_kind, exe, exec_id,
+    cap_effective, node, namespace, pod, container_name, container"""
+_EDGES = f"""SELECT {_READ}, {talk.WHO["workload"]} AS "from", {_TARGET} AS "to", {talk.PORT} || '/' || transport AS port FROM connection"""  # noqa: S608
 
 
 def lateral(asked: Asked) -> Found:

@@ -42,6 +42,7 @@ def _listed(value: str, name: str) -> str:
 
 
 SUMS = f"{_ADDED}, {_listed('exe', 'binaries')}"
+_ORDER = """bytes_sent + bytes_received DESC, out + "in" DESC, who, peer"""
 #: What of a row is counted.
 _READ = """event, outcome, transport, flag_names, exe, time, duration, folded_until, folded_count, bytes_sent, bytes_received, peer_address,
     peer_kind"""
@@ -67,12 +68,14 @@ def talkers(asked: Asked) -> Found:
     where, parameters = rows_of(asked)
     query = f"""WITH told AS (SELECT {_READ}, {talk.WHO[by]} AS who, {talk.PEER[by]} AS peer, {talk.DIRECTION} AS way, {talk.PORT} AS served
             FROM connection WHERE {where}),
-        parts AS (SELECT who, peer, exe, served, transport, any_value(peer_kind) AS kind, {talk.number("way = 'out'")} AS out,
-            {talk.number("way IS DISTINCT FROM 'out'")} AS "in", {_ADDED} FROM told GROUP BY who, peer, exe, served, transport)
-        SELECT *, count(*) OVER () AS total FROM (SELECT who, peer, any_value(kind) AS kind, sum(out)::BIGINT AS out, sum("in")::BIGINT AS "in",
-            {", ".join(f"sum({name})::BIGINT AS {name}" for name in ("failed", "bytes_sent", "bytes_received"))},
-            min(first) AS first, max(last) AS last, {_listed("exe", "binaries")}, {_listed("served || '/' || transport", "ports")}
-            FROM parts GROUP BY who, peer) ORDER BY bytes_sent + bytes_received DESC, out + "in" DESC, who, peer LIMIT ?"""  # noqa: S608
+        parts AS MATERIALIZED (SELECT who, peer, exe, served, transport, any_value(peer_kind) AS kind, {talk.number("way = 'out'")} AS out,
+            {talk.number("way IS DISTINCT FROM 'out'")} AS "in", {_ADDED} FROM told GROUP BY who, peer, exe, served, transport),
+        most AS MATERIALIZED (SELECT *, count(*) OVER () AS total FROM (SELECT who, peer, any_value(kind) AS kind, sum(out)::BIGINT AS out,
+            sum("in")::BIGINT AS "in", {", ".join(f"sum({name})::BIGINT AS {name}" for name in ("failed", "bytes_sent", "bytes_received"))},
+            min(first) AS first, max(last) AS last FROM parts GROUP BY who, peer) ORDER BY {_ORDER} LIMIT ?),
+        named AS (SELECT who, peer, {_listed("exe", "binaries")}, {_listed("served || '/' || transport", "ports")}
+            FROM parts SEMI JOIN most USING (who, peer) GROUP BY who, peer)
+        SELECT * EXCLUDE (total), total FROM most JOIN named USING (who, peer) ORDER BY {_ORDER}"""  # noqa: S608 - lists of those shown alone
     rows = asked.rows(query, [*parameters, asked.limit])
     total = max((row.pop("total") for row in rows), default=0)
     return Found(_sentence(rows, total, by), rows, total, _COLUMNS)
