@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import struct
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from firsthand.errors import UsageError
 from firsthand.probe import attach, libbpf, load, pins, shared
 from firsthand.probe.loaded import Program
 from firsthand.probe.spec import Hook
+from kernel import build
 from tests.cgroups import TestCgroup
 from tests.kernel.inside import Inside
 
@@ -47,19 +47,7 @@ class Refuse:
     """tests/kernel/programs/refuse.bpf.c in the kernel, with the observer's ring."""
 
     def __init__(self, inside: Inside, folder: Path) -> None:
-        target = folder / "refuse.bpf.o"
-        command = [
-            "clang",
-            "-target",
-            "bpf",
-            "-mcpu=v3",
-            "-g",
-            "-O2",
-            "-D__TARGET_ARCH_x86",
-            f"-I{_ROOT / 'kernel/include'}",
-        ]
-        source = _ROOT / "tests/kernel/programs/refuse.bpf.c"
-        subprocess.run([*command, "-c", str(source), "-o", str(target)], check=True)
+        target = build.compile_object(_ROOT / "tests/kernel/programs/refuse.bpf.c", folder)
         self.handle = libbpf.pointer("bpf_object__open_file", str(target).encode(), None)
         for found in libbpf.each("bpf_object__next_map", self.handle):
             name = libbpf.library().bpf_map__name(found).decode()
