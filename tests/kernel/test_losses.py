@@ -22,6 +22,7 @@ from kernel import build
 from tests.cgroups import TestCgroup
 from tests.kernel.inside import ObserverInside
 
+_ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.counts_losses
 
 
@@ -44,7 +45,7 @@ class Refuse:
     """tests/kernel/programs/refuse.bpf.c in the kernel, with the observer's ring."""
 
     def __init__(self, inside: ObserverInside, folder: Path) -> None:
-        target = build.compile_object(Path(__file__).with_name("programs") / "refuse.bpf.c", folder)
+        target = build.compile_object(_ROOT / "tests/kernel/programs/refuse.bpf.c", folder)
         self.handle = libbpf.pointer("bpf_object__open_file", str(target).encode(), None)
         for found in libbpf.each("bpf_object__next_map", self.handle):
             name = libbpf.library().bpf_map__name(found).decode()
