@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from firsthand.subjects.mount import SUBJECT
+from tests.cgroups import TestCgroup
 from tests.kernel.live import flags
 from tests.kernel.mounter import Mounter
+from tests.kernel.observed import Observed
 from tests.kernel.pool import Watch
 
 pytestmark = pytest.mark.xdist_group("pool")
@@ -327,3 +330,41 @@ def test_secrets(watch: Watch, mounter: Mounter) -> None:
     rows = _rows(watch, mounter)
     assert len(rows) == 3 and "hunter" not in repr(rows)
     assert [row["redacted"] for row in rows] == [False, True, False]
+
+
+if os.uname().machine == "x86_64":
+    #: int call(int number, int a, int b, int c, int d, int e), by int 0x80.
+    _INT80 = bytes.fromhex("53 89f8 89f3 4189ca 89d1 4489d2 4489c6 4489cf cd80 5b c3")
+
+    def test_a_32_bit_call_is_a_blind_spot(watch: Watch, mounter: Mounter) -> None:
+        """It has no row, and that it has none is declared: where a hook sees it one day, both must change."""
+        mounter.do("os.mkdir('a'); sure('mount', 'x', 'a', 'tmpfs', 0, None); libc.mmap.restype = ctypes.c_void_p")
+        mounter.do("page = libc.mmap(None, 4096, 7, 0x62, -1, 0)")  # MAP_32BIT
+        mounter.do(f"ctypes.memmove(page, {_INT80!r} + bytes(64) + b'a\\0', {len(_INT80) + 66})")
+        mounter.do("call32 = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int] * 6)(page)")
+        assert mounter.do(f"call32(52, page + {len(_INT80) + 64}, 2, 0, 0, 0)") == 0  # umount2
+        assert [row["event"] for row in _rows(watch, mounter)] == ["mount"]
+        assert "mounts and umounts by 32-bit system calls (int 0x80)" in SUBJECT.standing
+
+
+@pytest.mark.budget(30, "three observers follow each other")
+def test_observers_that_follow_each_other(cgroup: TestCgroup, history: Path, tmp_path: Path) -> None:
+    """What is mounted while nobody reads is recorded, once: all links outlive the observer; when the last one ends, all are gone."""
+    observed = Observed(history, [cgroup.path], "--keep-attached")
+    observed.start()
+    mounter = Mounter(cgroup, tmp_path)
+    mounter.do("[os.mkdir(name) for name in 'abc']; sure('mount', 'first', 'a', 'tmpfs', 0, None)")
+    assert observed.stop() == 0, observed.errors
+    mounter.do("sure('mount', 'alone', 'b', 'tmpfs', 0, None); sure('umount', 'a', 0)")
+    observed.start()
+    mounter.do("sure('mount', 'then', 'c', 'tmpfs', 0, None)")
+    assert observed.stop() == 0, observed.errors
+    observed.command.remove("--keep-attached")
+    observed.start()
+    assert observed.stop() == 0, observed.errors
+    mounter.do("sure('umount', 'b', 0)")
+    mounter.leave()
+    rows = observed.rows(f"SELECT event, source, target_raw FROM mount WHERE pid = {mounter.pid} ORDER BY ktime")
+    told = [(row["event"], row["source"] or row["target_raw"]) for row in rows[3:]]
+    assert told == [("mount", "first"), ("mount", "alone"), ("umount", "a"), ("mount", "then")]
+    assert observed.rows("SELECT * FROM loss") == []
