@@ -63,10 +63,14 @@ def make_spine(objects: Sequence[Path], to: Path) -> Path:
 def spine(objects: Sequence[Path]) -> str:
     """Its source: a line for each program."""
     lines = [line for path in objects for name, section in programs(path) if (line := _line(name, section))]
+    lines.sort(key=lambda line: line.startswith("SPINE_ALSO_AT("))  # behind the arrays that they use
     return "\n".join(["/* SPDX-License-Identifier: GPL-2.0 */", '#include "spine.h"', "", *lines, ""])
 
 
 def _line(name: str, section: str) -> str | None:
+    program, at, place = name.partition("_at_")
+    if at:
+        return f'SPINE_ALSO_AT({program}, {place}, "{section}")'
     if section.startswith(PLACES) or section == SEVERAL:
         return f'SPINE({name}, "{section}")'
     context = next((context for begin, context in AT_CGROUP.items() if section.startswith(begin)), None)

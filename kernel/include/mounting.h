@@ -55,6 +55,7 @@ enum {
 	ATTR_IDMAP = 0x100000,
 	ATTR_NOSYMFOLLOW = 0x200000,
 	NSFS_MAGIC = 0x6e736673,
+	X32_BIT = 0x40000000, /* __X32_SYSCALL_BIT */
 	FOUND_AT = 64, /* behind the steps of word.h */
 };
 
@@ -86,12 +87,55 @@ struct found {
 	__u32 unsure; /* the target must be what the caller's word is, else it is another call's */
 };
 
+/*
+ * The call that a task is in, by its number among the machine's own calls. 32-bit ones of x86 have other numbers
+ * (arch/x86/entry/syscalls/syscall_32.tbl), up to those that are the same everywhere; x32's have a bit more.
+ */
+static __always_inline __s32 number_of(struct task_struct *task)
+{
+#if defined(__TARGET_ARCH_arm64)
+	struct pt_regs___arm64_call *call = (void *)bpf_task_pt_regs(task);
+
+	return BPF_CORE_READ(call, syscallno);
+#else
+	struct pt_regs___x86_call *call = (void *)bpf_task_pt_regs(task);
+	__s32 number = BPF_CORE_READ(call, orig_ax);
+
+	if (!is_compat(task))
+		return number & ~X32_BIT;
+	switch (number) {
+	case 21:
+		return NUMBER_MOUNT;
+	case 22: /* umount(path), without flags */
+	case 52:
+		return NUMBER_UMOUNT;
+	case 61:
+		return NUMBER_CHROOT;
+	case 217:
+		return NUMBER_PIVOT_ROOT;
+	case 310:
+		return NUMBER_UNSHARE;
+	case 346:
+		return NUMBER_SETNS;
+	}
+	return number >= NUMBER_OPEN_TREE ? number : 0;
+#endif
+}
+
+/* A call at its end. */
+struct calling {
+	struct call_arguments call;
+	__s64 result;
+	__s32 number; /* 0: not known yet */
+	__u32 kind; /* of its row */
+};
+
 struct telling {
 	struct draft draft;
 	struct mount_event *event;
 	struct task_struct *task;
 	volatile struct found *found;
-	struct call_arguments call;
+	struct calling calling;
 };
 
 static __always_inline __u32 options_of_flags(__u64 flags)
@@ -151,9 +195,11 @@ static __always_inline bool is_host(__u32 namespace)
 }
 
 /* The kind of a call's row, 0 where there is none: the mount tree was not to change, or a later call is the one. */
-static __always_inline __u16 kind_of(struct telling *telling, __s32 number, bool failed)
+static __always_inline __u16 kind_of(const struct calling *calling, struct task_struct *task)
 {
-	const __u64 *at = telling->call.at;
+	const __u64 *at = calling->call.at;
+	__s32 number = calling->number;
+	bool failed = calling->result < 0;
 
 	switch (number) {
 	case NUMBER_MOUNT:
@@ -188,10 +234,24 @@ static __always_inline __u16 kind_of(struct telling *telling, __s32 number, bool
 	case NUMBER_UNSHARE:
 		return at[0] & CLONE_NEWNS ? RECORD_MOUNT_UNSHARE : 0;
 	case NUMBER_SETNS:
-		if (at[1] & CLONE_NEWNS || (!(__u32)at[1] && mount_namespace_at(telling->task, at[0])))
+		if (at[1] & CLONE_NEWNS || (!(__u32)at[1] && mount_namespace_at(task, at[0])))
 			return RECORD_MOUNT_ENTER;
 		return 0;
 	}
+	return 0;
+}
+
+/* The arguments of a call, its number and the kind of its row; a function of its own, verified once. Always 0. */
+__noinline int read_calling(struct calling *calling)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (!calling)
+		return 0;
+	read_call(&calling->call, task);
+	if (!calling->number)
+		calling->number = number_of(task);
+	calling->kind = kind_of(calling, task);
 	return 0;
 }
 
@@ -226,7 +286,7 @@ static __always_inline void read_attributes(struct telling *telling, __u64 addre
 
 static __always_inline void read_mount(struct telling *telling)
 {
-	const __u64 *at = telling->call.at;
+	const __u64 *at = telling->calling.call.at;
 
 	telling->event->call = MOUNTCALL_MOUNT;
 	telling->event->options = options_of_flags(at[3]);
@@ -240,16 +300,16 @@ static __always_inline void read_mount(struct telling *telling)
 
 static __always_inline void read_umount(struct telling *telling)
 {
-	__u32 flags = telling->call.at[1];
+	__u32 flags = telling->calling.call.at[1];
 
 	telling->event->call = MOUNTCALL_UMOUNT;
 	telling->event->options = (flags & 15) << 28; /* FORCE, DETACH, EXPIRE, NOFOLLOW */
-	name_target(&telling->found->named, WORKING_FOLDER, telling->call.at[0]);
+	name_target(&telling->found->named, WORKING_FOLDER, telling->calling.call.at[0]);
 }
 
 static __always_inline void read_move(struct telling *telling)
 {
-	const __u64 *at = telling->call.at;
+	const __u64 *at = telling->calling.call.at;
 	bool empty = at[4] & MOVE_MOUNT_F_EMPTY_PATH;
 	struct file *file;
 
@@ -267,7 +327,7 @@ static __always_inline void read_move(struct telling *telling)
 
 static __always_inline void read_tree(struct telling *telling, bool attributes)
 {
-	const __u64 *at = telling->call.at;
+	const __u64 *at = telling->calling.call.at;
 
 	telling->event->call = attributes ? MOUNTCALL_OPEN_TREE_ATTR : MOUNTCALL_OPEN_TREE;
 	telling->event->options = MOUNTOPTION_CLONE | (at[2] & AT_RECURSIVE ? MOUNTOPTION_REC : 0);
@@ -278,7 +338,7 @@ static __always_inline void read_tree(struct telling *telling, bool attributes)
 
 static __always_inline void read_setattr(struct telling *telling)
 {
-	const __u64 *at = telling->call.at;
+	const __u64 *at = telling->calling.call.at;
 
 	telling->event->call = MOUNTCALL_MOUNT_SETATTR;
 	read_attributes(telling, at[3]);
@@ -302,7 +362,7 @@ static __always_inline void mount_of_result(struct telling *telling)
 /* What the caller's words are, and what his flags say. */
 static __always_inline void read_words(struct telling *telling, __s32 number)
 {
-	const __u64 *at = telling->call.at;
+	const __u64 *at = telling->calling.call.at;
 
 	switch (number) {
 	case NUMBER_MOUNT:

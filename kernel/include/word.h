@@ -15,15 +15,34 @@ struct fs_struct___root {
 
 /* A task's registers at its system call: arch/x86/include/asm/ptrace.h, arch/arm64/include/asm/ptrace.h. */
 struct pt_regs___x86_call {
-	unsigned long r10, r9, r8, dx, si, di;
+	unsigned long r10, r9, r8, dx, si, di, bx, cx, bp, orig_ax;
+};
+
+struct thread_info___x86 {
+	__u32 status;
+};
+
+struct task_struct___x86 {
+	struct thread_info___x86 thread_info;
 };
 
 struct pt_regs___arm64_call {
 	__u64 regs[31];
 	__u64 orig_x0;
+	__s32 syscallno;
 };
 
 #pragma clang attribute pop
+
+/*
+ * A further function that a program is attached at: kernel/build.py makes what is attached there of it, which calls the
+ * same program. This one is never loaded.
+ */
+#define ALSO_AT(program, place, where)                                                                                 \
+	SEC(where) int program##_at_##place(void *ctx)                                                                 \
+	{                                                                                                              \
+		return 0;                                                                                              \
+	}
 
 /* What a program at a single sys_exit tracepoint is given (struct syscall_tp_t of kernel/trace/trace_syscalls.c). */
 struct call_result {
@@ -39,6 +58,7 @@ struct call_arguments {
 
 enum {
 	WORKING_FOLDER = -100, /* AT_FDCWD of linux/fcntl.h */
+	TS_COMPAT = 2, /* arch/x86/include/asm/thread_info.h: a 32-bit call is in progress */
 };
 
 /* A word of the caller and the folder that it is relative to. */
@@ -71,6 +91,13 @@ static __always_inline volatile __u32 *steps_of(struct path_scratch *scratch)
 	return (volatile __u32 *)(scratch->bytes + PATH_BYTES);
 }
 
+static __always_inline bool is_compat(struct task_struct *task)
+{
+	struct task_struct___x86 *of = (void *)task;
+
+	return bpf_core_field_exists(of->thread_info.status) && BPF_CORE_READ(of, thread_info.status) & TS_COMPAT;
+}
+
 static __always_inline void read_call(struct call_arguments *arguments, struct task_struct *task)
 {
 	void *registers = (void *)bpf_task_pt_regs(task);
@@ -82,6 +109,15 @@ static __always_inline void read_call(struct call_arguments *arguments, struct t
 #else
 	struct pt_regs___x86_call *call = registers;
 
+	if (is_compat(task)) {
+		arguments->at[0] = (__u32)BPF_CORE_READ(call, bx);
+		arguments->at[1] = (__u32)BPF_CORE_READ(call, cx);
+		arguments->at[2] = (__u32)BPF_CORE_READ(call, dx);
+		arguments->at[3] = (__u32)BPF_CORE_READ(call, si);
+		arguments->at[4] = (__u32)BPF_CORE_READ(call, di);
+		arguments->at[5] = (__u32)BPF_CORE_READ(call, bp);
+		return;
+	}
 	arguments->at[0] = BPF_CORE_READ(call, di);
 	arguments->at[1] = BPF_CORE_READ(call, si);
 	arguments->at[2] = BPF_CORE_READ(call, dx);

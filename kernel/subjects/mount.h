@@ -88,6 +88,7 @@ enum mountcall {
 };
 
 enum mounttier {
+	MOUNTTIER_FEXIT = 2, /* at the end of the system call's own function */
 	MOUNTTIER_TRACEPOINT = 3, /* at the end of the system call */
 };
 

@@ -53,7 +53,10 @@ def retire_strays(loaded: Loaded) -> None:
     """Detach the hooks of a version that observed before and had others, and unpin its other maps."""
     hooks = (*HOOKS, *EXISTING, *SWEEPS)
     ours = {f"{word}_{name}" for hook in hooks for name in hook.programs for word in _PINNED} | set(shared_maps())
-    several = (f"link_{PLAIN.name}", *(f"link_{name}_" for hook in HOOKS for name in hook.at_tracepoints))
+    several = (
+        f"link_{PLAIN.name}",
+        *(f"link_{name}_" for hook in HOOKS for name in (*hook.at_tracepoints, *hook.at_functions)),
+    )
     for path in loaded.folder.iterdir():
         if path.name not in ours and not path.name.startswith(several):
             path.unlink(missing_ok=True)
@@ -79,6 +82,11 @@ def spine(loaded: Loaded, programs: Programs, hook: Hook, name: str) -> Attached
         fd, link = _links(loaded, name, caller, places)
     else:
         fd, link = link_of(caller, at_cgroup=name in hook.at_cgroup)
+    for number, further in enumerate(programs.further(name) if name in hook.at_functions else ()):
+        other, further_link = link_of(further)
+        pins.pin(further_link, loaded.folder / f"link_{name}_{number}")
+        os.close(other)
+        os.close(further_link)
     pins.pin(fd, loaded.folder / f"spine_{name}")
     pins.pin(link, loaded.folder / f"link_{name}")
     return AttachedProgram(hook, name, fd, link)

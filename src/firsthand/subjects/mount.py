@@ -56,20 +56,29 @@ SUBJECT = Subject(
     (_TABLE,),
     hooks=(
         Hook(
-            "mount_called",
+            "mount_change",
             "mount",
-            ("mount_called",),
+            ("mount_returned", "mount_called"),
             "mount",
             "changes of the mount tree",
             at_tracepoints={"mount_called": tuple(f"syscalls/sys_exit_{call}" for call in _CALLS)},
+            at_functions=("mount_returned",),
+        ),
+        Hook(
+            "mount_compat",
+            "mount",
+            ("mount_compat",),
+            "mount",
+            "changes of the mount tree by 32-bit system calls (int 0x80)",
+            at_functions=("mount_compat",),
+            needed=False,
         ),
     ),
     standing=(
-        "mounts and umounts by 32-bit system calls (int 0x80)",
         "mounts that the kernel makes by itself (automounts), copies by propagation, and mounts that end with their namespace",
     ),
     page="docs/mounts.md",
-    canary=Canary((Answer("mount", "mount", ("mount_called",)),), _cause),
+    canary=Canary((Answer("mount", "mount", ("mount_change",)),), _cause),
     questions=(
         Listing(
             "mounts",

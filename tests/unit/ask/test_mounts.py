@@ -63,7 +63,7 @@ def test_the_timeline_shows_them(history: Path) -> None:
 def test_an_observer_without_the_hook_denies_nothing(tmp_path: Path) -> None:
     """Law 11: where nothing could be recorded, `No` is not complete."""
     without = _history(
-        tmp_path / "history", HOOKS_PRESENT.replace('"mount_called": "present"', '"mount_called": "missing: x"')
+        tmp_path / "history", HOOKS_PRESENT.replace('"mount_change": "present"', '"mount_change": "missing: x"')
     )
     answer = _ask(without, "mounts", "escaping")
     assert not answer.completeness.complete and _ask(_history(tmp_path / "whole"), "mounts").completeness.complete
