@@ -9,13 +9,13 @@ from firsthand.subjects.columns import OUTSIDE, OWNED, WHO
 from firsthand.subjects.declare import (
     OWNER,
     SECRET,
-    Answer,
     Canary,
+    CanaryEvent,
     Hook,
-    Line,
     Listing,
     Subject,
     SubjectTable,
+    TimelineRow,
 )
 
 _DETAIL = """concat_ws(' ', coalesce(source, source_raw), '→ ' || coalesce(target, target_raw), filesystem, options,
@@ -38,7 +38,7 @@ _TABLE = SubjectTable(
     roles={"exe": OWNER, "source": SECRET, "source_raw": SECRET},
     summary=(*WHO, "event", "target"),
     facts=OUTSIDE,
-    line=Line("exe", _DETAIL),
+    line=TimelineRow("exe", _DETAIL),
 )
 _CALLS = (
     *("mount", "umount", "move_mount", "open_tree", "open_tree_attr", "fsopen", "fspick", "fsconfig", "fsmount"),
@@ -78,7 +78,7 @@ SUBJECT = Subject(
         "mounts that the kernel makes by itself (automounts), copies by propagation, and mounts that end with their namespace",
     ),
     page="docs/mounts.md",
-    canary=Canary((Answer("mount", "mount", ("mount_change",)),), _cause),
+    canary=Canary((CanaryEvent("mount", "mount", ("mount_change",)),), _cause),
     questions=(
         Listing(
             "mounts",
