@@ -19,6 +19,8 @@ FLAGS = ("-target", "bpf", "-mcpu=v3", "-g", "-O2", "-Wall", "-Werror", "-fno-st
 #: Beginnings of the sections of programs that are attached by the spine, to places in the kernel's code; and at cgroups, with what a
 #: program there is given: struct NAME of include/uapi/linux/bpf.h.
 PLACES = ("tp_btf/", "fentry/", "fexit/", "fmod_ret/", "lsm/", "raw_tp/", "tp/", "kprobe/", "kretprobe/")
+#: The section of programs that are attached at several static tracepoints (Hook.at_tracepoints).
+SEVERAL = "tracepoint"
 AT_CGROUP = {
     "cgroup_skb/": "__sk_buff",
     "cgroup/sock_": "bpf_sock",
@@ -61,11 +63,15 @@ def make_spine(objects: Sequence[Path], to: Path) -> Path:
 def spine(objects: Sequence[Path]) -> str:
     """Its source: a line for each program."""
     lines = [line for path in objects for name, section in programs(path) if (line := _line(name, section))]
+    lines.sort(key=lambda line: line.startswith("SPINE_ALSO_AT("))  # behind the arrays that they use
     return "\n".join(["/* SPDX-License-Identifier: GPL-2.0 */", '#include "spine.h"', "", *lines, ""])
 
 
 def _line(name: str, section: str) -> str | None:
-    if section.startswith(PLACES):
+    program, at, place = name.partition("_at_")
+    if at:
+        return f'SPINE_ALSO_AT({program}, {place}, "{section}")'
+    if section.startswith(PLACES) or section == SEVERAL:
         return f'SPINE({name}, "{section}")'
     context = next((context for begin, context in AT_CGROUP.items() if section.startswith(begin)), None)
     return f'SPINE_AT_CGROUP({name}, "{section}", {context})' if context else None

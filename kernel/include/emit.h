@@ -7,6 +7,7 @@
 struct draft {
 	struct record_scratch *record;
 	struct path_scratch *path;
+	__u32 slot;
 	__u64 now; /* bpf_ktime_get_boot_ns: asked once, it costs 150 ns in a VM */
 };
 
@@ -47,6 +48,7 @@ static __always_inline bool take_slot(struct draft *draft, __u32 slot, __u32 fix
 		return false;
 	draft->record = record;
 	draft->path = bpf_map_lookup_elem(&paths, &slot);
+	draft->slot = slot;
 	draft->record->at = fixed;
 	draft->now = now;
 	if (draft->path)

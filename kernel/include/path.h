@@ -16,6 +16,7 @@ struct walk {
 	struct dentry *root; /* of the mount: read once for each */
 	__u32 at; /* the path so far lies in bytes[at .. PATH_BYTES) */
 	__u32 flags;
+	__u32 skip; /* names that a `..` behind them takes away */
 };
 
 enum walk_flag {
@@ -91,6 +92,10 @@ static long walk_step(__u32 index, struct walk *walk)
 		return 1;
 	}
 	walk->dentry = head.parent;
+	if (walk->skip) {
+		walk->skip--;
+		return 0;
+	}
 	return prepend(walk, head.name, head.length);
 }
 
@@ -103,20 +108,27 @@ static __always_inline __u32 rename_sequence(void)
 	return sequence;
 }
 
-static __always_inline void walk_up(struct walk *walk, struct path_scratch *scratch, struct dentry *dentry,
-				    struct vfsmount *mount)
+/* In front of what lies in the scratch already, from `walk->at` on. */
+static __always_inline void walk_on(struct walk *walk, struct dentry *dentry, struct vfsmount *mount)
 {
-	walk->scratch = scratch;
 	walk->dentry = dentry;
 	walk->mount = (void *)mount - bpf_core_field_offset(struct mount, mnt);
 	walk->root = BPF_CORE_READ(mount, mnt_root);
-	walk->at = PATH_BYTES;
-	walk->flags = 0;
 	bpf_loop(PATH_DEPTH, walk_step, walk, 0);
 	if (!(walk->flags & WALK_ENDED)) {
 		walk->flags |= WALK_TRUNCATED;
 		count(FAILURE_PATH_DEPTH);
 	}
+}
+
+static __always_inline void walk_up(struct walk *walk, struct path_scratch *scratch, struct dentry *dentry,
+				    struct vfsmount *mount)
+{
+	walk->scratch = scratch;
+	walk->at = PATH_BYTES;
+	walk->flags = 0;
+	walk->skip = 0;
+	walk_on(walk, dentry, mount);
 }
 
 static __always_inline void put_walked(struct draft *draft, struct text *text, struct walk *walk)

@@ -24,5 +24,14 @@ char _license[] SEC("license") = "GPL";
 		return passed;                                                                                         \
 	}
 #define SPINE(program, where) SPINE_OF(program, where, __u64, 0)
+
+/* At a further place of a program, through the same array. */
+#define SPINE_ALSO_AT(program, place, where)                                                                           \
+	SEC(where) int spine_##program##_at_##place(__u64 *ctx)                                                        \
+	{                                                                                                              \
+		bpf_tail_call(ctx, &entry_##program, 0);                                                               \
+		return 0;                                                                                              \
+	}
+
 /* At a cgroup: 1 lets the packet or call go on, whatever stands in the array. */
 #define SPINE_AT_CGROUP(program, where, context) SPINE_OF(program, where, struct context, 1)

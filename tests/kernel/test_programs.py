@@ -27,7 +27,7 @@ from tests.kernel import sweeps
 #: Instructions that the verifier may look at in one program: more makes every start slow, whatever the machine.
 MOST_VERIFIED = 40_000
 #: Loads of objects at a start where every hook is wanted and all that can be refused is: before programs shared a load, 44.
-MOST_LOADS = 24
+MOST_LOADS = 29
 
 
 class Watched:

@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import mounts
 import sockets
 
 from firsthand.confine import rights
@@ -92,12 +93,21 @@ def _run() -> None:
         pass
     truth = _cause(scope)
     conversations = sockets.cause(scope)
+    mounted = mounts.cause(scope)
     os.kill(early, signal.SIGKILL)
     os.waitpid(early, 0)
     loaded.detach()
     left = loaded.sweeper.flush(lambda: None)
     _tell(rings)
-    say(kind="truth", scope=scope.stat().st_ino, early=early, parent=os.getpid(), sockets=conversations, **truth)
+    say(
+        kind="truth",
+        scope=scope.stat().st_ino,
+        early=early,
+        parent=os.getpid(),
+        sockets=conversations,
+        mounts=mounted,
+        **truth,
+    )
     say(
         kind="stats",
         produced=sum(sum(stats.produced(loaded, ring)) for ring in range(len(rings))),

@@ -24,7 +24,7 @@ import pyarrow as pa
 from tests import caches
 
 ROOT = Path(__file__).parents[2]
-GUEST = ("guest.py", "clock.py", "sockets.py")
+GUEST = ("guest.py", "clock.py", "sockets.py", "mounts.py")
 _PACKAGES = ("numpy", "nanoarrow", "re2", "msgspec")
 _APPLETS = ("sh", "mount", "mkdir", "true", "cat", "poweroff", "stat", "id", "kill", "ip")
 _LEFT_OUT = shutil.ignore_patterns(

@@ -264,3 +264,23 @@ def test_what_lies_below_the_transports(booted: Boot, what: str, protocol: int) 
             None,
         )
     assert closed["duration"] >= closed["ktime"] - opened["ktime"] > 0
+
+
+def test_mounts_are_recorded_by_the_ends_of_their_calls(booted: Boot) -> None:
+    """By fexit, so that no other call is slower: mounts, a bind over a link, a refused try, the new calls, and a 32-bit umount."""
+    rows = [row for row in booted.rows if row["table"] == "mount" and row["exec_tgid"] == booted.truth["mounts"]]
+    assert [(row["event"], row["error"], row["target_raw"]) for row in rows] == [
+        ("unshare", None, None),
+        ("propagation", None, "/"),
+        ("mount", None, "/tmp/mounts-a"),
+        ("bind", None, "/tmp/mounts-link"),
+        ("mount", 2, "/nowhere"),
+        ("create", None, None),
+        ("attach", None, "/tmp/mounts-c"),
+        ("umount", None, "/tmp/mounts-b"),
+        ("umount", None, "/tmp/mounts-c"),
+    ]
+    assert {row["tier"] for row in rows} == {"fexit"}
+    attached = rows[6]
+    assert (attached["target"], attached["filesystem"], attached["root"]) == ("/tmp/mounts-c", "tmpfs", "/")
+    assert [row["options"] for row in rows[7:]] == ["detach", "detach"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from firsthand.probe import libbpf, pins, sweep
+from firsthand.probe import libbpf, pins, sweep, tracepoint
 from firsthand.probe.hierarchy import open_version2
 from firsthand.probe.loaded import AttachedProgram, Loaded
 from firsthand.probe.programs import Programs
@@ -45,14 +45,20 @@ def retire(loaded: Loaded, names: Collection[str]) -> None:
     for name in names:
         for word in ("link", "spine", "entry"):
             (loaded.folder / f"{word}_{name}").unlink(missing_ok=True)
+        for path in loaded.folder.glob(f"link_{name}_[0-9]*"):
+            path.unlink(missing_ok=True)
 
 
 def retire_strays(loaded: Loaded) -> None:
     """Detach the hooks of a version that observed before and had others, and unpin its other maps."""
     hooks = (*HOOKS, *EXISTING, *SWEEPS)
     ours = {f"{word}_{name}" for hook in hooks for name in hook.programs for word in _PINNED} | set(shared_maps())
+    several = (
+        f"link_{PLAIN.name}",
+        *(f"link_{name}_" for hook in HOOKS for name in (*hook.at_tracepoints, *hook.at_functions)),
+    )
     for path in loaded.folder.iterdir():
-        if path.name not in ours and not path.name.startswith(f"link_{PLAIN.name}"):
+        if path.name not in ours and not path.name.startswith(several):
             path.unlink(missing_ok=True)
 
 
@@ -72,7 +78,15 @@ def spine(loaded: Loaded, programs: Programs, hook: Hook, name: str) -> Attached
     caller, entry = programs.spine(hook, name)
     pins.pin(entry, loaded.folder / f"entry_{name}")
     enter(loaded, name, programs.load(hook, name))
-    fd, link = link_of(caller, at_cgroup=name in hook.at_cgroup)
+    if places := hook.at_tracepoints.get(name):
+        fd, link = _links(loaded, name, caller, places)
+    else:
+        fd, link = link_of(caller, at_cgroup=name in hook.at_cgroup)
+    for number, further in enumerate(programs.further(name) if name in hook.at_functions else ()):
+        other, further_link = link_of(further)
+        pins.pin(further_link, loaded.folder / f"link_{name}_{number}")
+        os.close(other)
+        os.close(further_link)
     pins.pin(fd, loaded.folder / f"spine_{name}")
     pins.pin(link, loaded.folder / f"link_{name}")
     return AttachedProgram(hook, name, fd, link)
@@ -86,6 +100,16 @@ def enter(loaded: Loaded, name: str, program: int) -> None:
         update(entry, struct.pack("<I", 0), struct.pack("<I", libbpf.call("bpf_program__fd", program)))
     finally:
         os.close(entry)
+
+
+def _links(loaded: Loaded, name: str, program: int, places: Sequence[str]) -> tuple[int, int]:
+    """As link_of, at each of these tracepoints: all but the last link are pinned here, and the last one stands for all."""
+    fd = os.dup(libbpf.call("bpf_program__fd", program))
+    *others, last = tracepoint.attach(fd, places)
+    for number, link in enumerate(others):
+        pins.pin(link, loaded.folder / f"link_{name}_{number}")
+        os.close(link)
+    return fd, last
 
 
 def link_of(program: int, *, at_cgroup: bool = False) -> tuple[int, int]:

@@ -50,6 +50,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "bpf_map__max_entries": (c_uint32, [c_void_p]),
     "bpf_object__find_map_by_name": (c_void_p, [c_void_p, c_char_p]),
     "bpf_map__initial_value": (c_void_p, [c_void_p, ctypes.POINTER(c_size_t)]),
+    "bpf_link_create": (c_int, [c_int, c_int, c_int, c_void_p]),
     "bpf_link__fd": (c_int, [c_void_p]),
     "bpf_link__destroy": (c_int, [c_void_p]),
     "bpf_obj_pin": (c_int, [c_int, c_char_p]),

@@ -32,6 +32,8 @@ MOST_AT_ONCE = 4
 _REFUSABLE = ("fentry", "fexit", "fmod_ret", "lsm", "kprobe")
 _SETTINGS = ".rodata."
 _SPINE, _ENTRY = "spine_", "entry_"
+#: Between a program's name and a further place of it (kernel/include/word.h, ALSO_AT).
+_AT = "_at_"
 
 Wanted = tuple[Hook, str]
 
@@ -70,6 +72,15 @@ class ObjectPrograms:
     def program(self, name: str) -> int:
         """One of them (struct bpf_program *)."""
         return libbpf.pointer("bpf_object__find_program_by_name", self.handle, f"{self.prefix}{name}".encode())
+
+    def places(self, name: str) -> list[str]:
+        """The further places at which one of them is attached, of the spine's object."""
+        words = (
+            libbpf.library().bpf_program__name(one).decode()
+            for one in libbpf.each("bpf_object__next_program", self.handle)
+        )
+        begin = f"{self.prefix}{name}{_AT}"
+        return [word.removeprefix(begin) for word in words if word.startswith(begin)]
 
     @property
     def sure(self) -> list[Wanted]:
@@ -124,6 +135,11 @@ class Programs:
         entry = libbpf.pointer("bpf_object__find_map_by_name", group.handle, f"{_ENTRY}{name}".encode())
         return group.program(name), libbpf.call("bpf_map__fd", entry)
 
+    def further(self, name: str) -> list[int]:
+        """What is to be attached for a program at further places (struct bpf_program *), loaded with the first one's."""
+        group = self._ready[f"{_SPINE}{name}"]
+        return [group.program(f"{name}{_AT}{place}") for place in group.places(name)]
+
     @property
     def fds(self) -> dict[str, int]:
         """Descriptors of the programs that are in the kernel, by name."""
@@ -168,7 +184,8 @@ class Programs:
         words = {f"{group.prefix}{name}": (hook, name) for hook, name in group.wanted}
         for program in libbpf.each("bpf_object__next_program", group.handle):
             word = libbpf.library().bpf_program__name(program).decode()
-            libbpf.library().bpf_program__set_autoload(program, word in words)
+            further = bool(group.prefix) and word.partition(_AT)[0] in words
+            libbpf.library().bpf_program__set_autoload(program, word in words or further)
             if word in words:
                 _set_type(*words[word], program)
         for found in libbpf.each("bpf_object__next_map", group.handle):

@@ -41,6 +41,10 @@ class Hook:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     #: Whether an answer from `table` is not complete without it; else what it does not see is only said.
     needed: bool = True
+    #: Those of `programs` that are attached at static tracepoints (CATEGORY/NAME), all of them that a kernel has.
+    at_tracepoints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Those of `programs` that are attached at further functions too, as their object says (kernel/include/word.h, ALSO_AT).
+    at_functions: tuple[str, ...] = ()
 
     def object_of(self, program: str) -> str:
         """The object, made of NAME.bpf.c below kernel/, that has this one of `programs`."""

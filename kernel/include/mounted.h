@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* A mount, as it stands in the tree: where, of which file system, and what of it is shown. */
+#pragma once
+#include "word.h"
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct rb_node {
+	unsigned long __rb_parent_color;
+};
+
+struct mount___tree {
+	int mnt_id, mnt_group_id;
+	__u64 mnt_id_unique; /* 6.8 (98d2b43081972): rises and is never used again */
+	const char *mnt_devname;
+	struct rb_node mnt_node; /* 6.8 (2eea9ce4310d) */
+};
+
+/* 6.14 (5dcbd85d35e4). */
+struct mnt_namespace___tree {
+	struct rb_node *mnt_last_node;
+};
+
+struct ns_common___type {
+	const void *ops;
+};
+
+struct mnt_namespace___type {
+	struct ns_common___type ns;
+};
+
+struct file_system_type {
+	const char *name;
+};
+
+struct super_block___type {
+	struct file_system_type *s_type;
+};
+
+struct vfsmount___type {
+	struct super_block *mnt_sb;
+};
+
+struct file___private {
+	void *private_data;
+};
+
+struct inode___private {
+	void *i_private;
+};
+
+struct fs_context {
+	struct file_system_type *fs_type;
+	const char *source;
+};
+
+#pragma clang attribute pop
+
+static __always_inline struct mount *mount_of(struct vfsmount *mount)
+{
+	return mount ? (void *)mount - bpf_core_field_offset(struct mount, mnt) : NULL;
+}
+
+static __always_inline struct vfsmount *vfsmount_of(struct mount *mount)
+{
+	return mount ? (void *)mount + bpf_core_field_offset(struct mount, mnt) : NULL;
+}
+
+/* The mount of a namespace that was made last; NULL where this kernel does not keep them in that order. */
+static __always_inline struct mount *newest_mount(struct mnt_namespace *namespace)
+{
+	struct mnt_namespace___tree *tree = (void *)namespace;
+	struct rb_node *last;
+
+	if (!bpf_core_field_exists(tree->mnt_last_node) || !namespace)
+		return NULL;
+	last = BPF_CORE_READ(tree, mnt_last_node);
+	return last ? (void *)last - bpf_core_field_offset(struct mount___tree, mnt_node) : NULL;
+}
+
+static __always_inline bool is_shared(struct mount *mount)
+{
+	return BPF_CORE_READ((struct mount___tree *)mount, mnt_group_id) != 0;
+}
+
+/* It is mounted on the root of another mount. */
+static __always_inline bool is_over_mount(struct mount *mount)
+{
+	struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+	return above != mount && BPF_CORE_READ(mount, mnt_mountpoint) == BPF_CORE_READ(above, mnt.mnt_root);
+}
+
+/* Its root in its file system, as in /proc/PID/mountinfo. */
+static __always_inline void put_mount_root(struct draft *draft, struct text *text, struct mount *mount)
+{
+	struct walk walk = {.scratch = draft->path, .at = PATH_BYTES};
+
+	walk.mount = mount;
+	walk.dentry = BPF_CORE_READ(mount, mnt.mnt_root);
+	bpf_loop(PATH_DEPTH, walk_step, &walk, 0); /* no mount's root stops it: to the file system's own */
+	put_walked(draft, text, &walk);
+}
