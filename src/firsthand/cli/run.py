@@ -20,6 +20,7 @@ from firsthand.run.readiness import notify
 
 if TYPE_CHECKING:
     from firsthand.cli.live import LiveView
+    from firsthand.content.checker import CheckerOptions
     from firsthand.history.growth import Growth
     from firsthand.observe.options import FollowerOptions
     from firsthand.run.session import Plan, Session
@@ -137,9 +138,23 @@ def _planned(
     told = told.having(Redaction, programs={})
     programs = compile_programs(found[Redaction].programs)
     named = tuple(str(scope) for scope in scopes)
-    chosen = ObserverOptions(history=str(place), scopes=named, settings=told, programs=programs)
+    checking = _checking(found, bool(scopes))
+    chosen = ObserverOptions(
+        history=str(place), scopes=named, settings=told, programs=programs, checks=checking is not None
+    )
     following = _following(found, place, sockets, bool(scopes))
-    return Plan(chosen, following, found)
+    return Plan(chosen, following, found, checking)
+
+
+def _checking(found: Settings, scoped: bool) -> CheckerOptions | None:
+    """What the checker is told; None where nothing is to be checked. Within a scope nothing is but the files that the settings name."""
+    from firsthand.content.checker import CheckerOptions
+    from firsthand.settings.sections.content import Content
+
+    section = found[Content]
+    if not section.enabled or (scoped and not section.files):
+        return None
+    return CheckerOptions(section.every_seconds, section.roots, section.files, not scoped)
 
 
 #: Seconds for which the settings file must have stayed as it is before it is applied: who writes it may empty it first.

@@ -14,6 +14,7 @@ from firsthand.errors import FirsthandError
 from firsthand.schema import capability
 
 _SET_DUMPABLE = 4
+_KEEP_CAPABILITIES = 8
 _SET_NO_NEW_PRIVS, _BOUNDING_DROP, _AMBIENT, _AMBIENT_CLEAR = 38, 24, 47, 4
 #: _LINUX_CAPABILITY_VERSION_3 of linux/capability.h: two words for each set.
 _VERSION = 0x20080522
@@ -27,6 +28,11 @@ def bound(names: Iterable[str] = ()) -> int:
         if not wanted >> number & 1 and libc.prctl(_BOUNDING_DROP, number, 0, 0, 0):
             break  # EINVAL: no such capability in this kernel; EPERM: none to drop with
     return _set("CapBnd") & ~wanted
+
+
+def survive() -> None:
+    """Let the permitted set outlive the next change of user (PR_SET_KEEPCAPS, capabilities(7)): `keep` then takes what is wanted of it."""
+    _check(ctypes.CDLL(None, use_errno=True).prctl(_KEEP_CAPABILITIES, 1, 0, 0, 0), "keep its capabilities")
 
 
 def keep(names: Iterable[str] = ()) -> None:

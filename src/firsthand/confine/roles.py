@@ -79,6 +79,17 @@ ROLES: dict[str, Role] = {
     "follower": Role(
         "firsthand.roles.follower", filter=seccomp.FOLLOWER, writes=("names",), lock="names/lock", allocator=SMALL
     ),
+    # Reads any file (dac_read_search), and is told which pages of it are cached (fowner: can_do_mincore of mm/mincore.c). Its filter takes
+    # away what these rights could change. It reports through the socket to the observer and gets at no history.
+    "checker": Role(
+        "firsthand.roles.checker",
+        FIRST_NUMBER + 7,
+        capabilities=("dac_read_search", "fowner"),
+        filter=seccomp.CHECKER,
+        reads=False,
+        nice=10,
+        allocator=SMALL,
+    ),
     # Accepts on a socket that it was given, and reads. What it does not answer is read by whoever asks.
     "reader": Role("firsthand.roles.reader", FIRST_NUMBER + 6, filter=seccomp.READER, spared=False),
 }

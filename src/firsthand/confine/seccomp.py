@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from firsthand.errors import FirsthandError
 
 _ALLOW = 0x7FFF0000
 _REFUSE = 0x00050000 | errno.EPERM
-_NOT_EQUAL = 1  # enum scmp_compare
+_NOT_EQUAL, _MASKED_EQUAL = 1, 7  # enum scmp_compare
 _UNKNOWN = -1  # __NR_SCMP_ERROR
 
 #: What none of us ever does once it has begun.
@@ -70,6 +71,55 @@ NEVER = (
     "pidfd_getfd",
 )
 PROGRAMS = ("execve", "execveat")
+#: What changes a file, its name, its attributes or its mode. `openat2` takes its flags in memory, which no filter sees.
+CHANGES = (
+    "open",
+    "creat",
+    "openat2",
+    "truncate",
+    "ftruncate",
+    "fallocate",
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "mkdir",
+    "mkdirat",
+    "mknod",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "chown",
+    "fchown",
+    "lchown",
+    "fchownat",
+    "utime",
+    "utimes",
+    "futimesat",
+    "utimensat",
+    "setxattr",
+    "lsetxattr",
+    "fsetxattr",
+    "removexattr",
+    "lremovexattr",
+    "fremovexattr",
+    "ioctl",
+    "fsync",
+    "fdatasync",
+    "sync",
+    "syncfs",
+    "sync_file_range",
+    "copy_file_range",
+    "kill",
+    "tkill",
+    "tgkill",
+)
 SOCKETS = ("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4")
 
 
@@ -116,11 +166,13 @@ COMPUTING = (
 
 @dataclass(frozen=True)
 class Filter:
-    """Calls that are refused; with `unix_only`, sockets of any family but AF_UNIX as well. `only`: all others are refused."""
+    """Calls that are refused; with `unix_only`, sockets of any family but AF_UNIX as well; with `reads_only`, to open a file for writing or to
+    make one. `only`: all others are refused."""
 
     calls: Sequence[str]
     unix_only: bool = False
     only: bool = False
+    reads_only: bool = False
 
 
 OBSERVER = Filter((*NEVER, *PROGRAMS, *SOCKETS))
@@ -128,6 +180,7 @@ KEEPER = Filter((*NEVER, *PROGRAMS, "bpf"), unix_only=True)
 FOLLOWER = KEEPER
 #: It accepts alone.
 READER = Filter((*NEVER, *PROGRAMS, *(call for call in SOCKETS if not call.startswith("accept")), "bpf"))
+CHECKER = Filter((*NEVER, *PROGRAMS, *SOCKETS, *CHANGES, "bpf"), reads_only=True)
 #: The dissector, before it has begun and after.
 DISSECTOR = Filter((*NEVER, *PROGRAMS, *SOCKETS, "bpf"))
 DISSECTING = Filter(COMPUTING, only=True)
@@ -147,6 +200,9 @@ def apply(filter: Filter) -> None:
             _rule(library, context, name, None, _ALLOW if filter.only else _REFUSE)
         if filter.unix_only:
             _rule(library, context, "socket", _Compare(0, _NOT_EQUAL, socket.AF_UNIX, 0), _REFUSE)
+        if filter.reads_only:
+            for flag in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC):
+                _rule(library, context, "openat", _Compare(2, _MASKED_EQUAL, flag, flag), _REFUSE)
         _check(library.seccomp_load(context), "put its filter of system calls in force")
     finally:
         library.seccomp_release(context)

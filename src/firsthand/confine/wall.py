@@ -184,6 +184,8 @@ def enter(role: str, directory: Path) -> None:
             print(
                 f"firsthand: the {role}'s bounding set keeps {names}: setpcap is missing", file=sys.stderr, flush=True
             )
+        if chosen.capabilities:
+            rights.survive()
         os.setresuid(own.uid, own.uid, own.uid)
     rights.keep(chosen.capabilities)
     if chosen.filter is not None:

@@ -16,6 +16,10 @@ from firsthand.history.chunk import Chunk, Position
 from firsthand.history.log import LogReader, files, path_of
 
 
+#: Roles that have no way to the history, and the word by which the observer tells when it last heard of each.
+_WITHOUT = {"dissector": "dissected", "checker": "checked"}
+
+
 @dataclass(frozen=True)
 class Holder:
     """One process: `since` in microseconds since 1970; whether it was stopped (SIGSTOP); seconds since its last sign of life."""
@@ -28,8 +32,9 @@ class Holder:
 
 
 def holders(directory: Path) -> list[Holder]:
-    """Every process that writes this history now, and the dissector. A file that cannot be read tells nothing."""
-    found = [*(_holder(directory / name, role) for name, role in LOCKS.items()), dissector(directory)]
+    """Every process that writes this history now, and those that have no way to it. A file that cannot be read tells nothing."""
+    without = (_told(directory, role, answered) for role, answered in _WITHOUT.items())
+    found = [*(_holder(directory / name, role) for name, role in LOCKS.items()), *without]
     return [holder for holder in found if holder is not None]
 
 
@@ -60,13 +65,13 @@ def rests(directory: Path) -> str | None:
     return str(told["rests"]) if "rests" in told and alive.living(told) is not None else None
 
 
-def dissector(directory: Path) -> Holder | None:
-    """The dissector has no way to the history: the supervisor tells its pid, and the observer when it last answered."""
+def _told(directory: Path, role: str, heard: str) -> Holder | None:
+    """A role that has no way to the history: the supervisor tells its pid, and the observer when it last heard of it."""
     told = alive.read(directory / "run.lock") or {}
-    answered = (alive.read(directory / place.LOG / "lock") or {}).get("dissected")
+    last = (alive.read(directory / place.LOG / "lock") or {}).get(heard)
     with contextlib.suppress(OSError, KeyError, TypeError, ValueError):
-        pid, started = told["dissector"]
+        pid, started = told[role]
         if alive.living(told) not in (None, "?") and (now := alive.state(pid))[1] == started and now[0] not in "ZX":
-            silent = 0.0 if answered is None else max(0.0, time.time() - int(answered) / 1e6)
-            return Holder(pid, "dissector", int(told["since"]), now[0] == "T", silent)
+            silent = max(0.0, time.time() - int(last) / 1e6) if last else 0.0
+            return Holder(pid, role, int(told["since"]), now[0] == "T", silent)
     return None

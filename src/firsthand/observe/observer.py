@@ -33,6 +33,7 @@ from firsthand.identity.resolve import CGROUPS, IMAGES
 from firsthand.identity.resolved import ADDRESSES
 from firsthand.observe import measures
 from firsthand.observe.canaries import Canaries
+from firsthand.observe.checks import Checks
 from firsthand.observe.enrich import Completion
 from firsthand.observe.line import Line
 from firsthand.observe.measures import bound
@@ -94,8 +95,11 @@ class Marks:
 class Observer:
     """The rings to one log. `open`, `run` until told to end, `close`; every method of the main thread only."""
 
-    def __init__(self, options: ObserverOptions, control: socket.socket | None = None) -> None:
+    def __init__(
+        self, options: ObserverOptions, control: socket.socket | None = None, checks: socket.socket | None = None
+    ) -> None:
         self.options = options
+        self.checks = Checks(checks)
         self.layout = _layout.installed()
         self.clock = Clock()
         self.node, self.boot = machine.node(), machine.boot()
@@ -321,6 +325,7 @@ class Observer:
         produced = self.source.produced()
         self.commit()
         self._late_packets()
+        self._write_checks()
         self._write_losses(self._missing(produced))
         if self.rows.translations.overflowed:
             words = "conntrack told more at once than could be read: some translated addresses are missing"
@@ -359,7 +364,8 @@ class Observer:
         if self._answers or not self.signed:
             self.log.sign.due()
         if not self.marks.failing:
-            self.log.sign.give(dissected=self.packets.proven, through=self.through, flows=self.flows)
+            told = {"dissected": self.packets.proven, "through": self.through, "flows": self.flows}
+            self.log.sign.give(**told, checked=self.checks.heard)
             self.asked, self.signed = False, True
 
     def _compare(self) -> None:
@@ -396,6 +402,11 @@ class Observer:
 
     def _attached(self) -> set[str]:
         return {program.hook.name for program in self.loaded.programs}
+
+    def _write_checks(self) -> None:
+        """What the checker reported. While the disk takes nothing it waits."""
+        if self.waiting is None and (rows := self.checks.rows()):
+            self._write("content", rows)
 
     def _write_losses(self, losses: Sequence[Lost]) -> None:
         now = time.monotonic()
@@ -515,6 +526,7 @@ class Observer:
         produced = self.source.produced()
         self.commit()
         self._late_packets(last=True)
+        self._write_checks()
         self._write_losses(self._missing(produced, final=True))
 
     def forget(self) -> None:

@@ -22,7 +22,7 @@ from firsthand.wire.programs import Program
 class ObserverOptions(msgspec.Struct, frozen=True, kw_only=True):
     """All that the observer is given: the history's folder, the observed cgroups' folders, its settings.
 
-    `programs` the user's, compiled; `canary` the cgroup's path below which the supervisor's canaries live, empty for none.
+    `checks`: whether the checker runs. `programs` the user's, compiled; `canary` the cgroup's path below which the supervisor's canaries live, empty for none.
     """
 
     history: str
@@ -30,6 +30,7 @@ class ObserverOptions(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings = msgspec.field(default_factory=Settings)
     programs: tuple[Program, ...] = ()
     canary: str = ""
+    checks: bool = False
 
     @property
     def top(self) -> Top:
@@ -60,6 +61,7 @@ class ObserverOptions(msgspec.Struct, frozen=True, kw_only=True):
             "plaintext": network.plaintext,
             "keep_query": network.keep_query,
             "resolvers": network.resolvers,
+            "content": self.checks,
         }
         for one in SUBJECTS:
             if one.section is not None:

@@ -1,4 +1,4 @@
-"""The observer: a process that brings what the rings hold into the log (`python -m firsthand.roles.observer OPTIONS SOCKET CONTROL`)."""
+"""The observer: a process that brings what the rings hold into the log (`python -m firsthand.roles.observer OPTIONS SOCKET CONTROL CHECKS`)."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def main(arguments: list[str]) -> int:
     """The observer process: 0 after an orderly end, 1 with an error line where it could not observe."""
     options = decode(ObserverOptions, arguments[0])
     source = socket.socket(fileno=int(arguments[1]))
-    control = socket.socket(fileno=int(arguments[2])) if len(arguments) > 2 else None
+    others = [socket.socket(fileno=int(one)) for one in arguments[2:4]]
     reading, writing = os.pipe()
     signal.signal(signal.SIGTERM, lambda *_: os.write(writing, b"stop\n"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        return _observe(options, (source, control), reading)
+        return _observe(options, [source, *others], reading)
     except (FirsthandError, OSError) as error:
         tell({"event": "failed", "kind": type(error).__name__, "error": str(error)})
         return 1
 
 
-def _observe(options: ObserverOptions, sockets: tuple[socket.socket, socket.socket | None], stop: int) -> int:
-    source, control = sockets
-    observer = Observer(options, control)
+def _observe(options: ObserverOptions, sockets: list[socket.socket], stop: int) -> int:
+    source, *others = sockets
+    observer = Observer(options, *others)
     try:
         observer.open(handover.receive(source))
         source.close()

@@ -28,6 +28,7 @@ from msgspec.structs import replace
 
 from firsthand.confine import wall
 from firsthand.confine.roles import ROLES
+from firsthand.content.checker import CheckerOptions
 from firsthand.errors import BusyError, FirsthandError, HistoryError, NotSupportedError, ProbeError, UsageError
 from firsthand.history import alive, chain, place
 from firsthand.history.alive import Sign, beside
@@ -65,11 +66,13 @@ class Summary:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the processes are given: the follower's None where no runtime is asked, `settings` those in force."""
+    """What the processes are given: the follower's None where no runtime is asked, the checker's where nothing is to be checked,
+    `settings` those in force."""
 
     options: ObserverOptions
     following: FollowerOptions | None = None
     settings: Settings = field(default_factory=Settings)
+    checking: CheckerOptions | None = None
 
     @property
     def heads(self) -> str:
@@ -100,6 +103,7 @@ class Session:
         self._lines = Lines()
         self._control: socket.socket | None = None
         self._line = 0
+        self._checks: socket.socket | None = None
         self._lock = -1
         self._round = 0.0
         self._tokens: deque[str] = deque(maxlen=rounds.MOST_ROUNDS)
@@ -132,6 +136,8 @@ class Session:
         self._children["keeper"] = Keeping(history, self._keeper, self.plan.again_most)
         if self.plan.following is not None:
             self._children["follower"] = Child("follower", self._follower, self.plan.again_most)
+        if self.plan.checking is not None:
+            self._children["checker"] = self._of_checker()
         self._have_reader()
         self._give_sign()
 
@@ -158,16 +164,18 @@ class Session:
     def _observer(self) -> subprocess.Popen[bytes]:
         """The loader and the observer, joined by a socket that only they have; to another one we send the dissectors' lines."""
         mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        control = self._new_control()
+        control, checks = self._new_control(), self._new_checks()
         options = encode(replace(self.options, history="."))
         self._lines.begin()
         self._reading = False
-        with mine, its, control:
-            told = [options, str(its.fileno()), str(control.fileno())]
-            observer = self._spawn("observer", *told, sockets=[its, control], speaks=True)
+        with mine, its, control, checks:
+            told = [its, control, checks]
+            numbers = [str(one.fileno()) for one in told]
+            observer = self._spawn("observer", options, *numbers, sockets=told, speaks=True)
             loader = self._spawn("loader", options, str(mine.fileno()), sockets=[mine], speaks=True)
         self._lines.writer_gone()
         self._new_line()
+        self._new_checker()
         assert observer.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has died already, and is seen to
             observer.stdin.write(f"canaries {' '.join(self._tokens)}\n".encode())
@@ -181,6 +189,33 @@ class Session:
         self._control, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         return its
+
+    def _new_checks(self) -> socket.socket:
+        """The observer's end of a socket for the checker's reports; ours, which each checker is given, replaces the one before."""
+        if self._checks is not None:
+            self._checks.close()
+        self._checks, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return its
+
+    def _new_checker(self) -> None:
+        """Have the checker that runs begin anew, for a new observer; none where the settings leave nothing to check."""
+        checker = self._children.get("checker")
+        if checker is not None:
+            checker.end()
+            if self.plan.checking is not None:
+                checker.start()
+            else:
+                del self._children["checker"]
+        elif self.plan.checking is not None and self._observed:
+            self._children["checker"] = self._of_checker()
+
+    def _of_checker(self) -> Child:
+        return Child("checker", self._checker, self.plan.again_most, ENDS)
+
+    def _checker(self) -> subprocess.Popen[bytes]:
+        """The checker, with the socket to the observer that there is."""
+        assert self._checks is not None and self.plan.checking is not None
+        return self._spawn("checker", self.plan.checking.encode(), str(self._checks.fileno()), sockets=[self._checks])
 
     def _new_line(self) -> None:
         """Have the dissector that runs begin anew, for a new observer; none where its settings leave nothing to read."""
@@ -322,15 +357,16 @@ class Session:
         select.select([*heard, *others], [], [], max(0.0, min(due) - now))
 
     def _give_sign(self) -> None:
-        """It got on; and whether the keeper rests, and who the dissector is, which cannot say it themselves."""
-        keeper, dissector = self._children.get("keeper"), self._children.get("dissector")
+        """It got on; and whether the keeper rests, and who dissector and checker are, which cannot say it themselves."""
+        keeper = self._children.get("keeper")
         told: dict[str, Any] = {}
         if isinstance(keeper, Keeping) and keeper.rests:
             told["rests"] = "keeper"
-        if dissector is not None and not dissector.dead():
-            with contextlib.suppress(OSError):  # it ends just now
-                pid = dissector.process.pid
-                told["dissector"] = [pid, alive.state(pid)[1]]
+        for role in ("dissector", "checker"):
+            child = self._children.get(role)
+            if child is not None and not child.dead():
+                with contextlib.suppress(OSError):  # it ends just now
+                    told[role] = [child.process.pid, alive.state(child.process.pid)[1]]
         if told != self._signed:
             self._signed = told
             self._sign.due()
@@ -350,6 +386,8 @@ class Session:
             changed.append("keeper")
         if plan.following != old.following:
             changed.append("follower")
+        if plan.checking != old.checking:
+            changed.append("checker")
         for role in changed:
             self._anew(role)
         if plan.reader_idle != old.reader_idle:
@@ -359,7 +397,9 @@ class Session:
 
     def _anew(self, role: str) -> None:
         child = self._children.get(role)
-        if role == "follower" and self.plan.following is None:
+        if role == "checker":
+            self._new_checker()
+        elif role == "follower" and self.plan.following is None:
             if child is not None:
                 child.end()
                 del self._children[role]
@@ -438,8 +478,9 @@ class Session:
                 _, lock = pins.claim(self.options.top.instance)
                 pins.remove(self.options.top.instance)
                 os.close(lock)
-        if self._control is not None:
-            self._control.close()
+        for one in (self._control, self._checks):
+            if one is not None:
+                one.close()
         if self._lock >= 0:
             self._sign.end()
             os.close(self._lock)
