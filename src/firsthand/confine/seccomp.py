@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import socket
+import termios
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,6 @@ CHANGES = (
     "removexattr",
     "lremovexattr",
     "fremovexattr",
-    "ioctl",
     "fsync",
     "fdatasync",
     "sync",
@@ -166,8 +166,8 @@ COMPUTING = (
 
 @dataclass(frozen=True)
 class Filter:
-    """Calls that are refused; with `unix_only`, sockets of any family but AF_UNIX as well; with `reads_only`, to open a file for writing or to
-    make one. `only`: all others are refused."""
+    """Calls that are refused; with `unix_only`, sockets of any family but AF_UNIX as well; with `reads_only`, to open a file for writing,
+    to make one, and every ioctl but that by which Python sets O_NONBLOCK. `only`: all others are refused."""
 
     calls: Sequence[str]
     unix_only: bool = False
@@ -201,6 +201,9 @@ def apply(filter: Filter) -> None:
         if filter.unix_only:
             _rule(library, context, "socket", _Compare(0, _NOT_EQUAL, socket.AF_UNIX, 0), _REFUSE)
         if filter.reads_only:
+            _rule(
+                library, context, "ioctl", _Compare(1, _NOT_EQUAL, termios.FIONBIO, 0), _REFUSE
+            )  # FS_IOC_SETFLAGS and others
             for flag in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC):
                 _rule(library, context, "openat", _Compare(2, _MASKED_EQUAL, flag, flag), _REFUSE)
         _check(library.seccomp_load(context), "put its filter of system calls in force")

@@ -64,7 +64,7 @@ class Line:
             try:
                 self._peer.send(data, socket.MSG_NOSIGNAL)
             except BlockingIOError:
-                self.ended = bool(select.select(self._stops, [self._peer], [])[0])
+                self.ended = bool(select.select([*self._stops], [self._peer], [])[0])
             except OSError:
                 self.ended = True
             else:
@@ -243,7 +243,9 @@ class Checker:
         return {"event": event, "path": _text(one.path), "kind": one.kind, "until": _now()}
 
     def _report_round(self, began: int, tally: Counter[tuple[str, str | None]]) -> None:
-        reasons = {str(reason): number for (state, reason), number in sorted(tally.items(), key=str) if state == "unchecked"}
+        reasons = {
+            str(reason): number for (state, reason), number in sorted(tally.items(), key=str) if state == "unchecked"
+        }
         if self.over:
             reasons[f"more than {watched.MOST:,} files are on the list"] = self.over
         differing, checked = tally["differs", None], tally["checked", None]

@@ -14,7 +14,22 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 #: File systems on which nothing is looked up; all of FUSE besides. autofs mounts others when it is looked at.
-NEVER = {"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "ocfs2", "gfs2", "lustre", "glusterfs", "autofs", "beegfs", "virtiofs"}
+NEVER = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "9p",
+    "ceph",
+    "afs",
+    "ocfs2",
+    "gfs2",
+    "lustre",
+    "glusterfs",
+    "autofs",
+    "beegfs",
+    "virtiofs",
+}
 #: Symbolic links in one path, as the kernel's own limit.
 _LINKS = 40
 _ESCAPED = re.compile(r"\\(\d{3})")

@@ -17,9 +17,19 @@ _TABLE = SubjectTable(
             "listed: a file is on the list, was taken off, or is checked now or not any more (again each day); round: all of the list was gone "
             "through",
         ),
-        Column("path", "text", "the file without symbolic links, as the checker reaches it; bytes that are no UTF-8 as \\xNN"),
-        Column("kind", "text", "why it is on the list: setuid, setgid, capabilities, account, preload, named (by the setting content.files)"),
-        Column("state", "text", "of listed: checked, unchecked (`reason` says why), absent, off (no longer on the list)"),
+        Column(
+            "path",
+            "text",
+            "the file without symbolic links, as the checker reaches it; bytes that are no UTF-8 as \\xNN",
+        ),
+        Column(
+            "kind",
+            "text",
+            "why it is on the list: setuid, setgid, capabilities, account, preload, named (by the setting content.files)",
+        ),
+        Column(
+            "state", "text", "of listed: checked, unchecked (`reason` says why), absent, off (no longer on the list)"
+        ),
         Column("reason", "text", "why it is not checked"),
         Column("filesystem", "text", "kind of its file system"),
         Column("file_device", "text", "device of its file system, major:minor"),
@@ -32,7 +42,11 @@ _TABLE = SubjectTable(
         Column("disk_sha256", "text", "SHA-256 of the whole file as the disk holds it"),
         Column("first_offset", "int64", "the first byte that differs", "bytes"),
         Column("bytes_differ", "int64", "how many of the cached bytes differ", "bytes"),
-        Column("since", "time", "of a round: when it began; of differs: when it was compared last and was the same; null: never by this checker"),
+        Column(
+            "since",
+            "time",
+            "of a round: when it began; of differs: when it was compared last and was the same; null: never by this checker",
+        ),
         Column("until", "time", "of a round: when it ended; of differs and same: when it was compared"),
         Column("checked", "int64", "files that the round compared, those that differ with them"),
         Column("differing", "int64", "files of these whose cached pages differ from the disk"),
@@ -44,7 +58,9 @@ _TABLE = SubjectTable(
     fills={
         **dict.fromkeys(("path", "kind"), _FILE),
         **dict.fromkeys(("state", "reason"), ("listed",)),
-        **dict.fromkeys(("filesystem", "file_device", "file_inode", "size", "resident", "changed", "modified"), _DIFFERS),
+        **dict.fromkeys(
+            ("filesystem", "file_device", "file_inode", "size", "resident", "changed", "modified"), _DIFFERS
+        ),
         **dict.fromkeys(("cached_sha256", "disk_sha256", "first_offset", "bytes_differ"), ("differs",)),
         **dict.fromkeys(("since",), ("differs", "round")),
         **dict.fromkeys(("until",), ("differs", "same", "round")),

@@ -49,7 +49,9 @@ def test_a_change_below_the_cache_is_found(disk: Disk) -> None:
     assert found.difference.cached == hashlib.sha256(_LONG).hexdigest()
     assert found.difference.disk == hashlib.sha256(changed).hexdigest()
     assert (found.difference.first, found.difference.count) == (4_090, 4)
-    assert (found.stamp.size, found.stamp.changed) == (len(_LONG), stamp.st_ctime_ns), "nothing that stat tells has changed"
+    assert (found.stamp.size, found.stamp.changed) == (len(_LONG), stamp.st_ctime_ns), (
+        "nothing that stat tells has changed"
+    )
     disk.settle(path)
     assert _AT_ONCE.compare(str(path)).difference is None, "the pages are gone: readers get what the disk holds"
 

@@ -66,7 +66,9 @@ def tampered(asked: Asked) -> Found:
         reasons.append(_left(searched.left))
     if path is not None and not searched.files:
         reasons.append(_nowhere(asked, path))
-    return Found(_sentence(rows, searched, path), cut(rows, asked.limit), len(rows), _COLUMNS, wide=_WIDE, reasons=reasons)
+    return Found(
+        _sentence(rows, searched, path), cut(rows, asked.limit), len(rows), _COLUMNS, wide=_WIDE, reasons=reasons
+    )
 
 
 def _path(asked: Asked) -> str | None:
@@ -81,11 +83,15 @@ def _sentence(rows: list[dict[str, Any]], searched: _Searched, path: str | None)
     left = f"; {_left(searched.left)}" if searched.left else ""
     if rows:
         now = len({(row["node"], row["path"]) for row in rows if row["until"] is None})
-        return f"Yes: {plural(files, 'file')} differed from the disk in the page cache, {now:,} of them to the end{left}"
+        return (
+            f"Yes: {plural(files, 'file')} differed from the disk in the page cache, {now:,} of them to the end{left}"
+        )
     if not searched.compared or not searched.rounds:
         return f"Not checked: {path or 'no file'} was {'not ' if path else ''}compared with the disk{left}"
     if path:
-        return f"No: {path} was the same in the page cache and on the disk in each of {plural(searched.rounds, 'round')}"
+        return (
+            f"No: {path} was the same in the page cache and on the disk in each of {plural(searched.rounds, 'round')}"
+        )
     return f"No: 0 of {plural(searched.compared, 'checked file')} differed in any of {plural(searched.rounds, 'round')}{left}"
 
 
@@ -157,7 +163,9 @@ def _searched(asked: Asked, path: str | None) -> _Searched:
     for node, some in rounds.items():
         found.rounds += sum(row["until"] >= asked.since for row in some)
         found.gaps += _gaps(asked, node, some)
-    found.gaps += [] if found.rounds else ["no round of checks ended in this window: the checker did not run, or had just begun"]
+    found.gaps += (
+        [] if found.rounds else ["no round of checks ended in this window: the checker did not run, or had just begun"]
+    )
     return found
 
 

@@ -37,5 +37,8 @@ class Content(Section, frozen=True):
     )
     files: Annotated[
         tuple[str, ...],
-        setting("More files, by their absolute paths; * for any name. With --scope these alone are checked.", kind=paths("/usr/bin/*")),
+        setting(
+            "More files, by their absolute paths; * for any name. With --scope these alone are checked.",
+            kind=paths("/usr/bin/*"),
+        ),
     ] = ()
