@@ -55,6 +55,7 @@ class Line:
         self._peer, self._stops = peer, stops
         self._peer.setblocking(False)
         self.ended = False
+        self._wakes: list[Any] = [*stops, peer]
         self._beat = 0.0
 
     def send(self, report: dict[str, Any]) -> None:
@@ -64,7 +65,7 @@ class Line:
             try:
                 self._peer.send(data, socket.MSG_NOSIGNAL)
             except BlockingIOError:
-                self.ended = bool(select.select([*self._stops], [self._peer], [])[0])
+                self.ended = bool(select.select(self._stops, [self._peer], [])[0])
             except OSError:
                 self.ended = True
             else:
@@ -79,7 +80,7 @@ class Line:
                 self.send({"event": "beat"})
                 self._beat = now + BEAT
             wait = min(until, self._beat) - now
-            self.ended |= bool(select.select([*self._stops, self._peer], [], [], max(wait, 0.0))[0])
+            self.ended |= bool(select.select(self._wakes, [], [], max(wait, 0.0))[0])
             if time.monotonic() >= until:
                 break
         return not self.ended

@@ -47,7 +47,7 @@ _OTHERS = {
 }
 
 
-class Unchecked(Exception):  # noqa: N818 - it is an outcome
+class Unchecked(Exception):
     """A file was not compared; its text is the reason. `passing`: it may be soon."""
 
     def __init__(self, reason: str, *, passing: bool = False) -> None:
@@ -96,7 +96,8 @@ class Comparer:
                 difference = None
                 # All of them, though one differs: a read past the cache writes back what is dirty in its range, so that from then on
                 # each write sets the change time, also one through a mapping (page_mkwrite).
-                if any([self._differing(file, direct, run, before.size) for run in runs]):
+                differing = [self._differing(file, direct, run, before.size) for run in runs]
+                if any(differing):
                     self._still(file, before)
                     difference = self._told(file, direct, before.size)
                 self._still(file, before)
@@ -110,13 +111,13 @@ class Comparer:
             raise Unchecked(f"its file system is {_OTHERS.get(magic, f'another one ({magic:#x})')}")
         before, direct = pages.stamp(place)
         if direct is None:
-            raise Unchecked("the kernel does not say whether O_DIRECT is real (STATX_DIOALIGN)")
+            raise Unchecked("the kernel does not report whether O_DIRECT is real (STATX_DIOALIGN)")
         if not direct.real:
             raise Unchecked("it cannot be read past the page cache (O_DIRECT)")
         if before.size > MOST:
             raise Unchecked(f"it is larger than {MOST >> 20} MiB")
         if not pages.known(before.uid, owner_of_all=self.owner_of_all):
-            raise Unchecked("which of its pages are cached is not told: CAP_FOWNER is missing")
+            raise Unchecked("which of its pages are cached is not known: CAP_FOWNER is missing")
         return before, _LOCAL[magic]
 
     def _still(self, file: int, before: Stamp) -> None:
@@ -128,7 +129,8 @@ class Comparer:
 
     def _differing(self, file: int, direct: int, run: tuple[int, int], size: int) -> bool:
         pieces = self._read(file, direct, run, size)
-        return any([not pages.equal(self._cached, self._disk, length) for _, length in pieces])
+        same = [pages.equal(self._cached, self._disk, length) for _, length in pieces]
+        return not all(same)
 
     def _read(self, file: int, direct: int, run: tuple[int, int], size: int) -> Iterator[tuple[int, int]]:
         """Offset and length of each piece of a run that both buffers hold then."""

@@ -101,11 +101,11 @@ def _steps(path: str) -> list[str]:
 
 
 def _link(path: str) -> str | None:
-    return os.readlink(path) if stat.S_ISLNK(os.lstat(path).st_mode) else None
+    return str(Path(path).readlink()) if stat.S_ISLNK(os.lstat(path).st_mode) else None
 
 
 def _names(folder: str) -> list[str]:
     try:
-        return sorted(os.listdir(folder))
+        return sorted(entry.name for entry in Path(folder).iterdir())
     except OSError:
         return []

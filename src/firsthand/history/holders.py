@@ -15,7 +15,6 @@ from firsthand.history import alive, place
 from firsthand.history.chunk import Chunk, Position
 from firsthand.history.log import LogReader, files, path_of
 
-
 #: Roles that have no way to the history, and the word by which the observer tells when it last heard of each.
 _WITHOUT = {"dissector": "dissected", "checker": "checked"}
 

@@ -22,7 +22,8 @@ from firsthand.wire.programs import Program
 class ObserverOptions(msgspec.Struct, frozen=True, kw_only=True):
     """All that the observer is given: the history's folder, the observed cgroups' folders, its settings.
 
-    `checks`: whether the checker runs. `programs` the user's, compiled; `canary` the cgroup's path below which the supervisor's canaries live, empty for none.
+    `checks`: whether the checker runs. `programs` the user's, compiled;
+    `canary` the cgroup's path below which the supervisor's canaries live, empty for none.
     """
 
     history: str

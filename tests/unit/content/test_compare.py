@@ -128,8 +128,8 @@ def test_what_is_written_meanwhile(disk: Disk, way: str, monkeypatch: pytest.Mon
     writer = threading.Thread(target=_busy, args=(path, way, over))
     writer.start()
     try:
-        for number in range(300):
-            if number == 150:
+        for number in range(200):
+            if number == 100:
                 monkeypatch.setattr("firsthand.content.pages.unwritten", lambda file: None)
             try:
                 assert _AT_ONCE.compare(str(path)).difference is None
@@ -151,7 +151,7 @@ def _busy(path: Path, way: str, over: threading.Event) -> None:
             elif way == "map":
                 mapped[at : at + 4] = random_.randbytes(4)
             elif way == "grow":
-                os.pwrite(file.fileno(), random_.randbytes(9_000), os.fstat(file.fileno()).st_size % (8 << 20))
+                os.pwrite(file.fileno(), random_.randbytes(9_000), os.fstat(file.fileno()).st_size % (1 << 20))
             elif way == "truncate":
                 os.truncate(path, at)
                 os.pwrite(file.fileno(), random_.randbytes(4), at + 9_000)
