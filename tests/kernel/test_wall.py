@@ -11,6 +11,7 @@ import pytest
 
 from firsthand.confine import wall
 from firsthand.schema import capability
+from tests import disks, require
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
 from tests.kernel.observed import Observed
@@ -80,6 +81,35 @@ _TRIES = {
         "history": "open('new', 'w')",
         "outside": "open('/etc/firsthand-test', 'w')",
     },
+    "checker": {
+        "execve": "os.execv('/bin/true', ['true'])",
+        "socket": "socket.socket(socket.AF_UNIX)",
+        "network": "socket.socket(socket.AF_INET)",
+        "bpf": "check(libc.syscall(321, 1, 0, 0))",
+        "ptrace": "check(libc.ptrace(16, os.getppid(), 0, 0))",
+        "mount": "check(libc.mount(b'x', b'/tmp', b'tmpfs', 0, None))",
+        "setuid": "os.setuid(0)",
+        "kill": "os.kill(os.getppid(), 0)",
+        "handle": "check(libc.open_by_handle_at(-100, b'', 0))",
+        "write": "os.open(mine, os.O_WRONLY)",
+        "both": "os.open(mine, os.O_RDWR)",
+        "truncate": "os.open(mine, os.O_RDONLY | os.O_TRUNC)",
+        "cut": "os.truncate(mine, 0)",
+        "make": "os.open(mine + '.new', os.O_RDONLY | os.O_CREAT)",
+        "unnamed": "os.open(os.path.dirname(mine), os.O_TMPFILE | os.O_RDWR)",
+        "openat2": "check(libc.syscall(437, -100, mine.encode(), bytes((1,)) + bytes(23), 24))",
+        "chmod": "os.chmod(mine, 0o777)",
+        "fchmod": "os.fchmod(os.open(mine, os.O_RDONLY), 0o777)",
+        "chown": "os.chown(mine, 1, 1)",
+        "times": "os.utime(mine)",
+        "rename": "os.rename(mine, mine + '.new')",
+        "link": "os.link(mine, mine + '.new')",
+        "symlink": "os.symlink(mine, mine + '.new')",
+        "unlink": "os.unlink(mine)",
+        "mkdir": "os.mkdir(mine + '.new')",
+        "attribute": "os.setxattr(mine, 'user.x', b'x')",
+        "immutable": "fcntl.ioctl(os.open(mine, os.O_RDONLY), 0x40086602, (16).to_bytes(8, 'little'))",
+    },
     "follower": {
         "execve": "os.execv('/bin/true', ['true'])",
         "network": "socket.socket(socket.AF_INET6)",
@@ -99,9 +129,11 @@ def test_what_a_role_must_not_do_fails(role: str, open_place: Path) -> None:
     log.touch(mode=0o640)
     own = wall.identity("observer", history)
     os.chown(log, own.uid, own.readers)
+    (open_place / "mine").touch(mode=0o666)
     attempts = "\n".join(f"attempt({name!r}, {code!r})" for name, code in _TRIES[role].items())
     (open_place / "attempts.py").write_text(f"""
-import ctypes, os, socket, threading, time
+import ctypes, fcntl, os, socket, threading, time
+mine = {str(open_place / "mine")!r}
 libc = ctypes.CDLL(None, use_errno=True)
 def check(result):
     if result < 0:
@@ -163,3 +195,32 @@ def test_a_reader_of_the_group_reads_and_cannot_write(cgroup: TestCgroup, open_p
             check=False,
         )
         assert b"PermissionError" in tried.stderr, path
+
+
+def test_the_checker_needs_both_of_its_rights(open_place: Path) -> None:
+    """With both it compares a file of root's that nobody else may read; without the one it cannot open it, without the other it is not told
+    which of its pages are cached, and says so."""
+    require.loop_devices()
+    with disks.disk(open_place) as disk:
+        path = disk.file("shadow", b"x" * 5_000, mode=0o600)
+        path.read_bytes()
+        (open_place / "compared.py").write_text(f"""
+import sys
+from firsthand.confine import rights
+from firsthand.content.compare import Comparer, Unchecked
+kept = sys.argv[1:]
+rights.keep(kept)
+try:
+    print(Comparer("fowner" in kept, quiet=0.0).compare({str(path)!r}).resident)
+except Unchecked as error:
+    print(error)
+""")
+
+        def compared(*kept: str) -> str:
+            environment = {**os.environ, "PYTHONPATH": str(open_place)}
+            command = [sys.executable, "-m", "firsthand.confine.wall", "checker", str(open_place), "compared", *kept]
+            return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout.strip()
+
+        assert compared("dac_read_search", "fowner") == "5000"
+        assert compared("fowner") == "it cannot be opened (Permission denied)"
+        assert compared("dac_read_search") == "which of its pages are cached is not known: CAP_FOWNER is missing"

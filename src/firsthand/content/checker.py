@@ -184,7 +184,7 @@ class Checker:
                 state = ("unchecked", str(error))
             if state[0] != "differs":
                 self._over(one, state)
-            self._state(one, "checked" if state[0] == "differs" else state[0], state[1])
+            self._state(one, *state)
             tally[state] += 1
             if not self._paced():
                 break

@@ -58,7 +58,7 @@ class Listed(msgspec.Struct, tag_field="event", tag="listed", forbid_unknown_fie
 
     path: _Text
     kind: _Word
-    state: Literal["checked", "unchecked", "absent", "off"]
+    state: Literal["checked", "differs", "unchecked", "absent", "off"]
     reason: _Word | None
 
 

@@ -28,7 +28,9 @@ _TABLE = SubjectTable(
             "why it is on the list: setuid, setgid, capabilities, account, preload, named (by the setting content.files)",
         ),
         Column(
-            "state", "text", "of listed: checked, unchecked (`reason` says why), absent, off (no longer on the list)"
+            "state",
+            "text",
+            "of listed: checked (and the same), differs, unchecked (`reason` says why), absent, off (no longer on the list)",
         ),
         Column("reason", "text", "why it is not checked"),
         Column("filesystem", "text", "kind of its file system"),

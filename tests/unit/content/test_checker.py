@@ -55,15 +55,15 @@ def test_a_file_from_the_same_to_different_and_back(disk: Disk) -> None:
     assert _events(pair.round()) == [("listed", "checked"), ("round", None)]
     disk.change(path, 8_000, bytes([path.read_bytes()[8_000] ^ 1]))
     first = pair.round()
-    assert _events(first) == [("differs", None), ("round", None)]
-    assert first[0]["since"] <= first[1]["since"] <= first[0]["until"] <= first[1]["until"]
-    assert (first[1]["checked"], first[1]["differing"], first[1]["unchecked"]) == (1, 1, 0)
+    assert _events(first) == [("differs", None), ("listed", "differs"), ("round", None)]
+    assert first[0]["since"] <= first[2]["since"] <= first[0]["until"] <= first[2]["until"]
+    assert (first[2]["checked"], first[2]["differing"], first[2]["unchecked"]) == (1, 1, 0)
     assert {name for row in first for name in row} <= set(TABLES["content"].names)
     assert _events(pair.round()) == [("round", None)]
     disk.change(path, 4_500, bytes([path.read_bytes()[4_500] ^ 1]))
     assert [row.get("bytes_differ") for row in pair.round()] == [2, None]
     disk.settle(path)
-    assert _events(pair.round()) == [("same", None), ("round", None)]
+    assert _events(pair.round()) == [("same", None), ("listed", "checked"), ("round", None)]
     path.unlink()
     assert _events(pair.round()) == [("listed", "absent"), ("round", None)]
 

@@ -96,7 +96,7 @@ def _sentence(rows: list[dict[str, Any]], searched: _Searched, path: str | None)
 
 
 def _left(reasons: Counter[str]) -> str:
-    told = ", ".join(f"{number:,} because {reason}" for reason, number in reasons.most_common())
+    told = ", ".join(f"{number:,} because {reason}" for reason, number in sorted(reasons.items()))
     return f"{plural(reasons.total(), 'file')} could not be checked all the time: {told}"
 
 
@@ -110,10 +110,11 @@ def _narrowed(asked: Asked, path: str | None, events: str) -> tuple[str, list[An
 
 
 def _differing(asked: Asked, path: str | None) -> list[dict[str, Any]]:
-    """What differed, and until when: another content or `same` ends it."""
-    where, values = _narrowed(asked, path, "'differs', 'same'")
-    query = f"""SELECT event, node, path, kind, "until" AS found, since AS same_before, bytes_differ, first_offset, cached_sha256, disk_sha256,
-        size, changed, file_device, file_inode, filesystem FROM content WHERE {where} ORDER BY time, ktime"""  # noqa: S608
+    """What differed, and until when: another content ends it, `same`, and where a checker that began later found it so."""
+    where, values = _narrowed(asked, path, "'differs', 'same', 'listed'")
+    where += " AND coalesce(state, '') NOT IN ('differs', 'unchecked', 'off')"
+    query = f"""SELECT event, node, path, kind, coalesce("until", time) AS found, since AS same_before, bytes_differ, first_offset, cached_sha256,
+        disk_sha256, size, changed, file_device, file_inode, filesystem FROM content WHERE {where} ORDER BY time, ktime"""  # noqa: S608
     going: dict[tuple[str, str], dict[str, Any]] = {}
     ended: list[dict[str, Any]] = []
     for row in asked.rows(query, values):
@@ -175,7 +176,7 @@ def _listed(found: _Searched, row: dict[str, Any], *, inside: bool) -> None:
     one = found.files.get(place)
     if one is None or not inside:
         one = found.files[place] = _Checked()
-    one.compared |= row["state"] == "checked"
+    one.compared |= row["state"] in ("checked", "differs")
     if row["state"] == "unchecked":
         one.reason = row["reason"] or "unknown"
 
