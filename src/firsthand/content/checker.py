@@ -19,8 +19,8 @@ from firsthand.content import watched
 from firsthand.content.compare import Compared, Comparer, Difference, Unchecked
 from firsthand.content.watched import Watched
 
-#: The part of a processor that it uses at most, and seconds of one that it may have used before it rests.
-SHARE, BURST = 0.0025, 0.25
+#: The part of a processor that it uses at most, and seconds of one that it may use at once after it has rested.
+SHARE, BURST = 0.0025, 0.15
 #: Seconds between two searches for files, between two tries of one that is being written, and between two signs of life.
 SEARCH, AGAIN, BEAT = 600.0, 10.0, 5.0
 #: Tries of a file that is being written, in one round.
@@ -87,7 +87,7 @@ class Line:
 
 
 class Pace:
-    """How long to rest after some work, so that no more than `share` of a processor is used since this was made."""
+    """How long to rest after some work, so that no more than BURST and `share` of a processor is used in any time."""
 
     def __init__(
         self,
@@ -96,13 +96,14 @@ class Pace:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._share, self._used, self._now = share, used, now
-        self._began, self._base = now(), used()
+        self._seen, self._credit = (now(), used()), BURST
 
-    @property
     def due(self) -> float:
         """Seconds to rest now."""
-        over = self._used() - self._base - BURST - self._share * (self._now() - self._began)
-        return max(0.0, over / self._share)
+        before, self._seen = self._seen, (self._now(), self._used())
+        passed, used = self._seen[0] - before[0], self._seen[1] - before[1]
+        self._credit = min(BURST, self._credit + self._share * passed) - used
+        return max(0.0, -self._credit / self._share)
 
 
 @dataclass
@@ -167,7 +168,7 @@ class Checker:
 
     def _paced(self) -> bool:
         """Rest where it is time to, and give signs of life; False where it is time to end."""
-        return self.line.rest(self.pace.due)
+        return self.line.rest(self.pace.due())
 
     def _pass(self, files: Iterable[Watched], tally: Counter[tuple[str, str | None]], *, last: bool) -> list[Watched]:
         """Compare some files; those that are being written, but in the last pass, which counts them as not checked."""

@@ -120,11 +120,15 @@ def test_its_share_is_bounded() -> None:
     """Law: after more than its share it rests for so long that the share is kept."""
     clock = {"used": 0.0, "now": 0.0}
     pace = Pace(0.0025, lambda: clock["used"], lambda: clock["now"])
-    assert pace.due == 0
-    clock |= {"used": 0.5, "now": 10.0}
-    assert pace.due == pytest.approx((0.5 - checker.BURST - 0.025) / 0.0025)
-    clock["now"] += pace.due
-    assert pace.due == pytest.approx(0)
+    assert pace.due() == 0
+    clock |= {"used": checker.BURST + 0.5, "now": 0.0}
+    assert pace.due() == pytest.approx(0.5 / 0.0025)
+    clock["now"] += 100
+    assert pace.due() == pytest.approx(0.5 / 0.0025 - 100)
+    clock["now"] += 100_000
+    assert pace.due() == 0
+    clock["used"] += checker.BURST + 0.1
+    assert pace.due() == pytest.approx(0.1 / 0.0025), "a long rest saves no more than one burst"
 
 
 @pytest.mark.parametrize(
