@@ -108,7 +108,7 @@ def case(cgroup: TestCgroup) -> Iterator[Case]:
         shutil.rmtree(place)
 
 
-@pytest.mark.budget(60, "five rounds of checks beside a real run, and its questions")
+@pytest.mark.budget(60, "seven rounds of checks beside a real run, and its questions")
 def test_what_was_changed_below_the_cache(case: Case) -> None:
     """Law: a change that is no write is found within one round, with both hashes and who executed it; honest writes before and after they are
     written back, a file replaced, cut, gone, in memory are none; what was not compared has its reason; a killed checker begins anew."""
@@ -150,7 +150,11 @@ def test_what_was_changed_below_the_cache(case: Case) -> None:
     case.kill()
     assert case.round(differing=1)["checked"] >= 5
     assert len(case.ask()["rows"]) == 1, "what the next checker tells again is no second finding"
-    processes = {one["role"]: one["pid"] for one in _status(history)[1]["processes"]}
+    status = _status(history)[1]
+    (told,) = status["content"]
+    assert (told["differing"], told["late"], list(told["reasons"])) == (1, False, ["its file system is tmpfs"])
+    assert status["observers"][0]["checks"] is True
+    processes = {one["role"]: one["pid"] for one in status["processes"]}
     assert processes.get("checker", case.checker()) == case.checker()
 
     disk.settle(case.su)
@@ -160,6 +164,8 @@ def test_what_was_changed_below_the_cache(case: Case) -> None:
         ended
     )
     assert ended["rows"][0]["until"] is not None
+    _another_observer(case)
+    _switched_off(case)
     assert case.observed.stop() == 0
     told = case.observed.rows("SELECT DISTINCT path FROM content WHERE event = 'differs'")
     assert told == [{"path": str(case.su)}]
@@ -177,3 +183,26 @@ def _rights(case: Case) -> None:
     assert int(status["CapAmb"], 16) == 0 and (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
     opened = {os.readlink(fd) for fd in (process / "fd").iterdir() if int(fd.name) > 2}
     assert not any(str(case.place) in one for one in opened), opened
+
+
+def _another_observer(case: Case) -> None:
+    """A killed observer: the next one has a checker that reports to it."""
+    before = roles.pids(case.observed.process.pid)
+    os.kill(before["observer"], signal.SIGKILL)
+    assert case.round(differing=0)["checked"] == 5
+    assert case.checker() != before["checker"], "it began again with the next observer"
+
+
+def _switched_off(case: Case) -> None:
+    """The setting ends the checker while it runs, and is the reason of answers from then on."""
+    settings = case.place / "settings.toml"
+    settings.write_text(settings.read_text() + "enabled = false\n")
+    while "checker" in roles.pids(case.observed.process.pid):
+        assert case.observed.process.poll() is None
+        os.sched_yield()
+    case.observed.until(
+        "SELECT settings FROM observer ORDER BY ktime", lambda rows: '"content": false' in rows[-1]["settings"]
+    )
+    off = case.ask("--since", datetime.now(UTC).isoformat())
+    assert off["answer"].startswith("Not checked: no file was compared with the disk"), off
+    assert any("content.enabled" in one for one in off["completeness"]["reasons"]), off

@@ -68,6 +68,10 @@ def _lines(found: dict[str, Any]) -> list[str]:
     if not found["runtimes"]:
         lines.append("runtime     none was followed: containers are known by their ids alone")
     lines += _reader(found["reader"])
+    lines += [
+        f"content     {one['checked']:,} files checked, {one['differing']:,} differ, {one['unchecked']:,} unchecked on {one['node']}"
+        for one in found["content"]
+    ]
     counted = found["containers"]
     lines.append(f"containers  {counted['named']:,} with a name, {counted['unnamed']:,} without in the last day")
     if counted["unnamed"]:

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from firsthand.content.mounts import Mounts
 
@@ -69,7 +70,9 @@ def found(roots: tuple[str, ...], files: tuple[str, ...], *, default: bool = Tru
 def _all(mounts: Mounts, roots: tuple[str, ...], files: tuple[str, ...]) -> Iterator[Watched | None]:
     for pattern in files:
         for path in mounts.expand(pattern):
-            yield _placed(mounts, path, "/", "named", always=True)
+            one = _placed(mounts, path, "/", "named", always=True)
+            if path == pattern or not _folder(one):  # a pattern means files
+                yield one
     for pattern in roots:
         for root in mounts.expand(pattern):
             yield from _below(mounts, root)
@@ -99,6 +102,10 @@ def _placed(mounts: Mounts, path: str, root: str, kind: str, *, always: bool = F
         return Watched(path, kind) if always else None
     except OSError as error:
         return Watched(path, kind, f"it is not looked at ({error.strerror})")
+
+
+def _folder(one: Watched | None) -> bool:
+    return one is not None and one.reason is None and Path(one.path).is_dir()
 
 
 def _programs(mounts: Mounts, folder: str, depth: int) -> Iterator[Watched | None]:

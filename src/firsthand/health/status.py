@@ -30,6 +30,8 @@ WORKS = 20.0
 LOSSES, UNHEALTHY = timedelta(days=1), timedelta(minutes=5)
 #: Seconds between an event and its durable row beyond which something is wrong, and the least part of the disk to be free.
 LAG, FREE = 5.0, 0.05
+#: How long a round of checks may last.
+ROUND = timedelta(minutes=2)
 
 
 def status(connection: Connection, now: datetime, directory: Path) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def status(connection: Connection, now: datetime, directory: Path) -> dict[str, 
         ),
         "chain": {"entries": manifest.chain_length(directory), "limit": chain.MOST},
         "runtimes": _runtimes(connection),
+        "content": _content(connection, now),
         "containers": _containers(connection, now),
     }
     reasons = _reasons(found, connection, now)
@@ -137,6 +140,12 @@ def _reasons(found: dict[str, Any], connection: Connection, now: datetime) -> li
         lag = one["measures"].get("lag_seconds", 0)
         if one["observing"] and lag > LAG:
             reasons.append(f"{one['node']}: the last rows became durable {lag:g} s late")
+    observing = {one["node"] for one in found["observers"] if one["observing"] and one["checks"]}
+    reasons += [
+        f"{one['node']}: no round of checks of contents ended since {one['until']}"
+        for one in found["content"]
+        if one["late"] and one["node"] in observing
+    ]
     since = (now - UNHEALTHY).replace(tzinfo=None)
     row = connection.execute("SELECT sum(events) FROM loss WHERE until >= ?", [since]).fetchone()
     if row and row[0]:
@@ -205,6 +214,7 @@ def _observers(connection: Connection, now: datetime, processes: list[dict[str, 
             "missing": sorted(name for name, state in span.hooks.items() if state.startswith("missing")),
             "hooks": span.hooks,
             "blind_spots": span.blind_spots,
+            "checks": span.settings.get("content") is True,
         }
         for span in newest.values()
     ]
@@ -227,6 +237,18 @@ def _runtimes(connection: Connection) -> list[dict[str, Any]]:
         for socket, state in json.loads(told or "{}").get("runtimes", {}).items():
             found[node, socket] = {"node": node, "socket": socket, **state, "since": iso(time.replace(tzinfo=UTC))}
     return list(found.values())
+
+
+def _content(connection: Connection, now: datetime) -> list[dict[str, Any]]:
+    """The newest round of checks of each machine (table `content`); `late`: the next one should have ended."""
+    query = """SELECT node, arg_max({'until': "until", 'every': every, 'checked': checked, 'differing': differing, 'unchecked': unchecked,
+        'reasons': reasons}, "until") FROM content WHERE event = 'round' AND time >= ? GROUP BY node ORDER BY node"""
+    found = []
+    for node, told in connection.execute(query, [(now - RECENT).replace(tzinfo=None)]).fetchall():
+        until = told.pop("until").replace(tzinfo=UTC)
+        late = now - until > timedelta(seconds=2 * told.pop("every")) + ROUND
+        found.append({"node": node, "until": iso(until), "late": late, **told, "reasons": json.loads(told["reasons"])})
+    return found
 
 
 def _containers(connection: Connection, now: datetime) -> dict[str, Any]:

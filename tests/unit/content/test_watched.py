@@ -60,7 +60,7 @@ def test_named_files(tmp_path: Path) -> None:
     """Law: what a user names is on the list by its true path, and also where it is not there."""
     root = _root(tmp_path)
     (tmp_path / "link").symlink_to(root / "usr/bin/true")
-    found = _found((), (f"{tmp_path}/link", f"{tmp_path}/usr/bin/s*", f"{tmp_path}/none"))
+    found = _found((), (f"{tmp_path}/link", f"{tmp_path}/usr/bin/s*", f"{tmp_path}/u*", f"{tmp_path}/none"))
     assert [(one.path.removeprefix(str(root)), one.kind) for one in found] == [
         ("/usr/bin/true", "named"),
         ("/usr/bin/shared", "named"),
