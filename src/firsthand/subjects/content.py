@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firsthand.subjects.column import Column
-from firsthand.subjects.declare import PROTECTED, Line, Subject, SubjectTable, Switch
+from firsthand.subjects.declare import PROTECTED, Subject, SubjectTable, Switch, TimelineRow
 
 _DIFFERS, _FILE = ("differs", "same"), ("differs", "same", "listed")
 _TABLE = SubjectTable(
@@ -70,7 +70,7 @@ _TABLE = SubjectTable(
     },
     retention=PROTECTED,
     summary=("path",),
-    line=Line(
+    line=TimelineRow(
         "path",
         "concat_ws(' ', 'content', bytes_differ, 'bytes, disk', disk_sha256)",
         where="event IN ('differs', 'same')",
