@@ -17,7 +17,7 @@ _ROLES = (
     "cli.run",
     "run.session",
     "confine.wall",
-    *(f"roles.{role}" for role in ("loader", "observer", "dissector", "keeper", "follower")),
+    *(f"roles.{role}" for role in ("loader", "observer", "dissector", "keeper", "follower", "checker")),
 )
 _IMPORTS = "; ".join(f"import firsthand.{name}" for name in _ROLES)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import mmap
 import os
 import random
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -185,3 +187,51 @@ def test_what_cannot_be_checked_has_its_reason(disk: Disk, tmp_path: Path) -> No
     large.touch()
     os.truncate(large, compare.MOST + 1)
     assert _why(large) == "it is larger than 64 MiB"
+
+
+class _Between:
+    """Writes through a mapping, which already has its pages dirty, between the read of the cache and that of the disk: the change time stays
+    as it is while the pages are not written back. At each place when it is read from the cache for the first so many times."""
+
+    def __init__(self, mapped: mmap.mmap, places: dict[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._mapped, self._left = mapped, dict(places)
+        self._read = compare._read
+        monkeypatch.setattr("firsthand.content.pages.unwritten", lambda file: None)
+        monkeypatch.setattr(compare, "_read", self.read)
+
+    def read(self, file: int, buffer: mmap.mmap, at: int, length: int) -> int:
+        found = self._read(file, buffer, at, length)
+        if not fcntl.fcntl(file, fcntl.F_GETFL) & os.O_DIRECT:
+            for place in self._left:
+                if at <= place < at + length:
+                    self._left[place] -= 1
+                    if self._left[place] >= 0:
+                        self._mapped[place] ^= 1
+        return found
+
+
+@pytest.mark.parametrize(
+    ("places", "reason"),
+    [
+        pytest.param({10: 1}, None, id="in the first look"),
+        pytest.param({10: 1, 2 * CHUNK + 10: 2}, compare.CHANGING, id="elsewhere in the second"),
+    ],
+)
+def test_a_mapping_that_is_written_all_the_time(
+    disk: Disk, places: dict[int, int], reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law: without cachestat, and with a change time that stays, such a writer is still no finding: the second look finds the same, and what it
+    writes after the first one has a new change time, for that has written back every page."""
+    content = _RANDOM.randbytes(3 * CHUNK)
+    path = disk.file(f"mapped-{len(places)}", content)
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        for place in (10, 2 * CHUNK + 10):  # two runs of pages, both dirty
+            mapped[place] ^= 1
+        while time.time_ns() - path.stat().st_ctime_ns < 20_000_000:  # a clock tick lies between
+            os.sched_yield()
+        _Between(mapped, places, monkeypatch)
+        if reason is None:
+            assert _AT_ONCE.compare(str(path)).difference is None
+        else:
+            assert _why(path) == reason

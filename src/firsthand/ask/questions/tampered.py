@@ -14,9 +14,9 @@ from typing import Any
 from firsthand.ask.answer import Asked, Found, cut, iso, plural
 from firsthand.ask.question import Question
 from firsthand.errors import UsageError
-from firsthand.history.engine import duckdb
 
-NEEDS = ("content",)
+#: `process` for who executed what differs.
+NEEDS = ("content", "process")
 _COLUMNS = ["path", "found", "same_before", "until", "bytes_differ", "first_offset", "executed", "by", "cached_sha256"]
 _WIDE = ["disk_sha256", "kind", "size", "changed", "file_device", "file_inode", "filesystem", "node"]
 #: Rows of what goes on are written again each day; what stood at the window's begin is in the day before.
@@ -136,16 +136,13 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _executed(asked: Asked, row: dict[str, Any]) -> dict[str, Any]:
-    """How often it was executed since it was the same for the last time, and by whom; null where no processes are recorded."""
+    """How often it was executed since it was the same for the last time, and by whom."""
     since = row["same_before"] or row["found"]
     query = """SELECT sum(coalesce(folded_count, 1))::BIGINT AS executed,
             list_sort(list(DISTINCT coalesce(namespace || '/' || pod, container_name, left(container, 12), 'host'))) AS "by"
         FROM process WHERE event IN ('exec', 'folded') AND node = ? AND file_device = ? AND file_inode = ? AND time >= ? AND time <= ?"""
     values = [row["node"], row["file_device"], row["file_inode"], since, row["until"] or asked.until]
-    try:
-        found = asked.rows(query, values)[0]
-    except duckdb.CatalogException:  # a bundle of evidence without them
-        return {"executed": None, "by": []}
+    found = asked.rows(query, values)[0]
     return {"executed": found["executed"] or 0, "by": (found["by"] or [])[:_NAMED]}
 
 
