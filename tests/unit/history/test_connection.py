@@ -108,7 +108,7 @@ def test_hostile_bytes_survive(tmp_path: Path) -> None:
 @pytest.mark.parametrize("moment", [0, 1, 999_999, 1_772_366_400_000_001, -1, 4_102_444_799_999_999])
 def test_times_are_exact(tmp_path: Path, moment: int) -> None:
     """Law: a time is the same microsecond in the log and in the segment, without a zone."""
-    histories.write(tmp_path, Batch.fromhistories.rows("clock", [{"time": moment, "ktime": 1}]))
+    histories.write(tmp_path, Batch.from_rows("clock", [{"time": moment, "ktime": 1}]))
     for _ in range(2):
         assert table(tmp_path, "SELECT epoch_us(time) t FROM clock").to_pylist() == [{"t": moment}]
         keep(tmp_path)
@@ -203,7 +203,7 @@ def test_what_is_made_for_a_statement_is_within_its_time(tmp_path: Path, monkeyp
     heavy = f"{peers_sql.ADDRESSES} UNION ALL SELECT sum(sqrt(range))::VARCHAR FROM range(1000000000000)"
     monkeypatch.setattr(peers_sql, "ADDRESSES", heavy)
     row = {"time": samples.START, "node": "n", "boot": "b", "event": "connect", "peer_address": "10.0.0.1"}
-    histories.write(tmp_path, Batch.fromhistories.rows("connection", [row]))
+    histories.write(tmp_path, Batch.from_rows("connection", [row]))
     with pytest.raises(HistoryError, match=r"stopped after 0\.2 s"):
         History(tmp_path).sql("SELECT peer_pod FROM connection", seconds=0.2).close()
 
@@ -270,7 +270,7 @@ def test_the_first_row_that_is_held(tmp_path: Path) -> None:
         told = [
             {"node": "n", "boot": "b", "event": event, "time": samples.START + at, "ktime": at} for event, at in rows
         ]
-        log.append([Batch.fromhistories.rows("process", told)], [])
+        log.append([Batch.from_rows("process", told)], [])
         keep_all(tmp_path)
 
     with LogWriter(tmp_path, "n", "b") as log:
