@@ -30,7 +30,7 @@ MOST_VERIFIED = 40_000
 MOST_LOADS = 29
 
 
-class Watched:
+class StartWatched:
     """What a start loads: each load's number of programs, and the verified instructions of each program in the kernel."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
@@ -51,9 +51,9 @@ class Watched:
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
+def watched(monkeypatch: pytest.MonkeyPatch) -> StartWatched:
     """The loader of this process, watched."""
-    return Watched(monkeypatch)
+    return StartWatched(monkeypatch)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def options(cgroup: TestCgroup, history: Path) -> Iterator[LoadOptions]:
     pins.remove(top.instance)
 
 
-def test_no_program_is_long_to_verify(options: LoadOptions, watched: Watched) -> None:
+def test_no_program_is_long_to_verify(options: LoadOptions, watched: StartWatched) -> None:
     """Each program that this kernel takes, with every setting that adds code to it."""
     loaded = load.bring_in(options)
     ways = {name for hook in (*HOOKS, *EXISTING, *SWEEPS, PLAIN) for name in hook.programs}
@@ -78,7 +78,7 @@ def test_no_program_is_long_to_verify(options: LoadOptions, watched: Watched) ->
     assert all(0 < count <= MOST_VERIFIED for count in watched.verified.values()), watched.verified
 
 
-def test_programs_of_an_object_share_a_load(options: LoadOptions, watched: Watched) -> None:
+def test_programs_of_an_object_share_a_load(options: LoadOptions, watched: StartWatched) -> None:
     """Each load reads the kernel's types anew: there are as few as the kernel's refusals allow."""
     load.bring_in(options).forget()
     assert len(watched.loads) <= MOST_LOADS and max(watched.loads) > 5, watched.loads

@@ -48,7 +48,7 @@ class CheckerOptions:
         return cls(raw["every"], tuple(raw["roots"]), tuple(raw["files"]), raw["default"])
 
 
-class Line:
+class CheckerLine:
     """The socket to the observer. `send` waits for as long as it takes nothing, which it does while the disk takes nothing."""
 
     def __init__(self, peer: socket.socket, stops: Sequence[int]) -> None:
@@ -121,7 +121,7 @@ class Checker:
     """`run` until told to end."""
 
     options: CheckerOptions
-    line: Line
+    line: CheckerLine
     comparer: Comparer
     pace: Pace = field(default_factory=Pace)
     files: dict[str, Watched] = field(default_factory=dict)

@@ -53,7 +53,7 @@ class Same(msgspec.Struct, tag_field="event", tag="same", forbid_unknown_fields=
     until: _Moment
 
 
-class Listed(msgspec.Struct, tag_field="event", tag="listed", forbid_unknown_fields=True):
+class ListedFile(msgspec.Struct, tag_field="event", tag="listed", forbid_unknown_fields=True):
     """Columns of `content`."""
 
     path: _Text
@@ -62,7 +62,7 @@ class Listed(msgspec.Struct, tag_field="event", tag="listed", forbid_unknown_fie
     reason: _Word | None
 
 
-class Round(msgspec.Struct, tag_field="event", tag="round", forbid_unknown_fields=True):
+class CheckRound(msgspec.Struct, tag_field="event", tag="round", forbid_unknown_fields=True):
     """Columns of `content`."""
 
     since: _Moment
@@ -74,7 +74,7 @@ class Round(msgspec.Struct, tag_field="event", tag="round", forbid_unknown_field
     reasons: _Text
 
 
-_decoder = msgspec.json.Decoder(Beat | Differs | Same | Listed | Round)
+_decoder = msgspec.json.Decoder(Beat | Differs | Same | ListedFile | CheckRound)
 
 
 class Checks:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from firsthand.content import checker
-from firsthand.content.checker import Checker, CheckerOptions, Line, Pace
+from firsthand.content.checker import Checker, CheckerLine, CheckerOptions, Pace
 from firsthand.content.compare import Comparer
 from firsthand.observe.checks import Checks
 from firsthand.schema.tables import TABLES
@@ -34,7 +34,7 @@ class Pair:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.stop, stopped = os.pipe()[::-1]
         self.checks = Checks(ours)
-        self.line = Line(its, [stopped])
+        self.line = CheckerLine(its, [stopped])
         self.checker = Checker(CheckerOptions(10, (), files, default=False), self.line, Comparer(quiet=0.0))
 
     def round(self) -> list[dict[str, Any]]:
