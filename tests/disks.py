@@ -1,4 +1,4 @@
-"""File systems of a test's own: one of a size that it can fill, and one on a loop device whose blocks can be changed below its page cache."""
+"""File systems of a test's own: one of a size that it can fill, and one whose disk can be changed below its page cache."""
 
 from __future__ import annotations
 
@@ -11,16 +11,8 @@ from pathlib import Path
 from firsthand.content import pages
 from tests import require
 
+#: Bytes of a disk.
 _SIZE = 32 << 20
-
-
-@contextmanager
-def small(folder: Path, size: str) -> Iterator[Path]:
-    """The folder with a file system in memory of this size (tmpfs(5)) mounted on it, for as long."""
-    require.root()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 class Disk:
@@ -78,3 +70,12 @@ def disk(folder: Path) -> Iterator[Disk]:
     finally:
         subprocess.run(["umount", str(place)], check=True)
         image.unlink()
+
+
+@contextmanager
+def small(folder: Path, size: str) -> Iterator[Path]:
+    """The folder with a file system in memory of this size (tmpfs(5)) mounted on it, for as long."""
+    require.root()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

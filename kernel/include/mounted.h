@@ -6,7 +6,15 @@
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct rb_node {
-	unsigned long __rb_parent_color;
+	struct rb_node *rb_right;
+};
+
+struct rb_root {
+	struct rb_node *rb_node;
+};
+
+struct list_head {
+	struct list_head *prev;
 };
 
 struct mount___tree {
@@ -16,9 +24,23 @@ struct mount___tree {
 	struct rb_node mnt_node; /* 6.8 (2eea9ce4310d) */
 };
 
+struct mount___6_7 {
+	struct list_head mnt_list;
+};
+
 /* 6.14 (5dcbd85d35e4). */
 struct mnt_namespace___tree {
 	struct rb_node *mnt_last_node;
+};
+
+/* 6.8 (2eea9ce4310d): by mnt_id_unique. */
+struct mnt_namespace___6_8 {
+	struct rb_root mounts;
+};
+
+/* Before: in the order in which they came. */
+struct mnt_namespace___6_7 {
+	struct list_head list;
 };
 
 struct ns_common___type {
@@ -41,17 +63,12 @@ struct vfsmount___type {
 	struct super_block *mnt_sb;
 };
 
-struct file___private {
-	void *private_data;
+struct file___mode {
+	unsigned int f_mode;
 };
 
 struct inode___private {
 	void *i_private;
-};
-
-struct fs_context {
-	struct file_system_type *fs_type;
-	const char *source;
 };
 
 #pragma clang attribute pop
@@ -66,16 +83,41 @@ static __always_inline struct vfsmount *vfsmount_of(struct mount *mount)
 	return mount ? (void *)mount + bpf_core_field_offset(struct mount, mnt) : NULL;
 }
 
-/* The mount of a namespace that was made last; NULL where this kernel does not keep them in that order. */
+static __always_inline struct mount *mount_of_node(struct rb_node *node)
+{
+	return node ? (void *)node - bpf_core_field_offset(struct mount___tree, mnt_node) : NULL;
+}
+
+/* The mount of a namespace that was made last. A tree of 64 levels has more nodes than there may be mounts. */
 static __always_inline struct mount *newest_mount(struct mnt_namespace *namespace)
 {
-	struct mnt_namespace___tree *tree = (void *)namespace;
-	struct rb_node *last;
+	struct mnt_namespace___tree *now = (void *)namespace;
+	struct mnt_namespace___6_8 *tree = (void *)namespace;
+	struct mnt_namespace___6_7 *before = (void *)namespace;
+	struct rb_node *node, *right;
 
-	if (!bpf_core_field_exists(tree->mnt_last_node) || !namespace)
+	if (!namespace)
 		return NULL;
-	last = BPF_CORE_READ(tree, mnt_last_node);
-	return last ? (void *)last - bpf_core_field_offset(struct mount___tree, mnt_node) : NULL;
+	if (bpf_core_field_exists(now->mnt_last_node))
+		return mount_of_node(BPF_CORE_READ(now, mnt_last_node));
+	if (!bpf_core_field_exists(tree->mounts))
+		return (void *)BPF_CORE_READ(before, list.prev) - bpf_core_field_offset(struct mount___6_7, mnt_list);
+	node = BPF_CORE_READ(tree, mounts.rb_node);
+	for (int i = 0; i < 64 && node; i++) {
+		right = BPF_CORE_READ(node, rb_right);
+		if (!right)
+			break;
+		node = right;
+	}
+	return mount_of_node(node);
+}
+
+/* A number that rises with each mount; ~0 where there is none. */
+static __always_inline __u64 mount_number(struct mount *mount)
+{
+	struct mount___tree *tree = (void *)mount;
+
+	return bpf_core_field_exists(tree->mnt_id_unique) ? BPF_CORE_READ(tree, mnt_id_unique) : ~0ULL;
 }
 
 static __always_inline bool is_shared(struct mount *mount)

@@ -12,6 +12,7 @@ enum call_number {
 	NUMBER_CHROOT = 51,
 	NUMBER_UNSHARE = 97,
 	NUMBER_SETNS = 268,
+	NUMBER_GETPRIORITY = 141,
 #else
 	NUMBER_PIVOT_ROOT = 155,
 	NUMBER_CHROOT = 161,
@@ -19,6 +20,7 @@ enum call_number {
 	NUMBER_UMOUNT = 166,
 	NUMBER_UNSHARE = 272,
 	NUMBER_SETNS = 308,
+	NUMBER_GETPRIORITY = 140,
 #endif
 	NUMBER_OPEN_TREE = 428, /* from here on the same on every machine */
 	NUMBER_MOVE_MOUNT = 429,
@@ -43,6 +45,7 @@ enum {
 	OPEN_TREE_CLONE = 1,
 	AT_RECURSIVE = 0x8000,
 	MOVE_MOUNT_F_EMPTY_PATH = 4,
+	FMODE_NEED_UNMOUNT = 1 << 28, /* of a mount that was made in no tree: fsmount, open_tree */
 	MOVE_MOUNT_SET_GROUP = 0x100,
 	MOVE_MOUNT_BENEATH = 0x200,
 	FSCONFIG_CMD_CREATE = 6,
@@ -56,6 +59,7 @@ enum {
 	ATTR_NOSYMFOLLOW = 0x200000,
 	NSFS_MAGIC = 0x6e736673,
 	X32_BIT = 0x40000000, /* __X32_SYSCALL_BIT */
+	CANARY_WORD = 0x66687264, /* src/firsthand/subjects/mount.py */
 	FOUND_AT = 64, /* behind the steps of word.h */
 };
 
@@ -207,9 +211,7 @@ static __always_inline __u16 kind_of(const struct calling *calling, struct task_
 	case NUMBER_UMOUNT:
 		return RECORD_MOUNT_UMOUNT;
 	case NUMBER_MOVE_MOUNT:
-		return (at[4] & MOVE_MOUNT_SET_GROUP)      ? RECORD_MOUNT_PROPAGATION
-		       : (at[4] & MOVE_MOUNT_F_EMPTY_PATH) ? RECORD_MOUNT_ATTACH
-							   : RECORD_MOUNT_MOVE;
+		return at[4] & MOVE_MOUNT_SET_GROUP ? RECORD_MOUNT_PROPAGATION : RECORD_MOUNT_MOVE;
 	case NUMBER_OPEN_TREE:
 	case NUMBER_OPEN_TREE_ATTR:
 		return at[2] & OPEN_TREE_CLONE ? RECORD_MOUNT_CREATE : 0;
@@ -225,6 +227,8 @@ static __always_inline __u16 kind_of(const struct calling *calling, struct task_
 			       : 0;
 	case NUMBER_FSMOUNT:
 		return RECORD_MOUNT_CREATE;
+	case NUMBER_GETPRIORITY:
+		return at[0] == CANARY_WORD ? RECORD_MOUNT_MOUNT : 0;
 	case NUMBER_MOUNT_SETATTR:
 		return RECORD_MOUNT_REMOUNT;
 	case NUMBER_PIVOT_ROOT:
@@ -307,21 +311,36 @@ static __always_inline void read_umount(struct telling *telling)
 	name_target(&telling->found->named, WORKING_FOLDER, telling->calling.call.at[0]);
 }
 
+/* Whether it is the mount that the descriptor itself is of that is moved. MOVE_MOUNT_F_EMPTY_PATH only allows it. */
+static __always_inline bool is_of_descriptor(const __u64 *at)
+{
+	char first = 0;
+
+	if (!(at[4] & MOVE_MOUNT_F_EMPTY_PATH))
+		return false;
+	bpf_probe_read_user(&first, 1, (void *)at[1]);
+	return !first;
+}
+
 static __always_inline void read_move(struct telling *telling)
 {
 	const __u64 *at = telling->calling.call.at;
-	bool empty = at[4] & MOVE_MOUNT_F_EMPTY_PATH;
 	struct file *file;
 
 	telling->event->call = MOUNTCALL_MOVE_MOUNT;
 	telling->event->options = (at[4] & MOVE_MOUNT_SET_GROUP ? MOUNTOPTION_SET_GROUP : 0) |
 				  (at[4] & MOVE_MOUNT_BENEATH ? MOUNTOPTION_BENEATH : 0);
 	name_target(&telling->found->named, at[2], at[3]);
-	name_source(&telling->found->named, at[0], at[1], !empty);
-	if (!empty || telling->found->result < 0)
+	if (!is_of_descriptor(at)) {
+		name_source(&telling->found->named, at[0], at[1], true);
 		return;
+	}
 	file = file_of(telling->task, at[0]);
-	if (file)
+	if (!file || telling->found->kind == RECORD_MOUNT_PROPAGATION)
+		return;
+	if (BPF_CORE_READ((struct file___mode *)file, f_mode) & FMODE_NEED_UNMOUNT)
+		telling->found->kind = RECORD_MOUNT_ATTACH;
+	if (telling->found->result >= 0)
 		telling->found->mount = mount_of(BPF_CORE_READ(file, f_path.mnt));
 }
 
@@ -386,6 +405,9 @@ static __always_inline void read_words(struct telling *telling, __s32 number)
 	case NUMBER_FSPICK:
 		telling->event->call = MOUNTCALL_FSPICK;
 		name_target(&telling->found->named, at[0], at[1]);
+		break;
+	case NUMBER_GETPRIORITY:
+		telling->event->call = MOUNTCALL_CANARY;
 		break;
 	case NUMBER_FSCONFIG:
 		telling->event->call = MOUNTCALL_FSCONFIG;

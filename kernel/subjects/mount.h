@@ -85,6 +85,7 @@ enum mountcall {
 	MOUNTCALL_CHROOT = 12,
 	MOUNTCALL_UNSHARE = 13,
 	MOUNTCALL_SETNS = 14,
+	MOUNTCALL_CANARY = 15, /* what proves the hook where the mount calls themselves are forbidden */
 };
 
 enum mounttier {

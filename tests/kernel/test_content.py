@@ -34,7 +34,7 @@ _SU = _TRUE + _RANDOM.randbytes(9_000)
 _END = len(_SU) - 10
 
 
-class ContentCase:
+class CheckedDisk:
     """A run whose settings name the files of a disk, and of a filesystem in memory."""
 
     def __init__(self, place: Path, disk: Disk, cgroup: TestCgroup) -> None:
@@ -89,14 +89,14 @@ class ContentCase:
 
 
 @pytest.fixture
-def case(cgroup: TestCgroup) -> Iterator[ContentCase]:
+def case(cgroup: TestCgroup) -> Iterator[CheckedDisk]:
     """Below a folder that every user can reach, so that the checker has a user of its own."""
     require.loop_devices()
     place = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:8]}"
     place.mkdir(mode=0o755)
     try:
         with disks.disk(place) as disk:
-            found = ContentCase(place, disk, cgroup)
+            found = CheckedDisk(place, disk, cgroup)
             try:
                 found.start()
                 yield found
@@ -109,7 +109,7 @@ def case(cgroup: TestCgroup) -> Iterator[ContentCase]:
 
 
 @pytest.mark.budget(60, "seven rounds of checks beside a real run, and its questions")
-def test_what_was_changed_below_the_cache(case: ContentCase) -> None:
+def test_what_was_changed_below_the_cache(case: CheckedDisk) -> None:
     """Law: a change that is no write is found within one round, with both hashes and who executed it; honest writes before and after they are
     written back, a file replaced, cut, gone, in memory are none; what was not compared has its reason; a killed checker begins anew."""
     disk, history = case.disk, case.place / "history"
@@ -171,7 +171,7 @@ def test_what_was_changed_below_the_cache(case: ContentCase) -> None:
     assert told == [{"path": str(case.su)}]
 
 
-def _rights(case: ContentCase) -> None:
+def _rights(case: CheckedDisk) -> None:
     """As /proc shows it: a user of its own, two capabilities, a filter, and no descriptor into the history."""
     process = Path(f"/proc/{case.checker()}")
     status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
@@ -185,7 +185,7 @@ def _rights(case: ContentCase) -> None:
     assert not any(str(case.place) in one for one in opened), opened
 
 
-def _another_observer(case: ContentCase) -> None:
+def _another_observer(case: CheckedDisk) -> None:
     """A killed observer: the next one has a checker that reports to it."""
     before = roles.pids(case.observed.process.pid)
     os.kill(before["observer"], signal.SIGKILL)
@@ -193,7 +193,7 @@ def _another_observer(case: ContentCase) -> None:
     assert case.checker() != before["checker"], "it began again with the next observer"
 
 
-def _switched_off(case: ContentCase) -> None:
+def _switched_off(case: CheckedDisk) -> None:
     """The setting ends the checker while it runs, and is the reason of answers from then on."""
     settings = case.place / "settings.toml"
     settings.write_text(settings.read_text() + "enabled = false\n")

@@ -129,6 +129,23 @@ def test_a_move(watch: Watch, mounter: Mounter) -> None:
     assert {frozenset(flags(row)) for row in rows} == {frozenset({"SOURCE_RAW", "TARGET_RAW"})}
 
 
+def test_a_move_by_a_descriptor(watch: Watch, mounter: Mounter) -> None:
+    """Of the mount that the descriptor is of: it stood in the tree, so it is no new one. A path below it is moved as any other."""
+    mounter.do("for name in 'abc': os.mkdir(name)")
+    mounter.do("sure('mount', 'x', 'a', 'tmpfs', 0, None); t = sure('open_tree', -100, 'a', 0)")
+    mounter.do("d = os.open('.', os.O_PATH); sure('move_mount', t, '', -100, 'b', 4)")
+    mounter.do("sure('move_mount', d, 'b', d, 'c', 4)")
+    first, then = _rows(watch, mounter)[1:]
+    at = {name: str(mounter.folder / name) for name in "abc"}
+    assert (first["event"], first["target"], first["mount_id"]) == (
+        "move",
+        at["b"],
+        then["mount_id"] or first["mount_id"],
+    )
+    assert first["filesystem"] == "tmpfs" and flags(first) == set()
+    assert (then["event"], then["source"], then["target"]) == ("move", at["b"], at["c"])
+
+
 def test_propagation(watch: Watch, mounter: Mounter) -> None:
     """By both calls; below a shared mount, what is mounted has the flag."""
     mounter.do("sure('mount', None, '.', None, flags('SHARED'), None); os.mkdir('a')")

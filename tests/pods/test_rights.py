@@ -78,6 +78,7 @@ MOUNTS = {
     "history": Case(_unmounted("history"), "/var/lib/firsthand: the history cannot be created"),
     "heads": Case(_unmounted("heads"), "head cannot be published to /var/log/firsthand/heads-", ends=False),
     "bpf": Case(_unmounted("bpf"), "a pod mounts the machine's /sys/fs/bpf on /run/firsthand/bpf"),
+    "tracing": Case(_unmounted("tracing"), "a pod mounts the machine's /sys/kernel/tracing on", ends=False),
     # What a container sees of its own without it, read-only, is its own cgroup alone.
     "cgroup": Case(_unmounted("cgroup"), "no such folder; name a cgroup's folder below /sys/fs/cgroup"),
     "runtime": Case(

@@ -6,6 +6,8 @@ import ctypes
 import os
 from pathlib import Path
 
+from firsthand.subjects.mount import _CANARY_WORD
+
 #: int call(int number, int a, int b, int c, int d, int e), by int 0x80.
 INT80 = bytes.fromhex("53 89f8 89f3 4189ca 89d1 4489d2 4489c6 4489cf cd80 5b c3")
 _PRIVATE, _BIND, _DETACH = 1 << 18 | 1 << 14, 1 << 12, 2
@@ -34,6 +36,8 @@ def cause(scope: Path) -> int:
     made = libc.syscall(_FSMOUNT, new, 0, 0)
     libc.syscall(_MOVE_MOUNT, made, b"", -100, b"/tmp/mounts-c", 4)
     libc.umount2(b"/tmp/mounts-b", _DETACH)
+    for word in (_CANARY_WORD, 1):  # by the call's own number on x86-64
+        libc.syscall(ctypes.c_long(140), ctypes.c_long(word), *[ctypes.c_long(0)] * 4)
     call_32(52, b"/tmp/mounts-c", _DETACH)
     os._exit(0)
 

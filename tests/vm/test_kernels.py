@@ -267,7 +267,7 @@ def test_what_lies_below_the_transports(booted: Boot, what: str, protocol: int) 
 
 
 def test_mounts_are_recorded_by_the_ends_of_their_calls(booted: Boot) -> None:
-    """By fexit, so that no other call is slower: mounts, a bind over a link, a refused try, the new calls, and a 32-bit umount."""
+    """By fexit, so that no other call is slower: mounts, a bind over a link, a refused try, the new calls, the canary, and a 32-bit umount."""
     rows = [row for row in booted.rows if row["table"] == "mount" and row["exec_tgid"] == booted.truth["mounts"]]
     assert [(row["event"], row["error"], row["target_raw"]) for row in rows] == [
         ("unshare", None, None),
@@ -278,9 +278,13 @@ def test_mounts_are_recorded_by_the_ends_of_their_calls(booted: Boot) -> None:
         ("create", None, None),
         ("attach", None, "/tmp/mounts-c"),
         ("umount", None, "/tmp/mounts-b"),
+        ("mount", 22, None),
         ("umount", None, "/tmp/mounts-c"),
     ]
     assert {row["tier"] for row in rows} == {"fexit"}
+    bound = rows[3]
+    assert (bound["target"], bound["root"], bound["flag_names"]) == ("/tmp/mounts-b", "/", "SOURCE_RAW,REDIRECTED")
     attached = rows[6]
     assert (attached["target"], attached["filesystem"], attached["root"]) == ("/tmp/mounts-c", "tmpfs", "/")
-    assert [row["options"] for row in rows[7:]] == ["detach", "detach"]
+    assert [row["options"] for row in (rows[7], rows[9])] == ["detach", "detach"]
+    assert rows[8]["call"] == "canary"  # where a filter refuses the mount calls, and for its own argument alone

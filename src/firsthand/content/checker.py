@@ -17,7 +17,7 @@ from typing import Any
 
 from firsthand.content import watched
 from firsthand.content.compare import Compared, Comparer, Difference, Unchecked
-from firsthand.content.watched import Watched
+from firsthand.content.watched import WatchedFile
 
 #: The part of a processor that it uses at most, and seconds of one that it may use at once after it has rested.
 SHARE, BURST = 0.0025, 0.15
@@ -48,7 +48,7 @@ class CheckerOptions:
         return cls(raw["every"], tuple(raw["roots"]), tuple(raw["files"]), raw["default"])
 
 
-class CheckerLine:
+class Reports:
     """The socket to the observer. `send` waits for as long as it takes nothing, which it does while the disk takes nothing."""
 
     def __init__(self, peer: socket.socket, stops: Sequence[int]) -> None:
@@ -121,10 +121,10 @@ class Checker:
     """`run` until told to end."""
 
     options: CheckerOptions
-    line: CheckerLine
+    line: Reports
     comparer: Comparer
     pace: Pace = field(default_factory=Pace)
-    files: dict[str, Watched] = field(default_factory=dict)
+    files: dict[str, WatchedFile] = field(default_factory=dict)
     known: dict[str, Known] = field(default_factory=dict)
     over: int = 0
     _search_due: float = 0.0
@@ -151,7 +151,7 @@ class Checker:
 
     def _search(self) -> None:
         """Which files there are now."""
-        files: dict[str, Watched] = {}
+        files: dict[str, WatchedFile] = {}
         over = 0
         for one in watched.found(self.options.roots, self.options.files, default=self.options.default):
             if one is None:
@@ -170,7 +170,9 @@ class Checker:
         """Rest where it is time to, and give signs of life; False where it is time to end."""
         return self.line.rest(self.pace.due())
 
-    def _pass(self, files: Iterable[Watched], tally: Counter[tuple[str, str | None]], *, last: bool) -> list[Watched]:
+    def _pass(
+        self, files: Iterable[WatchedFile], tally: Counter[tuple[str, str | None]], *, last: bool
+    ) -> list[WatchedFile]:
         """Compare some files; those that are being written, but in the last pass, which counts them as not checked."""
         later = []
         for one in files:
@@ -191,7 +193,7 @@ class Checker:
                 break
         return later
 
-    def _check(self, one: Watched) -> tuple[str, str | None]:
+    def _check(self, one: WatchedFile) -> tuple[str, str | None]:
         if one.reason is not None:
             raise Unchecked(one.reason)
         found = self.comparer.compare(one.path)
@@ -202,7 +204,7 @@ class Checker:
         self._differs(one, known, found, found.difference)
         return "differs", None
 
-    def _differs(self, one: Watched, known: Known, found: Compared, difference: Difference) -> None:
+    def _differs(self, one: WatchedFile, known: Known, found: Compared, difference: Difference) -> None:
         """A row where it is new, and each day."""
         key = (found.stamp.device, found.stamp.inode, difference)
         if known.difference == key and known.day == _today():
@@ -224,14 +226,14 @@ class Checker:
         }
         self.line.send(report)
 
-    def _over(self, one: Watched, state: tuple[str, str | None]) -> None:
+    def _over(self, one: WatchedFile, state: tuple[str, str | None]) -> None:
         """What differed does so no longer: it is the same again, was replaced, or cannot be checked any more."""
         known = self.known.get(one.path)
         if known is not None and known.difference is not None and state[0] in ("checked", "absent"):
             known.difference = None
             self.line.send(self._about(one, "same"))
 
-    def _state(self, one: Watched, state: str, reason: str | None = None) -> None:
+    def _state(self, one: WatchedFile, state: str, reason: str | None = None) -> None:
         """A row where it is new, and each day."""
         known = self.known.setdefault(one.path, Known())
         if known.state == (state, reason, _today()):
@@ -241,7 +243,7 @@ class Checker:
         del report["until"]
         self.line.send(report)
 
-    def _about(self, one: Watched, event: str) -> dict[str, Any]:
+    def _about(self, one: WatchedFile, event: str) -> dict[str, Any]:
         return {"event": event, "path": _text(one.path), "kind": one.kind, "until": _now()}
 
     def _report_round(self, began: int, tally: Counter[tuple[str, str | None]]) -> None:

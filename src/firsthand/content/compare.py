@@ -29,9 +29,14 @@ QUIET = 2.0
 MOST, CHUNK = 64 << 20, 1 << 18
 #: Why a file is not compared now and may be soon.
 CHANGING = "it is being written"
-#: Local file systems of which O_DIRECT may be asked (include/uapi/linux/magic.h); all others have a name or are "another file system".
-_LOCAL = {0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs", 0xF2F52010: "f2fs", 0xCA451A4E: "bcachefs"}
+#: File systems whose STATX_DIOALIGN is 0 wherever a direct read would fall back to the cache (ext4_dio_alignment of fs/ext4/inode.c,
+#: xfs_report_dioalign of fs/xfs/xfs_iops.c); by their magic numbers (include/uapi/linux/magic.h).
+_TRUE = {0xEF53: "ext4", 0x58465342: "xfs"}
+#: Others by name.
 _OTHERS = {
+    0x9123683E: "btrfs",
+    0xF2F52010: "f2fs",
+    0xCA451A4E: "bcachefs",
     0x794C7630: "overlay",
     0x01021994: "tmpfs",
     0x858458F6: "ramfs",
@@ -107,7 +112,7 @@ class Comparer:
         if not stat.S_ISREG(found.st_mode):
             raise Unchecked("it is no regular file")
         magic = pages.filesystem(place)
-        if magic not in _LOCAL:
+        if magic not in _TRUE:
             raise Unchecked(f"its file system is {_OTHERS.get(magic, f'another one ({magic:#x})')}")
         before, direct = pages.stamp(place)
         if direct is None:
@@ -118,7 +123,7 @@ class Comparer:
             raise Unchecked(f"it is larger than {MOST >> 20} MiB")
         if not pages.known(before.uid, owner_of_all=self.owner_of_all):
             raise Unchecked("which of its pages are cached is not known: CAP_FOWNER is missing")
-        return before, _LOCAL[magic]
+        return before, _TRUE[magic]
 
     def _still(self, file: int, before: Stamp) -> None:
         """Unchecked where the file changed, or waits to be written."""

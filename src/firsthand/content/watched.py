@@ -43,7 +43,7 @@ _SOME = 128
 
 
 @dataclass(frozen=True)
-class Watched:
+class WatchedFile:
     """A file by its path without symbolic links, and why it is checked: setuid, setgid, capabilities, account, preload or named.
 
     `reason`: why it cannot be, where that is known before it is opened. `named`: the path that a user gave, where it is another one.
@@ -54,7 +54,7 @@ class Watched:
     reason: str | None = None
 
 
-def found(roots: tuple[str, ...], files: tuple[str, ...], *, default: bool = True) -> Iterator[Watched | None]:
+def found(roots: tuple[str, ...], files: tuple[str, ...], *, default: bool = True) -> Iterator[WatchedFile | None]:
     """Every file once; None now and then, where whoever searches may rest. Without `default` those alone that `files` name.
 
     `roots`, `files`: absolute, with `*` for anything within a step.
@@ -67,7 +67,7 @@ def found(roots: tuple[str, ...], files: tuple[str, ...], *, default: bool = Tru
             seen.add(one.path)
 
 
-def _all(mounts: Mounts, roots: tuple[str, ...], files: tuple[str, ...]) -> Iterator[Watched | None]:
+def _all(mounts: Mounts, roots: tuple[str, ...], files: tuple[str, ...]) -> Iterator[WatchedFile | None]:
     for pattern in files:
         for path in mounts.expand(pattern):
             one = _placed(mounts, path, "/", "named", always=True)
@@ -79,7 +79,7 @@ def _all(mounts: Mounts, roots: tuple[str, ...], files: tuple[str, ...]) -> Iter
             yield None
 
 
-def _below(mounts: Mounts, root: str) -> Iterator[Watched | None]:
+def _below(mounts: Mounts, root: str) -> Iterator[WatchedFile | None]:
     """What a root has."""
     for name, kind in FILES.items():
         one = _placed(mounts, f"{root.rstrip('/')}/{name}", root, kind, always=root == "/")
@@ -94,21 +94,21 @@ def _below(mounts: Mounts, root: str) -> Iterator[Watched | None]:
             yield from _programs(mounts, folder, depth)
 
 
-def _placed(mounts: Mounts, path: str, root: str, kind: str, *, always: bool = False) -> Watched | None:
+def _placed(mounts: Mounts, path: str, root: str, kind: str, *, always: bool = False) -> WatchedFile | None:
     """A file by its path; None for one that is not there, but where it is `always` to be on the list."""
     try:
-        return Watched(mounts.resolve(path, root), kind)
+        return WatchedFile(mounts.resolve(path, root), kind)
     except FileNotFoundError:
-        return Watched(path, kind) if always else None
+        return WatchedFile(path, kind) if always else None
     except OSError as error:
-        return Watched(path, kind, f"it is not looked at ({error.strerror})")
+        return WatchedFile(path, kind, f"it is not looked at ({error.strerror})")
 
 
-def _folder(one: Watched | None) -> bool:
+def _folder(one: WatchedFile | None) -> bool:
     return one is not None and one.reason is None and Path(one.path).is_dir()
 
 
-def _programs(mounts: Mounts, folder: str, depth: int) -> Iterator[Watched | None]:
+def _programs(mounts: Mounts, folder: str, depth: int) -> Iterator[WatchedFile | None]:
     """Programs with rights in a folder and below it."""
     if mounts.remote(folder):
         return
@@ -123,7 +123,7 @@ def _programs(mounts: Mounts, folder: str, depth: int) -> Iterator[Watched | Non
             if depth:
                 yield from _programs(mounts, entry.path, depth - 1)
         elif entry.is_file(follow_symlinks=False) and (kind := _kind(entry)):
-            yield Watched(entry.path, kind)
+            yield WatchedFile(entry.path, kind)
 
 
 def _kind(entry: os.DirEntry[str]) -> str | None:

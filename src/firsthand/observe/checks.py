@@ -21,11 +21,11 @@ _Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 _Moment = Annotated[int, msgspec.Meta(ge=-(1 << 60), le=1 << 60)]
 
 
-class Beat(msgspec.Struct, tag_field="event", tag="beat", forbid_unknown_fields=True):
+class BeatReport(msgspec.Struct, tag_field="event", tag="beat", forbid_unknown_fields=True):
     """It gets on."""
 
 
-class Differs(msgspec.Struct, tag_field="event", tag="differs", forbid_unknown_fields=True):
+class DiffersReport(msgspec.Struct, tag_field="event", tag="differs", forbid_unknown_fields=True):
     """Columns of `content`."""
 
     path: _Text
@@ -45,7 +45,7 @@ class Differs(msgspec.Struct, tag_field="event", tag="differs", forbid_unknown_f
     bytes_differ: _Number
 
 
-class Same(msgspec.Struct, tag_field="event", tag="same", forbid_unknown_fields=True):
+class SameReport(msgspec.Struct, tag_field="event", tag="same", forbid_unknown_fields=True):
     """Columns of `content`."""
 
     path: _Text
@@ -53,7 +53,7 @@ class Same(msgspec.Struct, tag_field="event", tag="same", forbid_unknown_fields=
     until: _Moment
 
 
-class ListedFile(msgspec.Struct, tag_field="event", tag="listed", forbid_unknown_fields=True):
+class ListedReport(msgspec.Struct, tag_field="event", tag="listed", forbid_unknown_fields=True):
     """Columns of `content`."""
 
     path: _Text
@@ -62,7 +62,7 @@ class ListedFile(msgspec.Struct, tag_field="event", tag="listed", forbid_unknown
     reason: _Word | None
 
 
-class CheckRound(msgspec.Struct, tag_field="event", tag="round", forbid_unknown_fields=True):
+class RoundReport(msgspec.Struct, tag_field="event", tag="round", forbid_unknown_fields=True):
     """Columns of `content`."""
 
     since: _Moment
@@ -74,7 +74,7 @@ class CheckRound(msgspec.Struct, tag_field="event", tag="round", forbid_unknown_
     reasons: _Text
 
 
-_decoder = msgspec.json.Decoder(Beat | Differs | Same | ListedFile | CheckRound)
+_decoder = msgspec.json.Decoder(BeatReport | DiffersReport | SameReport | ListedReport | RoundReport)
 
 
 class Checks:
@@ -127,4 +127,4 @@ def _report(data: bytes) -> dict[str, Any] | None:
     except msgspec.MsgspecError as error:
         print(f"observer: the checker sent what is no report: {error}", file=sys.stderr, flush=True)
         return None
-    return None if isinstance(found, Beat) else msgspec.to_builtins(found)
+    return None if isinstance(found, BeatReport) else msgspec.to_builtins(found)

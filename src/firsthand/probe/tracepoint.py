@@ -15,8 +15,12 @@ from pathlib import Path
 
 from firsthand.probe import libbpf
 
-#: Where tracefs is looked for; where it is mounted nowhere, a mount of our own is in sight of nobody (fsmount(2)).
-PLACES = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+#: Where tracefs is looked for, the last one in a pod; where it is mounted nowhere, a mount of our own is in sight of nobody (fsmount(2)).
+PLACES = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"), Path("/run/firsthand/tracing"))
+_UNMOUNTED = (
+    f"tracefs is mounted on none of {', '.join(map(str, PLACES))}, and mounting it needs CAP_SYS_ADMIN: "
+    f"mount -t tracefs tracefs {PLACES[0]} on the machine; a pod mounts the machine's {PLACES[0]} on {PLACES[2]}"
+)
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on every machine
 _CONFIG_CREATE = 6  # enum fsconfig_command of linux/mount.h
@@ -55,7 +59,10 @@ def _tracefs() -> int:
     for place in PLACES:
         if (place / "events").is_dir():
             return os.open(place, os.O_RDONLY | os.O_DIRECTORY)
-    filesystem = _syscall(_FSOPEN, b"tracefs", 1)
+    try:
+        filesystem = _syscall(_FSOPEN, b"tracefs", 1)
+    except PermissionError as error:
+        raise PermissionError(error.errno, _UNMOUNTED) from error
     try:
         _syscall(_FSCONFIG, filesystem, _CONFIG_CREATE, None, None, 0)
         return _syscall(_FSMOUNT, filesystem, 1, 0)

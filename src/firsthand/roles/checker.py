@@ -8,7 +8,7 @@ import socket
 import sys
 
 from firsthand.confine import rights
-from firsthand.content.checker import Checker, CheckerLine, CheckerOptions, Pace
+from firsthand.content.checker import Checker, CheckerOptions, Pace, Reports
 from firsthand.content.compare import Comparer
 from firsthand.host import ending
 
@@ -19,7 +19,7 @@ _FOWNER = 3
 def main(arguments: list[str]) -> int:
     """The checker process: 0 after an orderly end."""
     stops = ending.stops()
-    line = CheckerLine(socket.socket(fileno=int(arguments[1])), stops)
+    line = Reports(socket.socket(fileno=int(arguments[1])), stops)
     comparer = Comparer(owner_of_all=bool(rights.held() >> _FOWNER & 1))
     gc.freeze()
     checker = Checker(CheckerOptions.decode(arguments[0]), line, comparer, Pace())

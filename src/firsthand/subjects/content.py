@@ -82,6 +82,6 @@ SUBJECT = Subject(
     "content",
     (_TABLE,),
     switches=(Switch(("content",), "content", "no file's content was checked", "content.enabled"),),
-    page="content",
+    page="docs/content.md",
     rank=85,
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import os
 
 from firsthand.subjects.column import Column
 from firsthand.subjects.columns import OUTSIDE, OWNED, WHO
@@ -46,9 +48,19 @@ _CALLS = (
 )
 
 
+#: getpriority(2), and the argument that kernel/include/mounting.h knows (CANARY_WORD): it names nothing whose priority there is.
+_GETPRIORITY = {"x86_64": 140, "aarch64": 141}
+_CANARY_WORD = 0x66687264
+
+
 def _cause(token: str) -> None:
-    """A mount that is refused, for there is no such target: nothing changes."""
-    ctypes.CDLL(None).mount(token.encode(), f"/proc/self/{token}".encode(), b"tmpfs", 0, None)
+    """A mount that is refused, for there is no such target; where a filter of system calls refuses it, a call that the hook knows.
+    Nothing changes."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mount(token.encode(), f"/proc/self/{token}".encode(), b"tmpfs", 0, None)
+    if ctypes.get_errno() == errno.EPERM:
+        number = _GETPRIORITY[os.uname().machine]
+        libc.syscall(ctypes.c_long(number), ctypes.c_long(_CANARY_WORD), *[ctypes.c_long(0)] * 4)
 
 
 SUBJECT = Subject(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from firsthand.content import checker
-from firsthand.content.checker import Checker, CheckerLine, CheckerOptions, Pace
+from firsthand.content.checker import Checker, CheckerOptions, Pace, Reports
 from firsthand.content.compare import Comparer
 from firsthand.observe.checks import Checks
 from firsthand.schema.tables import TABLES
@@ -27,14 +27,14 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
         yield one
 
 
-class Pair:
+class CheckerPair:
     """A checker of some files and the observer's end of its socket."""
 
     def __init__(self, *files: str) -> None:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.stop, stopped = os.pipe()[::-1]
         self.checks = Checks(ours)
-        self.line = CheckerLine(its, [stopped])
+        self.line = Reports(its, [stopped])
         self.checker = Checker(CheckerOptions(10, (), files, default=False), self.line, Comparer(quiet=0.0))
 
     def round(self) -> list[dict[str, Any]]:
@@ -51,7 +51,7 @@ def test_a_file_from_the_same_to_different_and_back(disk: Disk) -> None:
     """Law: a difference is one row while it stays as it is, another one where it changes, and `same` ends it; columns are the table's."""
     path = disk.file("one", os.urandom(9_000))
     path.read_bytes()
-    pair = Pair(str(path))
+    pair = CheckerPair(str(path))
     assert _events(pair.round()) == [("listed", "checked"), ("round", None)]
     disk.change(path, 8_000, bytes([path.read_bytes()[8_000] ^ 1]))
     first = pair.round()
@@ -71,7 +71,7 @@ def test_a_file_from_the_same_to_different_and_back(disk: Disk) -> None:
 def test_what_is_not_checked_is_reported_with_its_reason(disk: Disk, tmp_path: Path) -> None:
     """Law: a file that is not compared has its reason, in its own row and in each round."""
     os.mkfifo(tmp_path / "fifo")
-    pair = Pair(str(tmp_path / "fifo"), str(tmp_path / "none"))
+    pair = CheckerPair(str(tmp_path / "fifo"), str(tmp_path / "none"))
     rows = pair.round()
     assert _events(rows) == [("listed", "unchecked"), ("listed", "absent"), ("round", None)]
     assert rows[0]["reason"] == "it is no regular file"
@@ -85,7 +85,7 @@ def test_what_is_being_written_is_tried_again(disk: Disk, monkeypatch: pytest.Mo
     with path.open("r+b") as file:
         file.write(b"x")
         file.flush()
-        pair = Pair(str(path))
+        pair = CheckerPair(str(path))
         rows = pair.round()
     assert _events(rows) == [("listed", "unchecked"), ("round", None)] and rows[1]["checked"] == 0
     disk.settle(path)
@@ -94,11 +94,11 @@ def test_what_is_being_written_is_tried_again(disk: Disk, monkeypatch: pytest.Mo
 
 def test_it_ends_when_it_is_to_or_nobody_hears_it(disk: Disk) -> None:
     """Law: the end of its observer and the word to end both end a round; then nothing is reported."""
-    pair = Pair(str(disk.place / "none"))
+    pair = CheckerPair(str(disk.place / "none"))
     pair.checks.close()
     pair.checker.run()
     assert pair.line.ended
-    pair = Pair(str(disk.place / "none"))
+    pair = CheckerPair(str(disk.place / "none"))
     os.write(pair.stop, b".")
     pair.checker.run()
     assert pair.line.ended and [row["event"] for row in pair.checks.rows()] in ([], ["listed"], ["listed", "round"])
@@ -106,7 +106,7 @@ def test_it_ends_when_it_is_to_or_nobody_hears_it(disk: Disk) -> None:
 
 def test_a_full_socket_makes_it_wait(disk: Disk) -> None:
     """Law: while the observer reads nothing the checker waits, and drops nothing."""
-    pair = Pair()
+    pair = CheckerPair()
     os.write(pair.stop, b".")
     sent = 0
     while not pair.line.ended:
@@ -129,28 +129,3 @@ def test_its_share_is_bounded() -> None:
     assert pace.due() == 0
     clock["used"] += checker.BURST + 0.1
     assert pace.due() == pytest.approx(0.1 / 0.0025), "a long rest saves no more than one burst"
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b'{"event": "start"}',
-        b'{"event": "same", "path": "/x", "kind": "named", "until": 1, "node": "other"}',
-        b'{"event": "same", "path": 5, "kind": "named", "until": 1}',
-        b'{"event": "same", "path": "/x", "kind": "named", "until": 1e30}',
-        b'{"event": "listed", "path": "/x", "kind": "named", "state": "well", "reason": null}',
-    ],
-)
-def test_what_is_no_report_is_no_row(data: bytes, capfd: pytest.CaptureFixture[str]) -> None:
-    """Law: the observer takes no column, type or word but those of the table; what is none prints a message."""
-    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    checks = Checks(ours)
-    its.send(data or b"\0")
-    its.send(b'{"event": "same", "path": "/x", "kind": "named", "until": 1}')
-    assert checks.rows() == [{"event": "same", "path": "/x", "kind": "named", "until": 1}]
-    assert "what is no report" in capfd.readouterr().err
-    its.close()
-    assert checks.rows() == [] and checks.rows() == []

@@ -29,12 +29,17 @@ def test_the_spine_has_a_line_for_each_program_that_is_attached() -> None:
     lines = build.spine([path for path in objects() if path.name != layout.SPINE]).splitlines()
     named = {line.partition("(")[2].partition(",")[0] for line in lines if line.startswith("SPINE")}
     assert named == {program for hook in HOOKS for program in hook.programs}
-    assert {name for name, _ in build.programs(folder / layout.SPINE)} == {f"spine_{name}" for name in named}
+    attached = {name for name, _ in build.programs(folder / layout.SPINE)}
+    assert {name.partition("_at_")[0] for name in attached} == {f"spine_{name}" for name in named}
+    several = {name.partition("_at_")[0].removeprefix("spine_") for name in attached if "_at_" in name}
+    assert several == {name for hook in HOOKS for name in hook.at_functions}
 
 
 def test_what_completeness_needs() -> None:
     """Every hook, but those whose rows no question counts: they are a blind spot that is said."""
-    assert {hook.name for hook in (*HOOKS, *EXISTING)} - set(needed()) == {"sniff_open", "sniff_close", "tunnel_open"}
+    assert {hook.name for hook in (*HOOKS, *EXISTING)} - set(needed()) == {
+        *("sniff_open", "sniff_close", "tunnel_open", "mount_compat"),
+    }
     assert needed()["process_exec"] == "process"
 
 
