@@ -50,6 +50,8 @@ QUESTIONS: dict[str, str] = {
     "beacons": """SELECT pod, exe, peer_address, peer_port, median(apart), mad(apart), median(bytes_sent) FROM (SELECT *,
         epoch(time - lag(time) OVER (PARTITION BY pod, exe, peer_address, peer_port ORDER BY time)) AS apart FROM {connection}
         WHERE event = 'close') GROUP BY ALL HAVING count(*) >= 5""",
+    "exfiltration": """SELECT workload, coalesce(names[1], peer_address), date_trunc('hour', time), sum(bytes_sent) FROM {connection}
+        WHERE event = 'close' GROUP BY ALL""",
 }
 
 
