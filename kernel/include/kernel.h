@@ -30,6 +30,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
@@ -144,6 +145,8 @@ struct super_block {
 
 struct inode {
 	umode_t i_mode;
+	kuid_t i_uid;
+	kgid_t i_gid;
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	unsigned int i_nlink;
@@ -159,6 +162,19 @@ struct dentry {
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
+};
+
+/* Where a short name's letters lie, in the dentry itself: since 6.14 a union of that name. */
+union shortname_store {
+	unsigned char string[40];
+};
+
+struct dentry___short {
+	union shortname_store d_shortname;
+};
+
+struct dentry___iname {
+	unsigned char d_iname[32];
 };
 
 struct vfsmount {
@@ -178,12 +194,28 @@ struct path {
 };
 
 struct file {
+	unsigned int f_mode;
+	unsigned int f_flags;
 	struct inode *f_inode;
 	struct path f_path;
 };
 
+/* 6.13 counts so: below 0 from the last reference's end on (include/linux/file_ref.h). Before, 0 then.
+ */
+struct file_ref {
+	atomic64_t refcnt;
+};
+
+struct file___6_13 {
+	struct file_ref f_ref;
+};
+
+struct file___6_12 {
+	atomic64_t f_count;
+};
+
 struct fs_struct {
-	struct path pwd;
+	struct path root, pwd;
 };
 
 struct fdtable {
@@ -377,6 +409,16 @@ struct bpf_sock_addr_kern {
 };
 
 struct seq_file;
+
+/* A task's registers at its system call: arch/x86/include/asm/ptrace.h, arch/arm64/include/asm/ptrace.h. */
+struct pt_regs___x86 {
+	unsigned long r10, r9, r8, dx, si, di;
+};
+
+struct pt_regs___call {
+	__u64 regs[31];
+	__u64 orig_x0;
+};
 
 struct bpf_iter_meta {
 	struct seq_file *seq;

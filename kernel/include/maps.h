@@ -310,6 +310,7 @@ struct record_scratch {
 
 struct path_scratch {
 	__u8 bytes[PATH_BYTES * 2];
+	__u32 steps[8]; /* how far a loop over them is, for the reason of record_scratch's `at` */
 };
 
 #define MAP(map_type, key_type, value_type, entries)                                                                   \

@@ -20,6 +20,7 @@ from firsthand.settings import Settings
 from firsthand.settings.sections.folding import Folding
 from firsthand.settings.sections.network import Network
 from firsthand.settings.sections.top import Top
+from firsthand.subjects.file import Files
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel import sweeps
@@ -27,7 +28,7 @@ from tests.kernel import sweeps
 #: Instructions that the verifier may look at in one program: more makes every start slow, whatever the machine.
 MOST_VERIFIED = 40_000
 #: Loads of objects at a start where every hook is wanted and all that can be refused is: before programs shared a load, 44.
-MOST_LOADS = 29
+MOST_LOADS = 30
 
 
 class StartWatched:
@@ -63,7 +64,9 @@ def options(cgroup: TestCgroup, history: Path) -> Iterator[LoadOptions]:
     folds = not sweeps.refusal()
     libraries = tuple(map(str, Path("/usr/lib").glob("*/libssl.so*")))
     top = Top(instance=f"test-{uuid.uuid4().hex[:12]}")
-    given = Settings(top, Folding(processes=folds, connections=folds), Network(plaintext=libraries[:1]))
+    given = Settings(
+        top, Folding(processes=folds, connections=folds), Network(plaintext=libraries[:1]), Files(enabled=True)
+    )
     yield ObserverOptions(history=str(history), scopes=(str(cgroup.path),), settings=given).load_options()
     pins.remove(top.instance)
 

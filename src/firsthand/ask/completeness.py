@@ -16,7 +16,7 @@ from firsthand.history import observing
 from firsthand.history.observing import Run
 from firsthand.history.owner import CAUSE
 from firsthand.schema.tables import KEPT
-from firsthand.subjects.declare import Switch
+from firsthand.subjects.declare import Hook, Switch
 from firsthand.subjects.registry import OWNED, SUBJECTS
 
 #: A running observer says that it is alive every ten seconds; one that was silent for longer has ended.
@@ -25,6 +25,8 @@ _BEGIN, _READY, _RESUME, _STOP = "start", "ready", "resume", "stop"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Settings that leave a table's rows out.
 _SWITCHES: tuple[Switch, ...] = tuple(switch for one in SUBJECTS for switch in one.switches)
+#: Hooks that do not see all that their table has rows of.
+_DOUBTS: dict[str, Hook] = {hook.name: hook for one in SUBJECTS for hook in one.hooks if hook.doubt}
 #: The table that tells which cgroups there are and what moves between them: by it a row is a container's.
 _CGROUPS = "container"
 #: The table whose rows tell of flows of datagrams: when they end, or when they have lasted for a second.
@@ -406,7 +408,13 @@ def _missing(inside: list[Span], tables: tuple[str, ...], hooks_of: dict[str, st
         if state.startswith("missing") and hooks_of.get(name) in tables
     }
     told = [f"hook {name} was {state}" for name, state in sorted(missing.items())]
-    return told + _switched_off(inside, tables) + _not_there(inside, tables, hooks_of)
+    return told + _doubted(inside, tables) + _switched_off(inside, tables) + _not_there(inside, tables, hooks_of)
+
+
+def _doubted(inside: list[Span], tables: tuple[str, ...]) -> list[str]:
+    """What hooks do not see though they were attached."""
+    there = {name for span in inside for name, state in span.hooks.items() if state.startswith("present")}
+    return [_DOUBTS[name].doubt for name in sorted(there & set(_DOUBTS)) if _DOUBTS[name].table in tables]
 
 
 def _switched_off(inside: list[Span], tables: tuple[str, ...]) -> list[str]:
@@ -425,8 +433,18 @@ def _value(settings: Any, at: Sequence[str]) -> Any:
 def _not_there(inside: list[Span], tables: tuple[str, ...], hooks_of: dict[str, str]) -> list[str]:
     """Tables of which an observer had no hook at all: a version before them."""
     wanted = {table for table in hooks_of.values() if table in tables}
-    old = {table for span in inside if span.hooks for table in wanted - {hooks_of.get(name) for name in span.hooks}}
+    old = {
+        table
+        for span in inside
+        if span.hooks
+        for table in wanted - _off(span) - {hooks_of.get(name) for name in span.hooks}
+    }
     return [f"a version observed that had no hooks for {table}" for table in sorted(old)]
+
+
+def _off(span: Span) -> set[str]:
+    """Tables that settings left out."""
+    return {one.table for one in _SWITCHES if _value(span.settings, one.at) is False}
 
 
 def _scopes(inside: list[Span]) -> list[str]:

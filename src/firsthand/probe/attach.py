@@ -11,7 +11,7 @@ from firsthand.probe.hierarchy import open_version2
 from firsthand.probe.loaded import AttachedProgram, Loaded
 from firsthand.probe.programs import Programs
 from firsthand.probe.shared import update
-from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, SWEEPS, SWEPT, Hook
+from firsthand.probe.spec import EXISTING, PLAIN, SWEEPS, SWEPT, Hook
 from firsthand.probe.spec import shared as shared_maps
 
 #: Beginnings of the names under which what belongs to a program is pinned (pins.py).
@@ -49,13 +49,14 @@ def retire(loaded: Loaded, names: Collection[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def retire_strays(loaded: Loaded) -> None:
-    """Detach the hooks of a version that observed before and had others, and unpin its other maps."""
-    hooks = (*HOOKS, *EXISTING, *SWEEPS)
+def retire_strays(loaded: Loaded, wanted: Sequence[Hook]) -> None:
+    """Detach hooks that an observer before had and that are not `wanted`: another version's, or by other settings; and unpin its other
+    maps."""
+    hooks = (*wanted, *SWEEPS)
     ours = {f"{word}_{name}" for hook in hooks for name in hook.programs for word in _PINNED} | set(shared_maps())
     several = (
         f"link_{PLAIN.name}",
-        *(f"link_{name}_" for hook in HOOKS for name in (*hook.at_tracepoints, *hook.at_functions)),
+        *(f"link_{name}_" for hook in wanted for name in (*hook.at_tracepoints, *hook.at_functions)),
     )
     for path in loaded.folder.iterdir():
         if path.name not in ours and not path.name.startswith(several):

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from firsthand.errors import NotSupportedError, ProbeError
 from firsthand.host import machine
-from firsthand.probe import attach, libbpf, pins, shared, sweep, translation, uprobe
+from firsthand.probe import attach, libbpf, pins, shared, sweep, translation, uprobe, watching
 from firsthand.probe.loaded import NETWORK, AttachedProgram, Loaded
 from firsthand.probe.options import LoadOptions
 from firsthand.probe.programs import Programs, RefusedError
-from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, PLAIN_FUNCTIONS, SWEEPS, Hook
+from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, PLAIN_FUNCTIONS, SWEEPS, Hook, wanted
 from firsthand.settings.sections.folding import Folding
 from firsthand.settings.sections.network import Network
+from firsthand.subjects.file import Files
 
 #: An iterator over tasks begins in the pid namespace of who opens it (kernel/bpf/task_iter.c, init_seq_pidns).
 _PIDS = "not in the machine's pid namespace: what ran before, outside of this one, is not seen; hostPID: true in a pod"
@@ -37,13 +38,13 @@ def bring_in(options: LoadOptions) -> Loaded:
         shared.adopt(loaded, options)
         same = loaded.taken_over and loaded.control.build == options.build
         former = [] if same else shared.pinned_sweeps(loaded.folder)
-        wanted = options.told[Folding].wanted
-        loaded.folding = wanted and _bring_sweeps(loaded, options, anew=not same)
-        refused = wanted and not loaded.folding
+        folds = options.told[Folding].wanted
+        loaded.folding = folds and _bring_sweeps(loaded, options, anew=not same)
+        refused = folds and not loaded.folding
         chosen = options.unfolded if refused else options
         _bring_hooks(loaded, chosen, anew=not same)
         _require(loaded)
-        attach.retire_strays(loaded)
+        attach.retire_strays(loaded, wanted((*HOOKS, *EXISTING), options.told))
         _bring_plain(loaded, options)
         if not machine.first("pid"):
             loaded.missing |= dict.fromkeys(("existing_processes", "existing_sockets"), _PIDS)
@@ -70,12 +71,14 @@ def check_machine() -> None:
 
 def _bring_hooks(loaded: Loaded, options: LoadOptions, *, anew: bool) -> None:
     """Every hook by the first of its ways that this kernel takes; all are loaded before the first is attached."""
-    standing = {} if anew else {hook.name: found for hook in (*HOOKS, *EXISTING) if (found := _standing(loaded, hook))}
-    missing = [hook for hook in (*HOOKS, *EXISTING) if hook.name not in standing]
+    hooks = wanted((*HOOKS, *EXISTING), options.told)
+    standing = {} if anew else {hook.name: found for hook in hooks if (found := _standing(loaded, hook))}
+    missing = [hook for hook in hooks if hook.name not in standing]
     with Programs(loaded, options) as programs:
         programs.prepare((hook, hook.programs[0]) for hook in missing)
         programs.prepare_spines(_unattached(loaded, programs, missing))
-        for hook in (*HOOKS, *EXISTING):
+        watching.write(loaded, options.told[Files].watched)
+        for hook in hooks:
             if hook.name in standing:
                 loaded.programs.append(standing[hook.name])
             else:

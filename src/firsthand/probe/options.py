@@ -16,6 +16,7 @@ from firsthand.settings.declare import Section, fields, sections
 from firsthand.settings.sections.folding import Folding
 from firsthand.settings.sections.redaction import Redaction
 from firsthand.settings.sections.top import Top
+from firsthand.subjects.file import Files
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,9 @@ class LoadOptions:
     @property
     def build(self) -> int:
         """Of programs and settings: what is pinned with the same one need not be loaded again."""
-        return _build(json.dumps([self._chosen, sorted(self.scopes)]), tuple(objects()))
+        return _build(
+            json.dumps([self._chosen, sorted(self.scopes), self.told[Files].watched.entries]), tuple(objects())
+        )
 
 
 def _values(section: Section) -> dict[str, int]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from firsthand.schema import layout
+from firsthand.settings import Settings
 from firsthand.subjects import request
 from firsthand.subjects.declare import KNOWN as KNOWN
 from firsthand.subjects.declare import AtCgroup as AtCgroup
@@ -25,6 +28,13 @@ SWEEPS: tuple[Hook, ...] = tuple(hook for one in SUBJECTS for hook in one.sweeps
 SWEPT = {hook.name: map_ for one in SUBJECTS for map_, hook in one.sweeps.items()}
 #: Uprobes on libssl, attached in each library that a user names.
 PLAIN, PLAIN_FUNCTIONS = request.PLAIN, request.PLAIN_FUNCTIONS
+
+
+def wanted(hooks: Iterable[Hook], settings: Settings) -> list[Hook]:
+    """Those of hooks and iterators that are brought in by these settings."""
+    idle = [one for one in SUBJECTS if one.wanted is not None and not one.wanted(settings)]
+    unwanted = {hook.name for one in idle for hook in (*one.hooks, *one.existing)}
+    return [hook for hook in hooks if hook.name not in unwanted]
 
 
 def shared() -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from firsthand.settings.declare import Section
+from firsthand.settings.declare import Section, Settings
 from firsthand.subjects.column import Column
 
 # ---- what is attached ----
@@ -45,6 +45,8 @@ class Hook:
     at_tracepoints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: Those of `programs` that are attached at further functions too, as their object says (kernel/include/word.h, ALSO_AT).
     at_functions: tuple[str, ...] = ()
+    #: What it does not see though it is attached, of what its table has rows of: a reason in each answer from that.
+    doubt: str = ""
 
     def object_of(self, program: str) -> str:
         """The object, made of NAME.bpf.c below kernel/, that has this one of `programs`."""
@@ -184,7 +186,8 @@ class Subject:
 
     `existing`: iterators that tell what is there already, run once at the start. `sweeps`: iterators over the maps of these names, run
     each second where rows fold. `standing`: what no hook meets, on any kernel, told on the `page`. `section`: its settings, whose values
-    stand by the subject's name in the observer's column `settings`. `rank`: the place of its hooks among all.
+    stand by the subject's name in the observer's column `settings`. `wanted`: whether its hooks are brought in, by all settings. `rank`: the
+    place of its hooks among all.
     """
 
     name: str
@@ -198,4 +201,5 @@ class Subject:
     section: type[Section] | None = None
     switches: tuple[Switch, ...] = ()
     questions: tuple[Listing, ...] = ()
+    wanted: Callable[[Settings], bool] | None = None
     rank: int = 1_000

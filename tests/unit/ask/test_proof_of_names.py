@@ -63,7 +63,13 @@ EACH = {
     "beacons": 1,
     "exfiltration": 1,
 }
-ARGUMENTS = {"connected": (BAD,), "talkers": ("pod",), "map": ("pod",), "address": (MEMBERS[0].address,)}
+ARGUMENTS = {
+    "connected": (BAD,),
+    "touched": ("/etc/shadow",),
+    "talkers": ("pod",),
+    "map": ("pod",),
+    "address": (MEMBERS[0].address,),
+}
 
 
 def _scene(node: str, number: int) -> Scene:

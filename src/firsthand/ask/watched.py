@@ -1,0 +1,109 @@
+"""What of a window was watched: the list of files in force then, as the rows of `observer` have it, and what that cannot prove (law 11)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from firsthand.ask.answer import Asked, iso, plural
+from firsthand.ask.completeness import Span
+from firsthand.errors import UsageError
+from firsthand.settings import watchlist
+from firsthand.settings.watchlist import READ, Watchlist
+
+#: The table of watched files.
+TABLE = "file"
+#: What is written to an open file has its row this much later, at most (kernel/include/held.h): a sweep, and the next commit.
+_TOLD = timedelta(seconds=1.5)
+#: Flags of rows that do not have all, and what is said of them.
+_DOUBTFUL = {
+    "PATH_TRUNCATED": "the path of {} is cut: it may be of another file",
+    "MAPPED": "what was written through memory maps is not in the bytes of {}",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Files that a question is about: one by its path, all below a folder (/ at the end), or those of a pattern."""
+
+    text: str
+
+    @classmethod
+    def of(cls, text: str) -> Target:
+        """UsageError where it cannot be a path."""
+        try:
+            watchlist.checked([text])
+        except ValueError as error:
+            raise UsageError(
+                f"{error}; give an absolute path, a folder with / at the end, or a pattern such as '**/.ssh/*'"
+            ) from error
+        return cls(text)
+
+    @property
+    def condition(self) -> tuple[str, list[Any]]:
+        """SQL for rows of `file` of which it is: by any of the names that they have."""
+        test, values = self._test
+        columns = ("path", "target", "source_path")
+        return f"({' OR '.join(test.format(column=name) for name in columns)})", values * len(columns)
+
+    @property
+    def _test(self) -> tuple[str, list[Any]]:
+        if re.search(r"[*?]", self.text):
+            pattern = self.text + "**" if self.text.endswith("/") else self.text
+            return "regexp_full_match({column}, ?, 's')", [watchlist.expression(pattern).pattern]
+        if self.text.endswith("/"):
+            return "(starts_with({column}, ?) OR {column} = ?)", [self.text, self.text.rstrip("/")]
+        return "{column} = ?", [self.text]
+
+
+def of_span(span: Span) -> Watchlist:
+    """The list that was in force."""
+    told = span.settings.get(TABLE, {})
+    if not told.get("enabled"):
+        return Watchlist()
+    return Watchlist(tuple(told.get("read", ())), tuple(told.get("write", ())))
+
+
+def inside(asked: Asked, spans: Sequence[Span]) -> list[Span]:
+    """The spans of a question's window and node."""
+    node, window = asked.filters.node, asked.window
+    mine = [span for span in spans if node in (None, span.node)]
+    return [span for span in mine if span.end >= window.since and span.begin <= window.until]
+
+
+def unwatched(spans: Sequence[Span], target: Target | None, access: int) -> list[str]:
+    """Why rows of a target (None: of anything) may be missing though all that was watched is recorded."""
+    how = "" if access == READ else " for writing"
+    said = []
+    for span in spans:
+        watched = of_span(span)
+        time = f"from {iso(span.begin)} to {iso(span.end)} on {span.node} (section files of the settings)"
+        if not watched:
+            said.append(f"no file was watched {time}")
+        elif target is not None and not watched.covers(target.text, access):
+            said.append(f"{target.text} was not watched{how} {time}")
+    return said
+
+
+def doubts(asked: Asked, spans: Sequence[Span]) -> list[str]:
+    """What else keeps a missing row from proving anything: rows to come, and paths that are cut."""
+    found: list[str] = []
+    for span in spans:
+        since = max(span.begin, span.end - _TOLD)
+        if span.open and asked.window.until >= since:
+            found.append(f"what was written since {iso(since)} on {span.node} may not be recorded yet")
+    for flag, words in _DOUBTFUL.items():
+        where, values = asked.where((f"contains(coalesce(flag_names, ''), '{flag}')", []))
+        if number := asked.number(f"SELECT count(*) FROM file WHERE {where}", values):  # noqa: S608
+            found.append(words.format(plural(number, "row")))
+    return found
+
+
+def target(words: Sequence[str]) -> Target | None:
+    """The argument of a question, where it has one. UsageError for more."""
+    if len(words) > 1:
+        raise UsageError(f"give one path, a folder with / at the end, or a pattern; found {' '.join(words)}")
+    return Target.of(words[0]) if words else None

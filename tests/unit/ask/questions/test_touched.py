@@ -1,0 +1,125 @@
+"""`touched` and `writes`: what is found by each form of a path, and that a path which was not watched is never denied (law 11)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firsthand.ask.answering import Answer, Request, answer
+from firsthand.errors import UsageError
+from firsthand.history.connection import History
+from tests.scenes import Scene
+
+_LIST = {"read": ["/etc/shadow", "**/.ssh/"], "write": ["/etc/cron.d/"]}
+
+
+def _observed(scene: Scene, since: float, until: float, instance: str = "default", **files: Any) -> None:
+    told = {"file": {"enabled": True, **_LIST, **files}} if files.get("version") is None else {}
+    scene.observed(since, until, settings=json.dumps(told), instance=instance)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    """Half an hour, watched; five rows of a shell and of what it started."""
+    found = Scene()
+    shell = found.process(None, "/bin/sh", [], 1)
+    cat = found.process(None, "/bin/cat", [], 2, parent=shell)
+    for at, who, event, path, more in (
+        (10, cat, "open", "/etc/shadow", {"opened_for": "read"}),
+        (11, shell, "open", "/etc/cron.d/job", {"opened_for": "write create"}),
+        (12, cat, "write", "/etc/cron.d/job", {"bytes_written": 7, "opened_for": "write create"}),
+        (13, shell, "rename", "/tmp/key", {"target": "/root/.ssh/id_rsa"}),
+        (14, shell, "open", "/home/a/.ssh/id_rsa", {"opened_for": "read", "error": 13}),
+    ):
+        own = {name: value for name, value in who.row.items() if name != "ns_net"}
+        found.add("file", at, event=event, path=path, **own, **more)
+    return found
+
+
+def _ask(scene: Scene, directory: Path, *words: str) -> Answer:
+    if not directory.exists():
+        scene.write(directory)
+    return answer(History(directory), Request(words[0], words[1:]), scene.at(1800))
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("touched", "/etc/shadow"), ["open"]),
+        (("touched", "**/.ssh/"), ["rename", "open"]),
+        (("touched", "/root/.ssh/id_rsa"), ["rename"]),
+        (("touched", "**/.ssh/id_*"), ["rename", "open"]),
+        (("writes",), ["open", "write", "rename"]),
+        (("writes", "/etc/cron.d/"), ["open", "write"]),
+        (("writes", "/etc/shadow"), []),
+        (("touched", "/etc/shadow2"), []),
+    ],
+)
+def test_each_form_of_a_path(scene: Scene, tmp_path: Path, words: tuple[str, ...], found: list[str]) -> None:
+    """One file, a folder with all below it, a pattern; by either name of a rename."""
+    _observed(scene, -1, 1800)
+    given = _ask(scene, tmp_path / "h", *words)
+    assert [row["event"] for row in given.found.rows] == found
+    assert given.sentence.startswith("Yes: " if found else "No: " if words[1] == "/etc/shadow" else "Not watched: ")
+
+
+def test_the_sentence_has_bytes_and_refusals(scene: Scene, tmp_path: Path) -> None:
+    """Of writes, and of tries that were refused."""
+    _observed(scene, -1, 1800)
+    assert _ask(scene, tmp_path / "h", "writes", "/etc/cron.d/job").sentence == (
+        "Yes: 2 events of 1 file by 2 processes, 7 bytes written"
+    )
+    assert _ask(scene, tmp_path / "h", "touched", "/home/a/.ssh/").sentence == (
+        "Yes: 1 event of 1 file by 1 process; 1 of them was refused"
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({"enabled": False}, "no file was watched"),
+        ({"version": "before"}, "no file was watched"),
+        ({"read": ["/etc/shadow-"]}, "/etc/shadow was not watched"),
+        ({"read": [], "write": ["/etc/shadow"]}, "/etc/shadow was not watched"),
+    ],
+)
+def test_what_was_not_watched_for_a_part_is_not_denied(
+    scene: Scene, tmp_path: Path, files: dict[str, Any], why: str
+) -> None:
+    """Where nothing is found the answer says so first; where something is, it is a reason. Reading is more than writing."""
+    _observed(scene, -1, 5)
+    _observed(scene, 5, 1800, "second", **files)
+    found = _ask(scene, tmp_path / "h", "touched", "/etc/shadow")
+    assert found.found.total == 1 and any(why in reason for reason in found.completeness.reasons)
+    empty = Scene()
+    _observed(empty, -1, 5)
+    _observed(empty, 5, 1800, "second", **files)
+    found = _ask(empty, tmp_path / "empty", "touched", "/etc/shadow")
+    assert found.sentence.startswith(f"Not watched: {why}") and not found.completeness.complete
+
+
+def test_hooks_at_system_calls_prove_no_absence(scene: Scene, tmp_path: Path) -> None:
+    """They do not see all: no answer by them is "no" and complete."""
+    _observed(scene, -1, 1800)
+    found = _ask(scene, tmp_path / "h", "writes", "/etc/shadow")
+    assert found.sentence == "No: /etc/shadow was not written or changed"
+    assert any("io_uring" in reason for reason in found.completeness.reasons)
+
+
+@pytest.mark.parametrize("path", ["shadow", "/etc/../etc/shadow", "/", "/etc//shadow"])
+def test_what_is_no_path_is_refused(scene: Scene, tmp_path: Path, path: str) -> None:
+    """Resolved paths never look so: nothing could be found."""
+    _observed(scene, -1, 1800)
+    with pytest.raises(UsageError, match="give an absolute path"):
+        _ask(scene, tmp_path / "h", "touched", path)
+
+
+@pytest.mark.parametrize(("flag", "why"), [("PATH_TRUNCATED", "is cut"), ("MAPPED", "memory maps")])
+def test_rows_that_do_not_have_all(scene: Scene, tmp_path: Path, flag: str, why: str) -> None:
+    """Are a reason."""
+    _observed(scene, -1, 1800)
+    scene.rows["file"][0]["flag_names"] = flag
+    assert any(why in reason for reason in _ask(scene, tmp_path / "h", "writes").completeness.reasons)
