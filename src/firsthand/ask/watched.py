@@ -26,13 +26,13 @@ _DOUBTFUL = {
 
 
 @dataclass(frozen=True)
-class Target:
+class WatchTarget:
     """Files that a question is about: one by its path, all below a folder (/ at the end), or those of a pattern."""
 
     text: str
 
     @classmethod
-    def of(cls, text: str) -> Target:
+    def of(cls, text: str) -> WatchTarget:
         """UsageError where it cannot be a path."""
         try:
             watchlist.checked([text])
@@ -74,7 +74,7 @@ def inside(asked: Asked, spans: Sequence[Span]) -> list[Span]:
     return [span for span in mine if span.end >= window.since and span.begin <= window.until]
 
 
-def unwatched(spans: Sequence[Span], target: Target | None, access: int) -> list[str]:
+def unwatched(spans: Sequence[Span], target: WatchTarget | None, access: int) -> list[str]:
     """Why rows of a target (None: of anything) may be missing though all that was watched is recorded."""
     how = "" if access == READ else " for writing"
     said = []
@@ -102,8 +102,8 @@ def doubts(asked: Asked, spans: Sequence[Span]) -> list[str]:
     return found
 
 
-def target(words: Sequence[str]) -> Target | None:
+def target(words: Sequence[str]) -> WatchTarget | None:
     """The argument of a question, where it has one. UsageError for more."""
     if len(words) > 1:
         raise UsageError(f"give one path, a folder with / at the end, or a pattern; found {' '.join(words)}")
-    return Target.of(words[0]) if words else None
+    return WatchTarget.of(words[0]) if words else None
