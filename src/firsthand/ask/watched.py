@@ -26,13 +26,13 @@ _DOUBTFUL = {
 
 
 @dataclass(frozen=True)
-class WatchTarget:
+class FileTarget:
     """Files that a question is about: one by its path, all below a folder (/ at the end), or those of a pattern."""
 
     text: str
 
     @classmethod
-    def of(cls, text: str) -> WatchTarget:
+    def of(cls, text: str) -> FileTarget:
         """UsageError where it cannot be a path."""
         try:
             watchlist.checked([text])
@@ -52,8 +52,9 @@ class WatchTarget:
     @property
     def _test(self) -> tuple[str, list[Any]]:
         if re.search(r"[*?]", self.text):
-            pattern = self.text + "**" if self.text.endswith("/") else self.text
-            return "regexp_full_match({column}, ?, 's')", [watchlist.expression(pattern).pattern]
+            patterns = [self.text.rstrip("/"), f"{self.text}**"] if self.text.endswith("/") else [self.text]
+            whole = "|".join(watchlist.expression(pattern).pattern for pattern in patterns)
+            return "regexp_full_match({column}, ?, 's')", [whole]
         if self.text.endswith("/"):
             return "(starts_with({column}, ?) OR {column} = ?)", [self.text, self.text.rstrip("/")]
         return "{column} = ?", [self.text]
@@ -74,7 +75,7 @@ def inside(asked: Asked, spans: Sequence[Span]) -> list[Span]:
     return [span for span in mine if span.end >= window.since and span.begin <= window.until]
 
 
-def unwatched(spans: Sequence[Span], target: WatchTarget | None, access: int) -> list[str]:
+def unwatched(spans: Sequence[Span], target: FileTarget | None, access: int) -> list[str]:
     """Why rows of a target (None: of anything) may be missing though all that was watched is recorded."""
     how = "" if access == READ else " for writing"
     said = []
@@ -102,8 +103,8 @@ def doubts(asked: Asked, spans: Sequence[Span]) -> list[str]:
     return found
 
 
-def target(words: Sequence[str]) -> WatchTarget | None:
+def target(words: Sequence[str]) -> FileTarget | None:
     """The argument of a question, where it has one. UsageError for more."""
     if len(words) > 1:
         raise UsageError(f"give one path, a folder with / at the end, or a pattern; found {' '.join(words)}")
-    return WatchTarget.of(words[0]) if words else None
+    return FileTarget.of(words[0]) if words else None

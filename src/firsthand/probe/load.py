@@ -16,7 +16,7 @@ from firsthand.probe.programs import Programs, RefusedError
 from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, PLAIN_FUNCTIONS, SWEEPS, Hook, wanted
 from firsthand.settings.sections.folding import Folding
 from firsthand.settings.sections.network import Network
-from firsthand.subjects.file import Files
+from firsthand.subjects.file import WatchedFiles
 
 #: An iterator over tasks begins in the pid namespace of who opens it (kernel/bpf/task_iter.c, init_seq_pidns).
 _PIDS = "not in the machine's pid namespace: what ran before, outside of this one, is not seen; hostPID: true in a pod"
@@ -77,7 +77,7 @@ def _bring_hooks(loaded: Loaded, options: LoadOptions, *, anew: bool) -> None:
     with Programs(loaded, options) as programs:
         programs.prepare((hook, hook.programs[0]) for hook in missing)
         programs.prepare_spines(_unattached(loaded, programs, missing))
-        watching.write(loaded, options.told[Files].watched)
+        watching.write(loaded, options.told[WatchedFiles].watched)
         for hook in hooks:
             if hook.name in standing:
                 loaded.programs.append(standing[hook.name])

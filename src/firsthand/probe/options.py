@@ -16,7 +16,7 @@ from firsthand.settings.declare import Section, fields, sections
 from firsthand.settings.sections.folding import Folding
 from firsthand.settings.sections.redaction import Redaction
 from firsthand.settings.sections.top import Top
-from firsthand.subjects.file import Files
+from firsthand.subjects.file import WatchedFiles
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class LoadOptions:
     def build(self) -> int:
         """Of programs and settings: what is pinned with the same one need not be loaded again."""
         return _build(
-            json.dumps([self._chosen, sorted(self.scopes), self.told[Files].watched.entries]), tuple(objects())
+            json.dumps([self._chosen, sorted(self.scopes), self.told[WatchedFiles].watched.entries]), tuple(objects())
         )
 
 

@@ -24,7 +24,7 @@ _ENTRIES = Notation(
 
 
 @section("files", role="observer")
-class Files(Section, frozen=True):
+class WatchedFiles(Section, frozen=True):
     """Which files are watched. The kernel side has the lists in maps (kernel/include/watch.h)."""
 
     enabled: Annotated[
@@ -76,7 +76,7 @@ class Files(Section, frozen=True):
 
 
 def _watches(settings: Settings) -> bool:
-    return settings[Files].enabled
+    return settings[WatchedFiles].enabled
 
 
 def _cause(token: str) -> None:
@@ -182,7 +182,7 @@ SUBJECT = Subject(
         _cause,
     ),
     wanted=_watches,
-    section=Files,
+    section=WatchedFiles,
     switches=(Switch(("file", "enabled"), "file", "no file was watched", "files.enabled"),),
     rank=70,
 )

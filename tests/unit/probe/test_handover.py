@@ -25,7 +25,7 @@ def line() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield stack.enter_context(one), stack.enter_context(other)
 
 
-class HandedFiles:
+class Files:
     """Descriptors of files of their own, each told by its inode."""
 
     def __init__(self, folder: Path) -> None:
@@ -36,7 +36,7 @@ class HandedFiles:
         return os.open(self.folder / str(self.number), os.O_CREAT | os.O_RDWR, 0o600)
 
 
-def _loaded(folder: Path, new: HandedFiles) -> Loaded:
+def _loaded(folder: Path, new: Files) -> Loaded:
     """One kernel side with everything in it, as large as there can be."""
     made = Loaded(folder, new(), maps={word: new() for word in shared()})
     made.programs = [AttachedProgram(hook, name, new(), new()) for hook in HOOKS for name in hook.programs]
@@ -76,7 +76,7 @@ def _told(loaded: Loaded) -> object:
 
 def test_everything_arrives(tmp_path: Path, line: tuple[socket.socket, socket.socket]) -> None:
     """Each descriptor in its place, also of what had to be replaced; more than one message may hold would fail here."""
-    new = HandedFiles(tmp_path)
+    new = Files(tmp_path)
     loaded = _loaded(tmp_path, new)
     loaded.previous = Loaded(
         tmp_path, -1, maps={"ring": new()}, programs=[AttachedProgram(HOOKS[0], "cgroup_create", new(), -1)]

@@ -10,7 +10,7 @@ from firsthand.ask.answer import Asked, Found, cut, plural
 from firsthand.ask.question import Question
 from firsthand.ask.reliance import Relies
 from firsthand.ask.show import WHERE
-from firsthand.ask.watched import Target
+from firsthand.ask.watched import FileTarget
 from firsthand.settings.watchlist import READ, WRITE
 
 NEEDS = (watched.TABLE,)
@@ -54,7 +54,7 @@ def writes(asked: Asked) -> Found:
     return _found(asked, watched.target(asked.arguments), WRITE, _CHANGES, "written or changed")
 
 
-def _found(asked: Asked, target: Target | None, access: int, kind: str, done: str) -> Found:
+def _found(asked: Asked, target: FileTarget | None, access: int, kind: str, done: str) -> Found:
     condition, values = target.condition if target else ("true", [])
     where, parameters = asked.where((kind, []), (condition, values))
     rows = asked.rows(f"SELECT * FROM file WHERE {where} ORDER BY time, ktime", parameters)  # noqa: S608
