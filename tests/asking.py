@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from firsthand.ask.answer import Answer, Request
 from firsthand.ask.answering import answer
 from firsthand.cli.ask import command
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 
 
 def told(history: Path, *words: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from firsthand.history import growth, place
+from firsthand.history import place
+from firsthand.history.log import growth
 
 #: Seconds after which a wait looks again though no log has grown: at names that the keeper has frozen, at a process that ended.
 MOST_ASLEEP = 1.0

@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from firsthand.history import arrow
-from firsthand.history.connection import History
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log import arrow
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store.connection import History
 from firsthand.wire.batch import Batch
 from tests.samples import BOOT, NODE
 

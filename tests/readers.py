@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from firsthand.history.alive import beside
+from firsthand.history.log.alive import beside
 from firsthand.reader import asker
 from firsthand.reader.asker import NoReader
 

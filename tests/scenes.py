@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from firsthand.history import place
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log.log import LogWriter
 from firsthand.wire.batch import Batch
 from tests.samples import BOOT, HOOKS_PRESENT, NODE, ORDINARY, observer
 

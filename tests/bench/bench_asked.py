@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from firsthand.history import asked
+from firsthand.history.log import asked
 from tests import require
 from tests.bench.machine import machine
 from tests.cgroups import TestCgroup

@@ -14,8 +14,8 @@ import pytest
 
 import firsthand
 from firsthand.ask.registry import QUESTIONS
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log.log import LogWriter
 from firsthand.wire.batch import Batch
 from tests import samples
 from tests.bench.machine import machine

@@ -14,8 +14,9 @@ from firsthand.export.cursor import Cursor
 from firsthand.export.exporter import Exporter, ExportPlan, Form
 from firsthand.export.file import Appended
 from firsthand.export.rotation import Rotation
-from firsthand.history import arrow, manifest
-from firsthand.history.log import LogWriter
+from firsthand.history.log import arrow
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store import manifest
 from tests import histories, samples
 
 pytestmark = pytest.mark.bench
@@ -77,7 +78,7 @@ def _place_bytes(path: Path) -> int:
 def test_json(tmp_path: Path) -> None:
     """What orjson takes for the text alone, and the standard library's json."""
     batch = samples.process_lives(5_000)
-    from firsthand.history import ipc
+    from firsthand.history.log import ipc
 
     rows = arrow.conform("process", arrow.read(b"".join(bytes(piece) for piece in ipc.encode(batch))))
     objects = list(jsonl.objects(rows))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from firsthand.history import manifest
-from firsthand.history.connection import History
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter, RingSpan
-from firsthand.history.scrub import CORE, Scrub
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.keep.scrub import CORE, Scrub
+from firsthand.history.log.log import LogWriter, RingSpan
+from firsthand.history.store import manifest
+from firsthand.history.store.connection import History
 from tests import histories, samples
 
 pytestmark = pytest.mark.bench
@@ -58,7 +58,7 @@ def test_keeper(tmp_path: Path) -> None:
 def test_memory() -> None:
     """What importing the log's writer costs the observer."""
     read = "print([l for l in open('/proc/self/status') if l.startswith('VmRSS')][0].split()[1])"
-    for module in ("sys", "numpy", "firsthand.history.log", "firsthand.history.connection"):
+    for module in ("sys", "numpy", "firsthand.history.log.log", "firsthand.history.store.connection"):
         out = subprocess.run(
             [sys.executable, "-c", f"import {module}; {read}"], check=True, capture_output=True, text=True
         )

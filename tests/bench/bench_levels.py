@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from firsthand.history.log import LogWriter
+from firsthand.history.log.log import LogWriter
 from tests import samples
 from tests.bench.lives import lives
 
@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 KEEP = """
 import json, sys, time
 from pathlib import Path
-from firsthand.history import manifest
-from firsthand.history.keeper import Keeper
+from firsthand.history.store import manifest
+from firsthand.history.keep.keeper import Keeper
 directory, rows, now = Path(sys.argv[1]), int(sys.argv[2]), [float(sys.argv[3])]
 
 def peak():

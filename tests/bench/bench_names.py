@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from firsthand.history import arrow, place
-from firsthand.history.log import LogReader
+from firsthand.history import place
+from firsthand.history.log import arrow
+from firsthand.history.log.log import LogReader
 from tests import require
 from tests.bench.machine import machine
 from tests.cgroups import TestCgroup

@@ -23,8 +23,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from firsthand.history import manifest
-from firsthand.history.keeper import Keeper
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.store import manifest
 from firsthand.probe import hierarchy, libbpf, load, stats
 from firsthand.probe.options import LoadOptions
 from firsthand.probe.ring import Ring

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firsthand.history.log import LogReader, LogWriter, RingSpan
+from firsthand.history.log.log import LogReader, LogWriter, RingSpan
 from firsthand.schema.layout import installed
 from firsthand.wire.batch import Batch
 from firsthand.wire.decode import Decoder
@@ -56,7 +56,7 @@ def test_commit(tmp_path: Path, rate: int, rows: int) -> None:
 
 def _lateness(history: Path) -> list[float]:
     """Milliseconds from each process row's time to the moment its chunk was put together."""
-    from firsthand.history import arrow
+    from firsthand.history.log import arrow
 
     found: list[float] = []
     for chunk in LogReader(history).chunks():

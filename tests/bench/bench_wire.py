@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firsthand.history.log import LogWriter, RingSpan
+from firsthand.history.log.log import LogWriter, RingSpan
 from firsthand.schema.layout import installed
 from firsthand.wire import _drain
 from firsthand.wire.decode import Decoder

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from firsthand.history import place, summary
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
+from firsthand.history import place
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store import summary
 from firsthand.wire.batch import Batch, Fixed, Vector
 from tests import caches, samples
 from tests.samples import coded, fixed, lists

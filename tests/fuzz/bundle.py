@@ -17,8 +17,8 @@ from pathlib import Path
 from firsthand.errors import FirsthandError
 from firsthand.evidence import documents
 from firsthand.evidence.archive import Archive
-from firsthand.history.chain import heads_in
-from firsthand.history.verify import replay
+from firsthand.history.store.chain import heads_in
+from firsthand.history.store.verify import replay
 from tests.unit.evidence import forged, scene
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="firsthand-fuzz-", dir="/dev/shm"))

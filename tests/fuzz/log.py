@@ -16,11 +16,12 @@ import zlib
 from pathlib import Path
 
 from firsthand.errors import DamagedError
-from firsthand.history import arrow, ipc, snapshot
-from firsthand.history.chunk import FIXED, MAGIC, Position, RingSpan, unpack
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogCursor, LogReader, LogWriter, files, path_of
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log import arrow, ipc
+from firsthand.history.log.chunk import FIXED, MAGIC, Position, RingSpan, unpack
+from firsthand.history.log.log import LogCursor, LogReader, LogWriter, files, path_of
 from firsthand.history.place import LOG, NAMES
+from firsthand.history.store import snapshot
 from firsthand.wire.batch import Batch
 from tests import samples
 from tests.unit.evidence import scene

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from firsthand.errors import DamagedError, HistoryError, UsageError
-from firsthand.history import chain, manifest, place, snapshot
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
-from firsthand.history.manifest import Manifest
-from firsthand.history.verify import replay, verify
+from firsthand.history import place
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store import chain, manifest, snapshot
+from firsthand.history.store.manifest import Manifest
+from firsthand.history.store.verify import replay, verify
 from firsthand.wire.batch import Batch
 from tests import samples
 

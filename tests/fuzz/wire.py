@@ -9,7 +9,7 @@ import struct
 
 import numpy as np
 
-from firsthand.history import arrow, ipc
+from firsthand.history.log import arrow, ipc
 from firsthand.schema.layout import installed
 from firsthand.wire import _drain
 from firsthand.wire.decode import Decoder

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from firsthand.observe.observer import Observer
 from firsthand.observe.options import ObserverOptions
 from firsthand.probe import load, pins

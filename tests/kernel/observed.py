@@ -15,7 +15,7 @@ from typing import Any
 
 from firsthand.ask import completeness
 from firsthand.ask.answer import Window
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from firsthand.probe.spec import needed
 from tests.growth import until_grown
 

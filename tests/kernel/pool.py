@@ -23,12 +23,13 @@ from typing import Any
 
 import pytest
 
-from firsthand.history import manifest, place
-from firsthand.history.chunk import Chunk
-from firsthand.history.connection import History
-from firsthand.history.follow import LogFollower
-from firsthand.history.log import LogCursor
-from firsthand.history.snapshot import View
+from firsthand.history import place
+from firsthand.history.log.chunk import Chunk
+from firsthand.history.log.follow import LogFollower
+from firsthand.history.log.log import LogCursor
+from firsthand.history.store import manifest
+from firsthand.history.store.connection import History
+from firsthand.history.store.snapshot import View
 from firsthand.probe import pins
 from firsthand.schema.tables import KEPT
 from tests.cgroups import ALL, TestCgroup

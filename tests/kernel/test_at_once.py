@@ -12,7 +12,7 @@ import pytest
 
 from firsthand.ask.answer import Answer, Request
 from firsthand.ask.answering import answer
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel.pool import ObserverKind, Watch

@@ -13,7 +13,7 @@ import pytest
 
 from firsthand.ask import completeness
 from firsthand.ask.answer import Window
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.configured import configured

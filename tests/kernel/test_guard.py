@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from firsthand.health.status import status
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from firsthand.probe import hierarchy, libbpf, load, pins, shared
 from tests.cgroups import TestCgroup
 from tests.kernel.inside import ObserverInside

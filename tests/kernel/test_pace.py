@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from firsthand.history.log import LogReader
+from firsthand.history.log.log import LogReader
 from tests.cgroups import TestCgroup
 from tests.configured import configured
 from tests.kernel.observed import Observed, compiled

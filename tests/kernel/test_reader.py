@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from firsthand.reader import asker, place
 from firsthand.reader.look import look
 from tests import require

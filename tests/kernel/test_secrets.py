@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed

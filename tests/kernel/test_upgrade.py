@@ -86,7 +86,7 @@ def test_upgrade_and_rollback_under_load(
     assert len(list((history / "schema").glob("*.json"))) == 2
     query = "SELECT count(*) FILTER (minor_faults = 4242) AS new, count(*) FILTER (minor_faults IS NULL) AS old FROM process WHERE event = 'exit'"
     program = (
-        "import json, sys; from pathlib import Path; from firsthand.history.connection import History\n"
+        "import json, sys; from pathlib import Path; from firsthand.history.store.connection import History\n"
         f"print(json.dumps(History(Path(sys.argv[1])).connection().execute({query!r}).fetchone()))"
     )
     result = subprocess.run(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from firsthand.ask.completeness import ALIVE_WITHIN
-from firsthand.history import alive
+from firsthand.history.log import alive
 from firsthand.probe import libbpf, pins
 from tests import asking
 from tests.cgroups import TestCgroup

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from firsthand.host import machine
 from firsthand.probe import pins
 from firsthand.probe.spec import UNNEEDED

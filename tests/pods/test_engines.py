@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from firsthand.ask.answering import Request, answer
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed

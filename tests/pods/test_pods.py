@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from firsthand.schema import capability
 from tests import require
 from tests.cgroups import TestCgroup

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from firsthand.ask.answering import Request, answer
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests.kernel.observed import Observed
 from tests.pods import image
 from tests.pods.containerd import OwnContainerd

@@ -12,7 +12,7 @@ from docs import samples
 from docs import words as vocabulary
 from firsthand.ask.registry import QUESTIONS
 from firsthand.cli.main import VERBS
-from firsthand.history.share import CAUSE
+from firsthand.history.store.share import CAUSE
 from firsthand.observe.source import GAPS, failure_names
 from firsthand.subjects.record import CAUSES
 

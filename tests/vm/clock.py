@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from firsthand.history.ipc import columns_of
-from firsthand.history.log import LogReader
+from firsthand.history.log.ipc import columns_of
+from firsthand.history.log.log import LogReader
 from firsthand.observe.options import ObserverOptions
 from firsthand.probe import hierarchy
 from firsthand.settings import Settings

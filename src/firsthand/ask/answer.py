@@ -12,7 +12,7 @@ from firsthand.ask.graph import Graph
 from firsthand.ask.reach import Reach
 
 if TYPE_CHECKING:
-    from firsthand.history.mentions import Condition
+    from firsthand.history.store.mentions import Condition
 
 VERSION = 1
 #: An image that began before the window and was neither replaced nor ended before it; or several in one row, some within it.
@@ -42,7 +42,7 @@ def fetched(
     connection: Connection, query: str, parameters: list[Any], only: Mapping[str, Condition] | None = None
 ) -> list[dict[str, Any]]:
     """A query's rows by column name. `only`: what must hold of a table's rows beyond the conditions that stand in it."""
-    from firsthand.history.connection import LazyConnection
+    from firsthand.history.store.connection import LazyConnection
 
     if isinstance(connection, LazyConnection):
         result: Any = connection.execute(query, parameters, only=only)

@@ -23,8 +23,8 @@ from firsthand.ask.nearest import meant
 from firsthand.ask.reach import Reach
 from firsthand.ask.registry import FILTERS, QUESTIONS, Question
 from firsthand.errors import UsageError
-from firsthand.history.connection import History, LazyConnection, explained
 from firsthand.history.engine import duckdb
+from firsthand.history.store.connection import History, LazyConnection, explained
 from firsthand.probe import spec
 from firsthand.schema import capability
 from firsthand.settings.sections.network import Network

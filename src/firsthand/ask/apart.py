@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from firsthand.ask.answer import COUNT, Connection, Window, fetched
-from firsthand.history import summary
-from firsthand.history.mentions import Condition
+from firsthand.history.store import summary
+from firsthand.history.store.mentions import Condition
 
 #: Whether a namespace is the host's; a process whose namespaces are not known is not judged.
 _HOSTS = "contains(' ' || coalesce(host_namespaces, '') || ' ', ' {} ')"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from firsthand.ask.answer import Asked, Connection, Window, fetched, plural
-from firsthand.history import summary
-from firsthand.history.mentions import Condition
-from firsthand.history.telling import CONTRADICTED
+from firsthand.history.names.telling import CONTRADICTED
+from firsthand.history.store import summary
+from firsthand.history.store.mentions import Condition
 from firsthand.subjects.registry import OWNED
 
 _UNKNOWN = "(`firsthand ask unknown` lists them)"

@@ -12,9 +12,9 @@ from firsthand.ask import dissected, proven, retained, whose
 from firsthand.ask.answer import Completeness as Completeness
 from firsthand.ask.answer import Connection, Filters, Window
 from firsthand.ask.answer import iso as iso
-from firsthand.history import observing
-from firsthand.history.observing import Run
-from firsthand.history.owner import CAUSE
+from firsthand.history.names.owner import CAUSE
+from firsthand.history.store import observing
+from firsthand.history.store.observing import Run
 from firsthand.schema.tables import KEPT
 from firsthand.subjects.declare import Hook, Switch
 from firsthand.subjects.registry import OWNED, SUBJECTS
@@ -78,7 +78,7 @@ def spans(connection: Connection, now: datetime) -> list[Span]:
     A wall clock that was set back ends a span and begins another one; so does another scope, setting or state of a hook, without a gap
     between the two. `connection`: a history's LazyConnection, or one that has the table `observer`.
     """
-    from firsthand.history.connection import LazyConnection
+    from firsthand.history.store.connection import LazyConnection
 
     runs = (
         connection.runs()
@@ -181,7 +181,7 @@ def extent(found: list[Span], now: datetime, held: Window | None = None) -> Wind
 
 def held(connection: Connection, tables: Collection[str]) -> Window | None:
     """When the first and the last event happened that the history has of tables of OWNED; None: there is none."""
-    from firsthand.history.connection import LazyConnection
+    from firsthand.history.store.connection import LazyConnection
 
     bounds = (
         connection.held([name for name in tables if name in OWNED]) if isinstance(connection, LazyConnection) else None
@@ -318,7 +318,7 @@ def observed(mine: list[Span], window: Window) -> list[tuple[datetime, datetime]
 
 
 def _held(connection: Connection, window: Window, tables: tuple[str, ...]) -> int:
-    from firsthand.history.connection import LazyConnection
+    from firsthand.history.store.connection import LazyConnection
 
     bounds = [window.since.replace(tzinfo=None), window.until.replace(tzinfo=None)]
     total = 0
@@ -471,7 +471,7 @@ def _not_yet_told(inside: list[Span], window: Window, tables: tuple[str, ...]) -
 
 def _flows(connection: Connection, inside: list[Span], window: Window) -> list[str]:
     """Where the observer that works now has not written yet which flows of datagrams go on, and which attempts have no answer."""
-    from firsthand.history.connection import LazyConnection
+    from firsthand.history.store.connection import LazyConnection
 
     through = connection.through if isinstance(connection, LazyConnection) else None
     working = next((span for span in inside if span.open and span.end >= window.until), None)

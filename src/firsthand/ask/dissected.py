@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from firsthand.ask import proven
 from firsthand.ask.answer import Connection, Window, iso
-from firsthand.history.alive import UNANSWERED
+from firsthand.history.log.alive import UNANSWERED
 
 TABLES = ("name", "request")
 _ALIVE = timedelta(seconds=proven.ALIVE)

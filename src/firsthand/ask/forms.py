@@ -11,7 +11,7 @@ from firsthand.errors import UsageError
 
 if TYPE_CHECKING:
     from firsthand.ask.answer import Answer, Found, Request
-    from firsthand.history.connection import History
+    from firsthand.history.store.connection import History
 
 #: Forms of a graph, and the one that is bytes.
 DRAWN, PARQUET = ("dot", "svg"), "parquet"

@@ -15,9 +15,9 @@ from typing import Any
 from firsthand.ask import predicate, users
 from firsthand.ask.answer import Asked
 from firsthand.ask.predicate import Predicate, Test
-from firsthand.history import telling
-from firsthand.history.connection import LazyConnection, quoted
-from firsthand.history.relations import known_columns
+from firsthand.history.names import telling
+from firsthand.history.store.connection import LazyConnection, quoted
+from firsthand.history.store.relations import known_columns
 
 _KEY = ("node", "boot", "exec_tgid", "exec_start", "exec_number")
 _KEYS = ", ".join(_KEY)

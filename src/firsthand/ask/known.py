@@ -15,7 +15,7 @@ from firsthand.ask.answer import Asked, iso
 from firsthand.ask.nearest import nearest
 from firsthand.ask.predicate import Test
 from firsthand.errors import UsageError
-from firsthand.history.owner import HOST, NONE
+from firsthand.history.names.owner import HOST, NONE
 from firsthand.subjects.registry import OWNED
 
 #: Where names are looked for, the small tables first.

@@ -40,7 +40,7 @@ _STARTS = """WITH RECURSIVE links AS MATERIALIZED (SELECT DISTINCT exec_start, p
 
 def _at_once(asked: Asked, keys: Collection[str]) -> dict[str, Image] | None:
     """All that can stand behind some images, where the history is small; None: it is not."""
-    from firsthand.history.connection import LazyConnection
+    from firsthand.history.store.connection import LazyConnection
 
     if not keys or not isinstance(asked.connection, LazyConnection) or asked.connection.length("process") > FEW:
         return None

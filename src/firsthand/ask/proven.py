@@ -1,4 +1,4 @@
-"""When nobody proved that the hooks still record: rounds of canaries that came too late (history/rounds.py).
+"""When nobody proved that the hooks still record: rounds of canaries that came too late (history/store/rounds.py).
 
 A round proves the hooks at the moment when it began. Between two rounds they are proven where the second began within two of the
 intervals that are set, and rounds.PATIENCE. Both clocks of a row are kept: by the monotonic one a suspended machine is not late.
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from firsthand.ask.answer import Connection, Window, iso
-from firsthand.history import observing, rounds
-from firsthand.history.rounds import Stretch
+from firsthand.history.store import observing, rounds
+from firsthand.history.store.rounds import Stretch
 
 #: Seconds after which an observer that said nothing lives no more.
 ALIVE = 15.0
@@ -60,7 +60,7 @@ def _overdue(one: Stretch, now: datetime) -> bool:
 
 
 def _stretches(connection: Connection, since: datetime, until: datetime) -> list[Stretch]:
-    from firsthand.history.connection import LazyConnection
+    from firsthand.history.store.connection import LazyConnection
 
     if isinstance(connection, LazyConnection):
         return connection.rounds(*((moment - _EPOCH) // timedelta(microseconds=1) for moment in (since, until)))

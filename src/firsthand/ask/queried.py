@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 from firsthand.ask import completeness
 from firsthand.ask.answer import Window, iso
-from firsthand.history import mentions
-from firsthand.history.connection import LazyConnection
-from firsthand.history.mentions import Condition, Mention
-from firsthand.history.relations import known_columns
+from firsthand.history.store import mentions
+from firsthand.history.store.connection import LazyConnection
+from firsthand.history.store.mentions import Condition, Mention
+from firsthand.history.store.relations import known_columns
 from firsthand.probe import spec
 from firsthand.subjects.registry import OWNED
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from firsthand.ask.answer import Connection, Filters, iso
-from firsthand.history.owner import CAUSE, HOST, NONE
+from firsthand.history.names.owner import CAUSE, HOST, NONE
 
 #: Sentences of one answer; what has more is summed up.
 MOST = 8
@@ -38,7 +38,7 @@ def reasons(
 
 def _lost_nothing(connection: Connection) -> bool:
     """Whether the history has no row of `loss`."""
-    from firsthand.history.connection import LazyConnection
+    from firsthand.history.store.connection import LazyConnection
 
     return isinstance(connection, LazyConnection) and not connection.length("loss")
 

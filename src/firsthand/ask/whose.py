@@ -14,8 +14,8 @@ from firsthand.ask import claims
 from firsthand.ask.answer import Connection, Window, fetched, plural
 from firsthand.ask.apart import apart
 from firsthand.ask.astray import astray
-from firsthand.history import summary
-from firsthand.history.mentions import Condition
+from firsthand.history.store import summary
+from firsthand.history.store.mentions import Condition
 
 _LISTED = "(`firsthand ask unknown` lists them)"
 #: Cgroups that a sentence names.

@@ -109,15 +109,15 @@ def _answered(request: Request, form: str, given: dict[str, Any]) -> _Given:
 
 def _show(line: str) -> None:
     """What goes on in the reader."""
-    from firsthand.history.effort import Effort
+    from firsthand.history.store.effort import Effort
 
     Effort(sys.stderr).show(line)
 
 
 def _by_itself(request: Request, form: str, named: Path | None) -> _Given:
     from firsthand.ask import answering, forms
-    from firsthand.history.connection import History
-    from firsthand.history.effort import Effort
+    from firsthand.history.store.connection import History
+    from firsthand.history.store.effort import Effort
 
     answering.checked(request)
     with Effort(sys.stderr) as effort:

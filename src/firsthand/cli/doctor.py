@@ -76,7 +76,7 @@ def _bundle(path: Path, place: Path, findings: list[dict[str, Any]]) -> None:
 
     from firsthand import __version__
     from firsthand.errors import FirsthandError
-    from firsthand.history.connection import History
+    from firsthand.history.store.connection import History
 
     parts: dict[str, Any] = {
         "findings": findings,

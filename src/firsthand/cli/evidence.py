@@ -67,7 +67,8 @@ def command(finding: str | None, history: Path | None, output: Path | None, as_j
 
 def _heads(named: str, history: Path) -> Path | None:
     """The file of this history's published heads; that of a version before, which histories shared, where it has none of its own."""
-    from firsthand.history import chain, place
+    from firsthand.history import place
+    from firsthand.history.store import chain
 
     if not named:
         return None

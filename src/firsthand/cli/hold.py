@@ -13,7 +13,7 @@ import click
 from firsthand.cli import options
 
 if TYPE_CHECKING:
-    from firsthand.history.hold import Hold
+    from firsthand.history.store.hold import Hold
 
 
 @click.group()
@@ -33,7 +33,7 @@ def add(
 ) -> None:
     """Hold a span, and say of what in it the history no longer has."""
     from firsthand.errors import UsageError
-    from firsthand.history import hold
+    from firsthand.history.store import hold
 
     place, now = _place(history), datetime.now(UTC)
     begin = None if since is None else _micro(options.moment(since, now))
@@ -55,7 +55,7 @@ def add(
 def listed(history: Path | None, as_json: bool) -> None:
     """Show the holds, with who made them, when and why."""
     from firsthand.cli import output
-    from firsthand.history import hold
+    from firsthand.history.store import hold
 
     rows = [_row(one) for one in hold.load(_place(history))]
     if as_json:
@@ -72,7 +72,7 @@ def listed(history: Path | None, as_json: bool) -> None:
 def remove(history: Path | None, identity: int) -> None:
     """End a hold: what it held goes when its time is over."""
     from firsthand.ask.show import printable
-    from firsthand.history import hold
+    from firsthand.history.store import hold
 
     gone = hold.remove(_place(history), identity)
     click.echo(printable(f"hold {gone.id} ended: {gone.reason}"))
@@ -95,7 +95,7 @@ def _found(place: Path, made: Hold) -> tuple[int, list[str]]:
     """How many process rows the span has, and what of it is known to be gone, or was never recorded."""
     from firsthand.ask import completeness
     from firsthand.ask.answer import Asked, Filters, Window
-    from firsthand.history.connection import History
+    from firsthand.history.store.connection import History
 
     with History(place).connection() as connection:
         spans = completeness.spans(connection, datetime.now(UTC))

@@ -22,9 +22,9 @@ import pyarrow.compute as pc
 from firsthand.ask import show
 from firsthand.ask.answer import folded
 from firsthand.history import place
-from firsthand.history.connection import History
-from firsthand.history.follow import LogFollower
-from firsthand.history.names import Names
+from firsthand.history.log.follow import LogFollower
+from firsthand.history.names.names import Names
+from firsthand.history.store.connection import History
 from firsthand.schema import capability, flags
 
 #: Columns that a line is made of.

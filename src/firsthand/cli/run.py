@@ -21,7 +21,7 @@ from firsthand.run.readiness import notify
 if TYPE_CHECKING:
     from firsthand.cli.live import LiveView
     from firsthand.content.checker import CheckerOptions
-    from firsthand.history.growth import Growth
+    from firsthand.history.log.growth import Growth
     from firsthand.observe.options import FollowerOptions
     from firsthand.run.session import Plan, Session
     from firsthand.settings import Settings
@@ -174,7 +174,7 @@ class Reload:
     @property
     def wakes(self) -> list[int]:
         """What is readable when something has changed in its folder."""
-        from firsthand.history.growth import Growth
+        from firsthand.history.log.growth import Growth
 
         if self._growth is None and self._seen is not None:
             self._growth = Growth(Path(self._seen[0]).parent)
@@ -244,7 +244,7 @@ def _socket(name: str) -> str:
 
 
 def _observe(session: Session, live: LiveView | None, until: float | None, place: Path, reload: Reload) -> None:
-    from firsthand.history import alive
+    from firsthand.history.log import alive
 
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):

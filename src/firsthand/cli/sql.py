@@ -13,7 +13,7 @@ from firsthand.cli import options
 from firsthand.errors import FirsthandError
 
 if TYPE_CHECKING:
-    from firsthand.history.connection import History
+    from firsthand.history.store.connection import History
 
 _HELP = """.tables          the tables
 .schema TABLE    its columns, with their types and meaning
@@ -35,7 +35,7 @@ def command(query: str | None, history: Path | None, verbose: bool, output: str)
 
     if query is not None and _by_reader(query, history, output, verbose):
         return
-    from firsthand.history.connection import History
+    from firsthand.history.store.connection import History
 
     settings.load()  # a wrong file is the user's to know: the column `marks` depends on it
     found = History(options.place(history))
@@ -130,7 +130,7 @@ def _try(history: History, query: str, output: str) -> None:
 
 
 def _dot(line: str) -> str:
-    from firsthand.history.connection import computed
+    from firsthand.history.store.connection import computed
     from firsthand.schema.tables import KEPT
 
     word, _, name = line.strip().partition(" ")

@@ -20,7 +20,7 @@ from firsthand.cli import options
 def command(history: Path | None, as_json: bool, check: bool, observing: bool) -> int:
     """Show what is observed and followed now, by what the history says of it, and whether all is well."""
     from firsthand.health import status
-    from firsthand.history.connection import History
+    from firsthand.history.store.connection import History
     from firsthand.reader.look import look
 
     place = options.place(history)

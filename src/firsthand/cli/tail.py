@@ -36,7 +36,7 @@ def command(
     from firsthand.cli.live import LineChoice, LiveNames
     from firsthand.errors import UsageError
     from firsthand.history import place as _place
-    from firsthand.history.follow import LogFollower
+    from firsthand.history.log.follow import LogFollower
     from firsthand.schema import capability
     from firsthand.schema.tables import KEPT
     from firsthand.settings.sections.top import Top
@@ -58,7 +58,7 @@ def command(
 
 def _say_what_is_awaited(place: Path) -> None:
     """On standard error, where there is nothing to follow yet."""
-    from firsthand.history.connection import History
+    from firsthand.history.store.connection import History
 
     if not History(place).exists:
         print(

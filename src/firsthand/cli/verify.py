@@ -13,8 +13,8 @@ from firsthand.cli import options
 
 if TYPE_CHECKING:
     from firsthand.evidence import verdict
-    from firsthand.history.chain import Head
-    from firsthand.history.verify import Verdict
+    from firsthand.history.store.chain import Head
+    from firsthand.history.store.verify import Verdict
 
 
 @click.command()
@@ -38,7 +38,7 @@ def command(
     Exit codes: 0 whole, 1 damaged. Without a head from outside, whoever could write the history could have made it anew.
     """
     from firsthand.errors import UsageError
-    from firsthand.history import chain
+    from firsthand.history.store import chain
 
     known = [chain.Head.parse(head)] if head else []
     if heads is not None:
@@ -58,7 +58,8 @@ def _published(path: Path, directory: Path | None) -> list[Head]:
     UsageError where there are only others': the history has another id than it had, as one that was made anew has.
     """
     from firsthand.errors import UsageError
-    from firsthand.history import chain, place
+    from firsthand.history import place
+    from firsthand.history.store import chain
 
     own = place.identity(directory) if directory is not None else None
     named = chain.file_of(path, own)
@@ -78,7 +79,7 @@ def _published(path: Path, directory: Path | None) -> list[Head]:
 
 
 def _history(place: Path, known: list[Head], as_json: bool) -> int:
-    from firsthand.history.verify import verify
+    from firsthand.history.store.verify import verify
 
     found = verify(place, known)
     if as_json:

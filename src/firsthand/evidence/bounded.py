@@ -16,7 +16,7 @@ from typing import Any
 
 from firsthand.errors import DamagedError, FirsthandError, HistoryError
 from firsthand.evidence.verdict import BundleVerdict
-from firsthand.history.chain import Head
+from firsthand.history.store.chain import Head
 
 #: Bytes of memory.
 MEMORY = 4 << 30

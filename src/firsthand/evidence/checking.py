@@ -13,8 +13,8 @@ from firsthand.evidence.comparing import Comparison
 from firsthand.evidence.documents import About, Origin
 from firsthand.evidence.sources import of_segment
 from firsthand.evidence.verdict import BundleVerdict
-from firsthand.history import chain, segment, verify
-from firsthand.history.chain import Entry, Head
+from firsthand.history.store import chain, segment, verify
+from firsthand.history.store.chain import Entry, Head
 from firsthand.schema.tables import KEPT
 
 _DATE = re.compile(r"([a-z_]+)/date=(\d{4}-\d\d-\d\d)/")

@@ -18,8 +18,8 @@ from firsthand.evidence.documents import About, Origin
 from firsthand.evidence.selection import Selection
 from firsthand.evidence.sources import UNREADABLE, RowSource, Stored, Tail, of_chunk
 from firsthand.evidence.verdict import BundleVerdict
-from firsthand.history import arrow, chunk
-from firsthand.history.chunk import Position
+from firsthand.history.log import arrow, chunk
+from firsthand.history.log.chunk import Position
 from firsthand.schema.tables import KEPT
 
 _BATCH = 65_536

@@ -11,7 +11,7 @@ from firsthand.errors import DamagedError
 from firsthand.evidence import archive
 from firsthand.evidence.archive import Archive
 from firsthand.evidence.question import BundleQuestion
-from firsthand.history.chain import Entry
+from firsthand.history.store.chain import Entry
 
 FORMAT = "firsthand-evidence"
 #: Another number: other files, or other rows for the same question (selection.py).

@@ -27,10 +27,12 @@ from firsthand.evidence.documents import About, Origin
 from firsthand.evidence.question import BundleQuestion
 from firsthand.evidence.selection import Selection
 from firsthand.evidence.sources import RowSource, Stored, Tail, of_view
-from firsthand.history import chain, manifest, place, schema_store, segment
-from firsthand.history.chain import Entry
-from firsthand.history.connection import History, explained
-from firsthand.history.verify import UNREADABLE, segments_of
+from firsthand.history import place
+from firsthand.history.log import schema_store
+from firsthand.history.store import chain, manifest, segment
+from firsthand.history.store.chain import Entry
+from firsthand.history.store.connection import History, explained
+from firsthand.history.store.verify import UNREADABLE, segments_of
 from firsthand.schema.tables import KEPT
 
 _DAY = 86_400_000_000

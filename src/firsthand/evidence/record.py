@@ -15,7 +15,7 @@ from firsthand.ask.answer import iso
 from firsthand.ask.completeness import Completeness
 from firsthand.evidence.question import BundleQuestion
 from firsthand.evidence.selection import NAMED, SUBJECTS
-from firsthand.history import connection as _connection
+from firsthand.history.store import connection as _connection
 from firsthand.probe import spec
 
 #: The tables whose rows are judged.

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from firsthand.evidence import lineage, sessions
 from firsthand.evidence.question import FOLD, BundleQuestion, among, within
 from firsthand.evidence.sources import RowSource
-from firsthand.history import arrow, telling
-from firsthand.history.names import Names
-from firsthand.history.segment import LOG_POSITION
+from firsthand.history.log import arrow
+from firsthand.history.names import telling
+from firsthand.history.names.names import Names
+from firsthand.history.store.segment import LOG_POSITION
 from firsthand.schema.tables import KEPT
 
 WINDOW, LINEAGE, NAMES, RECORD = WHY = ("window", "lineage", "names", "record")

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from firsthand.errors import DamagedError
-from firsthand.history import arrow, segment
-from firsthand.history.chunk import Chunk
-from firsthand.history.manifest import Segment
-from firsthand.history.segment import LOG_POSITION
-from firsthand.history.snapshot import View
+from firsthand.history.log import arrow
+from firsthand.history.log.chunk import Chunk
+from firsthand.history.store import segment
+from firsthand.history.store.manifest import Segment
+from firsthand.history.store.segment import LOG_POSITION
+from firsthand.history.store.snapshot import View
 
 _BATCH = 65_536
 #: What reading a file that is no Parquet raises.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from firsthand.history.chain import Head
+from firsthand.history.store.chain import Head
 
 
 @dataclass

@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 
 from firsthand.errors import HistoryError
 from firsthand.export.unit import Unit
-from firsthand.history import arrow, manifest, segment
-from firsthand.history.chunk import Position
-from firsthand.history.manifest import Segment, Snapshot
+from firsthand.history.log import arrow
+from firsthand.history.log.chunk import Position
+from firsthand.history.store import manifest, segment
+from firsthand.history.store.manifest import Segment, Snapshot
 
 #: A step takes segments of about so many rows, and goes out in units of about so many.
 STEP_ROWS = 200_000

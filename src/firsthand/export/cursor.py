@@ -15,7 +15,7 @@ from typing import Any
 
 from firsthand.errors import ExportError
 from firsthand.history import place
-from firsthand.history.chunk import Position
+from firsthand.history.log.chunk import Position
 
 _VERSION = 1
 

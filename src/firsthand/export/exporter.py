@@ -22,8 +22,9 @@ from firsthand.export.naming import Naming
 from firsthand.export.output import Output
 from firsthand.export.reader import FIRST, LogReading
 from firsthand.export.unit import Unit
-from firsthand.history import log, place
-from firsthand.history.growth import Growth
+from firsthand.history import place
+from firsthand.history.log import log
+from firsthand.history.log.growth import Growth
 
 #: Seconds between two looks while rows are there that are to wait for names, or where the kernel does not tell that a log has grown.
 LOOK = 0.5

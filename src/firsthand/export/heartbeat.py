@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from firsthand.ask.completeness import ALIVE_WITHIN
 from firsthand.history import place
-from firsthand.history.log import files, path_of
+from firsthand.history.log.log import files, path_of
 
 
 @dataclass

@@ -10,9 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from firsthand.history import arrow, manifest, place, segment
-from firsthand.history.follow import LogFollower
-from firsthand.history.names import MOST, TABLES, TELLING, Names
+from firsthand.history import place
+from firsthand.history.log import arrow
+from firsthand.history.log.follow import LogFollower
+from firsthand.history.names.names import MOST, TABLES, TELLING, Names
+from firsthand.history.store import manifest, segment
 
 _LABELLED = ("container", "pod")
 

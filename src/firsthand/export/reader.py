@@ -14,9 +14,10 @@ from pathlib import Path
 from firsthand.errors import DamagedError, ExportError
 from firsthand.export import catchup
 from firsthand.export.unit import Unit
-from firsthand.history import arrow, manifest
-from firsthand.history.chunk import Chunk, ChunkFile, Position
-from firsthand.history.log import LogCursor, files, path_of, waits
+from firsthand.history.log import arrow
+from firsthand.history.log.chunk import Chunk, ChunkFile, Position
+from firsthand.history.log.log import LogCursor, files, path_of, waits
+from firsthand.history.store import manifest
 
 #: A unit ends after this many bytes of log; it bounds what is held at once, together with the size of one chunk.
 MAX_BYTES = 4 << 20

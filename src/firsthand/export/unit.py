@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from firsthand.history.chunk import Position
+from firsthand.history.log.chunk import Position
 
 
 @dataclass

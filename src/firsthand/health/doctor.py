@@ -16,7 +16,7 @@ from typing import Any
 
 from firsthand.errors import FirsthandError
 from firsthand.health import status
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from firsthand.probe import load, pins
 from firsthand.probe.spec import EXISTING, HOOKS, PLAIN, UNNEEDED
 from firsthand.subjects.registry import SUBJECTS

@@ -14,8 +14,11 @@ from firsthand.ask import completeness, proven
 from firsthand.ask.answer import Connection
 from firsthand.ask.completeness import iso
 from firsthand.errors import HistoryError
-from firsthand.history import alive, chain, manifest, place, scrubbed
-from firsthand.history.holders import holders, rests
+from firsthand.history import place
+from firsthand.history.keep import scrubbed
+from firsthand.history.log import alive
+from firsthand.history.store import chain, manifest
+from firsthand.history.store.holders import holders, rests
 from firsthand.host import machine
 from firsthand.probe.spec import UNNEEDED
 from firsthand.settings.sections.integrity import Integrity

@@ -11,11 +11,13 @@ from typing import Any
 import msgspec
 
 from firsthand.ask.answer import iso
-from firsthand.history import hold, inventory, manifest, place, retention, segment
-from firsthand.history.budget import DAY, Piece
-from firsthand.history.hold import Hold
-from firsthand.history.manifest import Snapshot
-from firsthand.history.share import HOST, NONE, PROTECTED
+from firsthand.history import place
+from firsthand.history.keep import inventory, retention
+from firsthand.history.keep.budget import DAY, Piece
+from firsthand.history.store import hold, manifest, segment
+from firsthand.history.store.hold import Hold
+from firsthand.history.store.manifest import Snapshot
+from firsthand.history.store.share import HOST, NONE, PROTECTED
 from firsthand.settings.sections.retention import Limits
 
 #: What rows and bytes can be told by.
@@ -144,7 +146,7 @@ def _by_rows(directory: Path, snapshot: Snapshot, name: str) -> list[dict[str, A
     import duckdb
     import pyarrow as pa
 
-    from firsthand.history import connection
+    from firsthand.history.store import connection
 
     if not snapshot.segments:
         return []

@@ -24,12 +24,12 @@ from typing import Any
 from firsthand import __version__
 from firsthand.errors import DamagedError, FirsthandError, HistoryError
 from firsthand.history import place
-from firsthand.history.chunk import Chunk
-from firsthand.history.growth import Growth
-from firsthand.history.ipc import columns_of
-from firsthand.history.log import LogCursor, LogWriter
-from firsthand.history.patience import Complaint
-from firsthand.history.telling import TELLING
+from firsthand.history.keep.patience import Complaint
+from firsthand.history.log.chunk import Chunk
+from firsthand.history.log.growth import Growth
+from firsthand.history.log.ipc import columns_of
+from firsthand.history.log.log import LogCursor, LogWriter
+from firsthand.history.names.telling import TELLING
 from firsthand.host import boottime, machine
 from firsthand.identity import machine as interfaces
 from firsthand.identity.asker import AGAIN, MOST_QUESTIONS, Asker, NoAnswer, Reached, RuntimeAnswer

@@ -25,9 +25,9 @@ import numpy as np
 
 from firsthand import __version__
 from firsthand.errors import HistoryError
-from firsthand.history import schema_store
-from firsthand.history.asked import Bell
-from firsthand.history.log import LogWriter, RingSpan
+from firsthand.history.log import schema_store
+from firsthand.history.log.asked import Bell
+from firsthand.history.log.log import LogWriter, RingSpan
 from firsthand.host import boottime, machine
 from firsthand.identity.resolve import CGROUPS, IMAGES
 from firsthand.identity.resolved import ADDRESSES

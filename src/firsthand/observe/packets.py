@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from firsthand.dissect import frame
 from firsthand.dissect.frame import ANSWERED, ASKED, LIMITS, MOST_PACKETS, PACKET, FrameReader
-from firsthand.history.alive import UNANSWERED
+from firsthand.history.log.alive import UNANSWERED
 from firsthand.host import boottime
 from firsthand.observe import answered
 from firsthand.observe.line import Line

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firsthand.history.chunk import RingSpan
+from firsthand.history.log.chunk import RingSpan
 from firsthand.host import boottime
 from firsthand.probe import stats
 from firsthand.probe.loaded import RINGS, Loaded

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 from firsthand.confine import wall
-from firsthand.history.alive import beside
+from firsthand.history.log.alive import beside
 from firsthand.reader import place
 
 #: Who may connect: root, and the history's group.

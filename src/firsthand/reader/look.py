@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from firsthand.history import alive
+from firsthand.history.log import alive
 from firsthand.reader import asker, place
 
 #: Sockets of this network namespace, by path (proc_net(5)).

@@ -3,7 +3,7 @@
 /run/firsthand/reader-DEVICE-INODE.sock   made by `firsthand run`: device and inode, hexadecimal, of the history's folder
 /run/firsthand/reader.sock                made by systemd (deploy/firsthand-reader.socket)
 
-Beside each lies its sign of life (history/alive.py). FIRSTHAND_READER names another socket, or is `none`.
+Beside each lies its sign of life (history/log/alive.py). FIRSTHAND_READER names another socket, or is `none`.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from firsthand.history import effort
-from firsthand.history.alive import Sign
+from firsthand.history.log.alive import Sign
+from firsthand.history.store import effort
 from firsthand.reader import caller, messages, place, worker
 from firsthand.reader.frames import Frames
 

@@ -16,8 +16,8 @@ import msgspec
 from firsthand import settings
 from firsthand.ask import forms, queried
 from firsthand.errors import FirsthandError
-from firsthand.history.connection import History
-from firsthand.history.effort import Effort
+from firsthand.history.store.connection import History
+from firsthand.history.store.effort import Effort
 from firsthand.reader import frames, messages, place, values
 from firsthand.reader.frames import Frames
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from firsthand.errors import FirsthandError
 from firsthand.history import place
-from firsthand.history.patience import begun
+from firsthand.history.keep.patience import begun
 from firsthand.host import ending
 from firsthand.observe.follower import Follower
 from firsthand.observe.options import FollowerOptions, decode

@@ -11,8 +11,8 @@ import msgspec
 from firsthand import settings
 from firsthand.errors import FirsthandError
 from firsthand.history import place
-from firsthand.history.keeper import EVERY, GRACE, LINGER, Keeper, run
-from firsthand.history.patience import begun
+from firsthand.history.keep.keeper import EVERY, GRACE, LINGER, Keeper, run
+from firsthand.history.keep.patience import begun
 from firsthand.host import ending
 from firsthand.host.ending import RESTS
 from firsthand.settings.sections.integrity import Integrity

@@ -30,8 +30,10 @@ from firsthand.confine import wall
 from firsthand.confine.roles import ROLES
 from firsthand.content.checker import CheckerOptions
 from firsthand.errors import BusyError, FirsthandError, HistoryError, NotSupportedError, ProbeError, UsageError
-from firsthand.history import alive, chain, place
-from firsthand.history.alive import Sign, beside
+from firsthand.history import place
+from firsthand.history.log import alive
+from firsthand.history.log.alive import Sign, beside
+from firsthand.history.store import chain
 from firsthand.host import machine
 from firsthand.observe.options import FollowerOptions, ObserverOptions, encode
 from firsthand.probe import load, pins, rounds

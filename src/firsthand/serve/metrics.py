@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from firsthand import __version__
 from firsthand.errors import FirsthandError
 from firsthand.health import status
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 
 #: Every metric: its help text, kind and labels.
 METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {

@@ -91,8 +91,8 @@ PACKET = (
 #: What every table of the kernel side's events has: whose a row is, filled from its `cgroup_id`, and by name when it becomes a segment.
 OWNED = (*CGROUP, *OWNER_NAMES, CLAIMED)
 
-#: Columns that say whose a row is, by whose values segments are chosen (history/summary.py).
+#: Columns that say whose a row is, by whose values segments are chosen (history/store/summary.py).
 WHOSE = ("container", "pod", "pod_uid", "namespace", "workload", "image", "container_name")
 WHO = ("exec_start", "parent_start", "exe", *WHOSE)
-#: What history/summary.py makes of rows in no container.
+#: What history/store/summary.py makes of rows in no container.
 OUTSIDE = {"outside": ("container", "cgroup_id", "cgroup_path")}

@@ -102,7 +102,7 @@ SECRET = "secret"
 FOLD = "fold"
 ROLES = (IMAGE, OWNER, TRANSLATED, NAMED, ANSWERS, SECRET, FOLD)
 
-#: How long rows are held (history/share.py): as bulk, longer than bulk, as names, or as the record's own; or by each row's flags.
+#: How long rows are held (history/store/share.py): as bulk, longer than bulk, as names, or as the record's own; or by each row's flags.
 BULK, PROTECTED, NAMES, RECORD, BY_FLAGS = "bulk", "protected", "names", "record", "by flags"
 
 
@@ -126,7 +126,7 @@ class SubjectTable:
 
     `roles`: of columns, by name. `kinds`: the words of `event`, where the kernel has no records of them; `fills`: the kinds that fill a
     column, where not all do. `kept` False: rows only pass through to other tables. `summary`: columns by whose values segments are chosen;
-    `facts`: columns of which history/summary.py makes what no single column has.
+    `facts`: columns of which history/store/summary.py makes what no single column has.
     """
 
     name: str

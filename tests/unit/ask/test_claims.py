@@ -9,7 +9,7 @@ import pytest
 
 from firsthand.ask.answering import Answer, Request, answer
 from firsthand.ask.claims import OWNED
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests.asking import rows, told
 from tests.samples import ALL
 from tests.scenes import Scene

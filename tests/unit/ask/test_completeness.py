@@ -12,9 +12,9 @@ import pytest
 from firsthand.ask import completeness
 from firsthand.ask.answer import Window
 from firsthand.health import status
-from firsthand.history.connection import History
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store.connection import History
 from firsthand.probe.spec import needed
 from firsthand.wire.batch import Batch
 from tests import histories, samples

@@ -10,8 +10,8 @@ import pytest
 
 from firsthand.ask import dissected
 from firsthand.ask.answer import Window
-from firsthand.history.connection import History
-from firsthand.history.log import LogWriter
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store.connection import History
 from firsthand.wire.batch import Batch
 
 _WAITS, _SILENT = {"packets_waiting": 3}, {"packets_waiting": 0, "dissector_silent_seconds": 40.0}

@@ -15,8 +15,8 @@ import pytest
 from firsthand.ask import completeness
 from firsthand.ask.answer import Asked, Window
 from firsthand.ask.questions import privileged, processes, timeline, tree, unknown
-from firsthand.history.connection import History, LazyConnection
-from firsthand.history.log import LogWriter
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store.connection import History, LazyConnection
 from firsthand.wire.batch import Batch
 from tests import histories, samples
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from firsthand.ask.answering import Request, from_connection
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests.scenes import Scene
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from firsthand.ask import answering, listing
 from firsthand.ask.answer import Answer, Request
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from firsthand.subjects.declare import Listing
 from tests.scenes import Scene
 

@@ -10,7 +10,7 @@ import pytest
 
 from firsthand.ask import answering
 from firsthand.ask.answer import Answer, Request
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests.scenes import HOOKS_PRESENT, Process, Scene
 
 

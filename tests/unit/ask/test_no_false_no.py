@@ -9,7 +9,7 @@ import pytest
 
 from firsthand.ask.answering import Answer, Request, answer
 from firsthand.errors import UsageError
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests.asking import ask
 from tests.samples import ALL, BOOT, NODE
 from tests.scenes import Scene

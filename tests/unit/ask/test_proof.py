@@ -15,8 +15,8 @@ from firsthand.ask import predicate
 from firsthand.ask.answering import Request, from_connection
 from firsthand.ask.registry import QUESTIONS
 from firsthand.errors import UsageError
-from firsthand.history.connection import History
-from firsthand.history.log import LogWriter
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store.connection import History
 from firsthand.schema import flags
 from firsthand.wire.batch import Batch
 from tests import profile, samples, truth

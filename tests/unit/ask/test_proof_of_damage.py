@@ -11,7 +11,7 @@ import pytest
 from firsthand.ask.answering import Request, answer
 from firsthand.ask.registry import QUESTIONS
 from firsthand.errors import UsageError
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from firsthand.schema.tables import KEPT
 from firsthand.wire.batch import Batch
 from tests import histories, samples

@@ -16,7 +16,7 @@ import pytest
 from firsthand.ask.answering import Request, from_connection
 from firsthand.ask.registry import QUESTIONS
 from firsthand.errors import UsageError
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests.samples import ALL
 from tests.scenes import Pod, Process, Scene
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from firsthand.ask import queried
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests.samples import BOOT, NODE
 from tests.scenes import Scene
 

@@ -10,8 +10,8 @@ import pytest
 
 from firsthand.ask import completeness
 from firsthand.ask.answer import Chosen, Filters, Window
-from firsthand.history.connection import History
-from firsthand.history.log import LogWriter
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store.connection import History
 from firsthand.wire.batch import Batch
 from tests import histories, samples
 

@@ -20,9 +20,9 @@ from firsthand.ask.answering import Request, answer
 from firsthand.ask.registry import QUESTIONS
 from firsthand.errors import UsageError
 from firsthand.history import place
-from firsthand.history.connection import History
-from firsthand.history.mentions import Condition
-from firsthand.history.relations import Relations
+from firsthand.history.store.connection import History
+from firsthand.history.store.mentions import Condition
+from firsthand.history.store.relations import Relations
 from tests import histories, profile, scenes
 from tests.unit.ask import test_proof_of_names as world
 

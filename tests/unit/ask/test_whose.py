@@ -11,7 +11,7 @@ import pytest
 from firsthand.ask.answering import Request, answer, checked, from_connection
 from firsthand.ask.registry import QUESTIONS
 from firsthand.errors import UsageError
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests import profile
 from tests.asking import ask, rows
 from tests.samples import BOOT, NODE

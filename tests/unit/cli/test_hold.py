@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from firsthand.cli.usage import size
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log.log import LogWriter
 from firsthand.settings.sections.retention import Limits
 from tests import samples
 from tests.asking import run_on

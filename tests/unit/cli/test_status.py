@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from firsthand.cli.status import command
-from firsthand.history import scrubbed
+from firsthand.history.keep import scrubbed
 from tests import histories, samples
 
 

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from firsthand.cli.verify import command
 from firsthand.errors import UsageError
-from firsthand.history import chain, place
+from firsthand.history import place
+from firsthand.history.store import chain
 from tests import histories
 from tests.samples import process_lives
 

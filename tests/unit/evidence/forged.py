@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from firsthand.history import chain
+from firsthand.history.store import chain
 
 Members = dict[str, bytes]
 

@@ -10,10 +10,12 @@ from typing import Any
 
 from firsthand.ask.answer import Window
 from firsthand.evidence.making import Made, Wish, make
-from firsthand.history import manifest, place, schema_store
-from firsthand.history.chain import Head
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
+from firsthand.history import place
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log import schema_store
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store import manifest
+from firsthand.history.store.chain import Head
 from firsthand.wire.batch import Batch
 from tests import samples
 

@@ -16,7 +16,7 @@ from firsthand.errors import DamagedError
 from firsthand.evidence.checking import check
 from firsthand.evidence.sources import of_segment
 from firsthand.evidence.verdict import BundleVerdict
-from firsthand.history.chain import Head
+from firsthand.history.store.chain import Head
 from tests import profile
 from tests.unit.evidence import forged, scene
 from tests.unit.evidence.forged import Members

@@ -17,9 +17,9 @@ import pytest
 from firsthand.errors import HistoryError, UsageError
 from firsthand.evidence import readme
 from firsthand.evidence.checking import check
-from firsthand.history import manifest
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store import manifest
 from firsthand.settings.sections.retention import Limits
 from tests import histories, samples
 from tests.unit.evidence import forged, scene
@@ -215,7 +215,7 @@ def test_the_chain_reaches_back_as_far_as_is_needed(tmp_path: Path) -> None:
 
 
 def _backdate(db: sqlite3.Connection, moments: list[int]) -> None:
-    from firsthand.history import chain
+    from firsthand.history.store import chain
 
     last = None
     for row in db.execute("SELECT * FROM chain ORDER BY sequence").fetchall():

@@ -17,7 +17,7 @@ from firsthand.evidence import lineage, record, selection, sessions
 from firsthand.evidence.question import BundleQuestion
 from firsthand.evidence.sessions import Row
 from firsthand.evidence.sources import of_view
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests.unit.evidence import scene
 
 _KEY = "time, exec_tgid, exec_number, event"
@@ -208,6 +208,6 @@ def test_the_chosen_observer_rows_say_the_same(
 
 
 def _rows_of(rows: list[dict[str, Any]]) -> pa.Table:
-    from firsthand.history import arrow
+    from firsthand.history.log import arrow
 
     return pa.concat_tables([arrow.schema("observer").empty_table(), *(arrow.row("observer", row) for row in rows)])

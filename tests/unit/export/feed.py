@@ -12,9 +12,9 @@ from firsthand.export.cursor import Cursor
 from firsthand.export.exporter import Exporter, ExportPlan
 from firsthand.export.file import Appended
 from firsthand.export.rotation import Rotation
-from firsthand.history import compact
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
+from firsthand.history.keep import compact
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log.log import LogWriter
 from firsthand.wire.batch import Batch
 from tests import samples
 

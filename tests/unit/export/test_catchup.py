@@ -9,9 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from firsthand.export import catchup
-from firsthand.history import arrow, manifest, place, segment
-from firsthand.history.chunk import Position
-from firsthand.history.manifest import Manifest
+from firsthand.history import place
+from firsthand.history.log import arrow
+from firsthand.history.log.chunk import Position
+from firsthand.history.store import manifest, segment
+from firsthand.history.store.manifest import Manifest
 from tests import samples
 from tests.unit.export import feed
 from tests.unit.export.feed import Feed
@@ -100,7 +102,7 @@ def test_every_place_of_the_cursor(grown: Feed, monkeypatch: pytest.MonkeyPatch)
 
 
 def _places(history: Path) -> list[Position]:
-    from firsthand.history.log import LogReader
+    from firsthand.history.log.log import LogReader
 
     return [chunk.next for chunk in LogReader(history)]
 

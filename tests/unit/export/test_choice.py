@@ -11,7 +11,7 @@ from firsthand.ask import selector
 from firsthand.errors import UsageError
 from firsthand.export import choice
 from firsthand.export.choice import Choice
-from firsthand.history import arrow
+from firsthand.history.log import arrow
 from tests import samples
 
 A, B = "a" * 64, "b" * 64

@@ -9,7 +9,7 @@ import pytest
 
 from firsthand.errors import ExportError
 from firsthand.export.cursor import Cursor
-from firsthand.history.chunk import Position
+from firsthand.history.log.chunk import Position
 
 
 def test_what_is_saved_is_there_again(tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ from firsthand.export.exporter import LONGEST, Exporter, ExportPlan
 from firsthand.export.file import Appended
 from firsthand.export.output import OpenOutput
 from firsthand.export.rotation import Rotation
-from firsthand.history import arrow, place
-from firsthand.history.log import LogWriter
+from firsthand.history import place
+from firsthand.history.log import arrow
+from firsthand.history.log.log import LogWriter
 from firsthand.wire.batch import Batch
 from tests import histories, profile, samples
 from tests.unit.export import feed

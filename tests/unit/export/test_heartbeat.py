@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from firsthand.export.heartbeat import HeartbeatSpan
-from firsthand.history import arrow
-from firsthand.history.log import path_of
+from firsthand.history.log import arrow
+from firsthand.history.log.log import path_of
 from tests.unit.export.feed import Feed
 
 

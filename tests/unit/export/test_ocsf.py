@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from firsthand.export import ocsf
-from firsthand.history import arrow, ipc
+from firsthand.history.log import arrow, ipc
 from firsthand.schema.tables import TABLES
 from firsthand.wire.batch import Batch
 from tests import samples

@@ -10,8 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from firsthand.health import usage
-from firsthand.history import hold, manifest
-from firsthand.history.log import LogWriter
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store import hold, manifest
 from firsthand.settings.sections.retention import Limit, Limits
 from tests import histories, samples
 

@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 
 from firsthand.errors import FirsthandError
-from firsthand.history import chain, hold, place, schema_store
-from firsthand.history.connection import History
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogReader, LogWriter, files, path_of
-from firsthand.history.verify import verify
+from firsthand.history import place
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log import schema_store
+from firsthand.history.log.log import LogReader, LogWriter, files, path_of
+from firsthand.history.store import chain, hold
+from firsthand.history.store.connection import History
+from firsthand.history.store.verify import verify
 from firsthand.schema import layout
 from firsthand.wire.batch import Batch
 from tests import profile, samples

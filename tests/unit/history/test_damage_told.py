@@ -13,10 +13,10 @@ import pytest
 
 from firsthand.ask.answering import Request, answer
 from firsthand.history import place
-from firsthand.history.connection import History
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
-from firsthand.history.verify import verify
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store.connection import History
+from firsthand.history.store.verify import verify
 from tests import profile, samples
 
 HOURS, LIVES = 4, 60

@@ -1,4 +1,4 @@
-"""history/log.py on a disk that is full or read-only."""
+"""history/log/log.py on a disk that is full or read-only."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from firsthand.errors import HistoryError, UnwritableError
-from firsthand.history.connection import History
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogReader, LogWriter
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log.log import LogReader, LogWriter
+from firsthand.history.store.connection import History
 from tests import disks, histories, samples
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from firsthand.history import fault, verify
-from firsthand.history.connection import History
+from firsthand.history import fault
+from firsthand.history.store import verify
+from firsthand.history.store.connection import History
 from tests import profile
 
 ROOT = Path(__file__).parents[3]
@@ -20,9 +21,11 @@ ROOT = Path(__file__).parents[3]
 WORK = """
 import os, sys
 from pathlib import Path
-from firsthand.history import compact, place, segment
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter, RingSpan
+from firsthand.history import place
+from firsthand.history.keep import compact
+from firsthand.history.store import segment
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log.log import LogWriter, RingSpan
 from tests import samples
 directory, first, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 

@@ -1,4 +1,4 @@
-"""history/hold.py by whoever adds and whoever reads: root adds, the keeper obeys, a reader lists, nobody else gets at it."""
+"""history/store/hold.py by whoever adds and whoever reads: root adds, the keeper obeys, a reader lists, nobody else gets at it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 
 from firsthand.confine import wall
 from firsthand.errors import HistoryError
-from firsthand.history import hold, place
-from firsthand.history.keeper import Keeper
+from firsthand.history import place
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.store import hold
 from tests import histories, require, samples
 from tests.users import as_user
 

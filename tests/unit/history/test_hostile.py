@@ -14,13 +14,15 @@ import pytest
 
 from firsthand.errors import DamagedError
 from firsthand.export.reader import LogReading
-from firsthand.history import arrow, ipc, manifest, place, snapshot
-from firsthand.history.chunk import FIXED, MAGIC, Position, unpack
-from firsthand.history.connection import History
-from firsthand.history.follow import LogFollower
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter, path_of
-from firsthand.history.verify import verify
+from firsthand.history import place
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log import arrow, ipc
+from firsthand.history.log.chunk import FIXED, MAGIC, Position, unpack
+from firsthand.history.log.follow import LogFollower
+from firsthand.history.log.log import LogWriter, path_of
+from firsthand.history.store import manifest, snapshot
+from firsthand.history.store.connection import History
+from firsthand.history.store.verify import verify
 from firsthand.wire.batch import Batch
 from tests import histories, samples
 

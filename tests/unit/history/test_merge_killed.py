@@ -1,4 +1,4 @@
-"""history/compact.py: kills within the merges of each level, and a history of a version before on its way to few files."""
+"""history/keep/compact.py: kills within the merges of each level, and a history of a version before on its way to few files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from firsthand.history import keeper as keeping
-from firsthand.history import manifest, place, verify
-from firsthand.history.connection import History
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
+from firsthand.history import place
+from firsthand.history.keep import keeper as keeping
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store import manifest, verify
+from firsthand.history.store.connection import History
 from tests import profile, samples
 
 pytestmark = pytest.mark.landing("kills within each level of merging")
@@ -31,9 +32,9 @@ LIVES, ROUNDS = 5, 29
 WORK = """
 import sys
 from pathlib import Path
-from firsthand.history import compact, levels, merge
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter, RingSpan
+from firsthand.history.keep import compact, levels, merge
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log.log import LogWriter, RingSpan
 from tests import samples
 
 levels.LEVELS, levels.HEAVY, levels.FULL, levels.MOST, merge._OUT = (40, 120), 120, 400, 8, 20
@@ -124,7 +125,7 @@ def old(tmp_path: Path) -> Iterator[tuple[Path, int]]:
     """A history of a version before: 3 closed days of 40 unsorted segments each, no table of what was merged; and its rows."""
     directory = tmp_path / "history"
     with LogWriter(directory, "n", "b") as writer, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("firsthand.history.segment.ordered", lambda rows: rows)
+        patch.setattr("firsthand.history.store.segment.ordered", lambda rows: rows)
         keeper = Keeper(directory, linger=0, many=1000)
         for number in range(120):
             day = samples.START + number // 40 * 86_400_000_000

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from firsthand.errors import HistoryError
-from firsthand.history import place, schema_store
+from firsthand.history import place
+from firsthand.history.log import schema_store
 
 
 def test_the_default_directory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from firsthand.history.connection import History
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store.connection import History
 from tests import samples
 
 READERS, PASSES, LIVES = 10, 8, 40

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from firsthand.history import place
-from firsthand.history.connection import History
-from firsthand.history.log import LogWriter
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store.connection import History
 from firsthand.identity import machine
 from firsthand.identity.asker import Asker, NoAnswer, RuntimeAnswer
 from firsthand.identity.runtimes.facts import ContainerFacts, Happened, Inspected

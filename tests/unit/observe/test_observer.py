@@ -15,8 +15,8 @@ import pytest
 from msgspec import structs
 
 from firsthand.errors import HistoryError
-from firsthand.history import alive, asked
-from firsthand.history.log import LogWriter
+from firsthand.history.log import alive, asked
+from firsthand.history.log.log import LogWriter
 from firsthand.host import boottime, machine
 from firsthand.observe.observer import Observer
 from firsthand.observe.options import ObserverOptions

@@ -17,7 +17,7 @@ from firsthand.ask.answer import Request
 from firsthand.ask.registry import QUESTIONS
 from firsthand.cli import main
 from firsthand.cli.options import FORMATS
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from firsthand.reader import asker, place
 from tests.golden.commands import ARGUMENTS, WINDOW
 from tests.readers import Serving

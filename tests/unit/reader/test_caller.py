@@ -13,7 +13,7 @@ import pytest
 
 from firsthand.confine import wall
 from firsthand.errors import HistoryError
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from firsthand.reader import asker, place
 from firsthand.reader.asker import NoReader
 from tests import histories, readers, require, samples

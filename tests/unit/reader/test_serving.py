@@ -20,9 +20,9 @@ import pytest
 
 from firsthand.errors import FirsthandError, HistoryError
 from firsthand.history import place as of_history
-from firsthand.history.connection import History
-from firsthand.history.keeper import Keeper
-from firsthand.history.log import LogWriter
+from firsthand.history.keep.keeper import Keeper
+from firsthand.history.log.log import LogWriter
+from firsthand.history.store.connection import History
 from firsthand.host import ending
 from firsthand.reader import asker, frames, messages, place, worker
 from firsthand.reader.asker import NoReader
@@ -260,7 +260,7 @@ def test_a_statement_has_its_time(own: Serving, made: Path, monkeypatch: pytest.
     child = os.fork()
     if child == 0:
         os.dup2(writing, 1)
-        from firsthand.history import connection
+        from firsthand.history.store import connection
 
         history = History(made)
         try:

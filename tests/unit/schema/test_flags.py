@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from firsthand.errors import UsageError
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from firsthand.schema import flags
 from tests.samples import ORDINARY
 from tests.scenes import HOST, Scene

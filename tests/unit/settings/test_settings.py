@@ -28,7 +28,7 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
 
 def test_a_wrong_file_stops_no_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who must go on has the defaults, and the history's columns are computed by them; who loads is refused."""
-    from firsthand.history import connection
+    from firsthand.history.store import connection
 
     configured(tmp_path, monkeypatch, 'ring_bytes = "much"\n')
     with pytest.raises(UsageError, match="ring_bytes: expected 0, or a power of two"):

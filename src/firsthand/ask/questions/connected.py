@@ -17,8 +17,8 @@ from firsthand.ask.reliance import PEERS
 from firsthand.ask.target import Condition as Sql
 from firsthand.ask.target import Target, parse
 from firsthand.errors import UsageError
-from firsthand.history.mentions import Condition, either
-from firsthand.history.summary import UNREAD
+from firsthand.history.store.mentions import Condition, either
+from firsthand.history.store.summary import UNREAD
 from firsthand.identity.address import Network, Ranges
 from firsthand.schema import capability
 

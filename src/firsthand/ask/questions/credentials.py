@@ -21,7 +21,7 @@ from firsthand.ask.question import Question
 from firsthand.ask.questions.pods import last
 from firsthand.ask.reliance import PEERS
 from firsthand.errors import UsageError
-from firsthand.history.telling import TELLING
+from firsthand.history.names.telling import TELLING
 
 NEEDS = ("process", "connection", "request", "name", "packet", "container", "pod")
 #: From the weakest to the strongest.

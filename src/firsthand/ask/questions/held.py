@@ -1,6 +1,6 @@
 """`address`: who held an address, and who at one moment: pods, containers, nodes and services by spans, names by answers of DNS.
 
-By the rule of history/peers.py. Where two may be meant, both are shown, and the answer says so.
+By the rule of history/names/peers.py. Where two may be meant, both are shown, and the answer says so.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 from firsthand.ask.answer import Asked, Found, cut, iso
 from firsthand.ask.question import Question
 from firsthand.errors import UsageError
-from firsthand.history import addresses
-from firsthand.history.addresses import Addresses, AddressHolder
-from firsthand.history.telling import TELLING
+from firsthand.history.names import addresses
+from firsthand.history.names.addresses import Addresses, AddressHolder
+from firsthand.history.names.telling import TELLING
 from firsthand.identity import address
 
 NEEDS = ("pod", "container", "address", "name")

@@ -11,7 +11,7 @@ import pytest
 from firsthand.ask import credentials
 from firsthand.ask.answering import Answer, Request, answer
 from firsthand.errors import UsageError
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests.scenes import Scene
 
 DAY = 86_400.0

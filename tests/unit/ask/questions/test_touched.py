@@ -10,7 +10,7 @@ import pytest
 
 from firsthand.ask.answering import Answer, Request, answer
 from firsthand.errors import UsageError
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests.scenes import Scene
 
 _LIST = {"read": ["/etc/shadow", "**/.ssh/"], "write": ["/etc/cron.d/"]}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from firsthand.ask.answering import Answer, Request, answer
-from firsthand.history.connection import History
+from firsthand.history.store.connection import History
 from tests.asking import ask, rows
 from tests.samples import ALL
 from tests.scenes import Scene

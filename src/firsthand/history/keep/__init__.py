@@ -1,0 +1,1 @@
+"""The keeper's work: the log into segments, merges, retention, scrub."""

@@ -1,0 +1,1 @@
+"""The durable log: chunks, what is written and read of it, who waits for it."""

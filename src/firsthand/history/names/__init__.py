@@ -1,0 +1,1 @@
+"""Names and holders of addresses: the words of their rules, and how they come into rows."""
