@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from firsthand.ask import completeness, watched
 from firsthand.ask.answer import Asked, Found, plural
 from firsthand.ask.question import Question
 from firsthand.ask.questions.timeline import narrowed
+from firsthand.probe.spec import HOOKS
 from firsthand.schema.tables import KEPT
 from firsthand.subjects.declare import FOLD, Listing
 from firsthand.subjects.registry import SUBJECTS, TABLES
@@ -38,4 +40,12 @@ def _listed(one: Listing, asked: Asked) -> Found:
     query = f"SELECT {', '.join(told)} FROM {one.table} WHERE {where} ORDER BY time, ktime LIMIT ?"  # noqa: S608
     rows: list[dict[str, Any]] = asked.rows(query, [*values, asked.limit])
     sentence = f"{'Yes' if total else 'No'}: {plural(total, one.noun, one.many)}{whose}"
-    return Found(sentence, rows, total, shown)
+    return Found(sentence, rows, total, shown, reasons=[] if total else _unseen(asked, one.table))
+
+
+def _unseen(asked: Asked, table: str) -> list[str]:
+    """Why there may be rows all the same: hooks without which other answers are complete, and that were missing."""
+    spots = {hook.name: hook.blind_spot for hook in HOOKS if hook.table == table and not hook.needed}
+    inside = watched.inside(asked, completeness.spans(asked.connection, asked.window.until))
+    missing = {name for span in inside for name in spots if span.hooks.get(name, "").startswith("missing")}
+    return [f"not recorded: {spots[name]}" for name in sorted(missing)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from typing import Annotated
 
+from firsthand.settings.declare import Section, Settings, section, setting
 from firsthand.subjects.column import Column
 from firsthand.subjects.columns import OUTSIDE, OWNED, WHO
 from firsthand.subjects.declare import (
@@ -17,8 +19,27 @@ from firsthand.subjects.declare import (
     Listing,
     Subject,
     SubjectTable,
+    Switch,
     TimelineRow,
 )
+
+
+@section("mounts", role="observer")
+class RecordedMounts(Section, frozen=True):
+    """Whether changes of mount trees are recorded."""
+
+    enabled: Annotated[
+        bool,
+        setting(
+            "Whether changes of mount trees become rows of `mount`. If the kernel refuses fexit, that takes hooks at the ends of system "
+            "calls, which cost each system call of the machine some 40 ns (docs/mounts.md)."
+        ),
+    ] = True
+
+
+def _recorded(settings: Settings) -> bool:
+    return settings[RecordedMounts].enabled
+
 
 _DETAIL = """concat_ws(' ', coalesce(source, source_raw), '→ ' || coalesce(target, target_raw), filesystem, options,
         'without ' || cleared, 'errno ' || error, flag_names)"""
@@ -102,5 +123,8 @@ SUBJECT = Subject(
             rank=300,
         ),
     ),
+    wanted=_recorded,
+    section=RecordedMounts,
+    switches=(Switch(("mount", "enabled"), "mount", "changes of mount trees were not recorded", "mounts.enabled"),),
     rank=35,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,3 +68,15 @@ def test_an_observer_without_the_hook_denies_nothing(tmp_path: Path) -> None:
     )
     answer = _ask(without, "mounts", "escaping")
     assert not answer.completeness.complete and _ask(_history(tmp_path / "whole"), "mounts").completeness.complete
+
+
+@pytest.mark.parametrize(("state", "complete"), [("present", True), ("missing: fexit is refused", False)])
+def test_none_is_not_proven_where_some_calls_are_not_seen(tmp_path: Path, state: str, complete: bool) -> None:
+    """Law: "no" is incomplete where 32-bit calls are not recorded; rows that are there are no less so."""
+    scene = Scene()
+    hooks = json.loads(HOOKS_PRESENT) | {"mount_compat": state}
+    scene.observed(-1, 60, json.dumps(hooks))
+    found = _ask(scene.write(tmp_path / "h"), "mounts")
+    assert found.sentence.startswith("No: 0") and found.completeness.complete == complete
+    words = ["not recorded: changes of the mount tree by 32-bit system calls (int 0x80)"]
+    assert found.completeness.reasons == ([] if complete else words)
