@@ -12,6 +12,7 @@ from pathlib import Path
 from firsthand.ask.nearest import meant
 from firsthand.errors import UsageError
 from firsthand.identity import address
+from firsthand.settings import watchlist
 
 _TABLE = Path(__file__).with_name("credentials.toml")
 
@@ -67,18 +68,20 @@ def chosen(name: str | None) -> list[Kind]:
     return [kinds()[name]]
 
 
-def expression(patterns: Iterable[str], *, path: bool = False) -> str:
-    """A regular expression (RE2's and Python's) that a whole text matches if it fits one of the patterns; one that nothing matches if there
-    are none. `*` stands for any letters; in a `path` for any but a slash, and `**` for any; a `**/` at its begin stands for any folder.
+def expression(patterns: Iterable[str]) -> str:
+    """A regular expression (RE2's and Python's) that a whole text matches if it fits one of the patterns, in which `*` stands for any letters;
+    one that nothing matches if there are none.
     """
-    parts = [_part(one, path=path) for one in patterns]
+    parts = [".*".join(re.escape(text) for text in one.split("*")) for one in patterns]
     return f"^(?:{'|'.join(parts)})$" if parts else "^[^\\s\\S]$"
 
 
-def _part(pattern: str, *, path: bool) -> str:
-    if not path:
-        return ".*".join(re.escape(text) for text in pattern.split("*"))
-    found = "/(?:.*/)?" if pattern.startswith("**/") else ""
-    rest = pattern.removeprefix("**/")
-    words = [".*" if one == "**" else "[^/]*" if one == "*" else re.escape(one) for one in re.split(r"(\*\*|\*)", rest)]
-    return found + "".join(words)
+def of_files(entries: Iterable[str]) -> str:
+    """The same for paths, of entries as the setting `files.read` has them."""
+    parts = [watchlist.expression(one).pattern for entry in entries for one in _patterns(entry)]
+    return f"^(?:{'|'.join(parts)})$" if parts else "^[^\\s\\S]$"
+
+
+def _patterns(entry: str) -> list[str]:
+    """A folder is itself, and all below it."""
+    return [entry.rstrip("/"), f"{entry}**"] if entry.endswith("/") else [entry]

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from firsthand.ask import credentials, nameless, talk
+from firsthand.ask import credentials, nameless, talk, watched
 from firsthand.ask.answer import COUNT, Asked, Found, cut, plural
+from firsthand.ask.completeness import spans
 from firsthand.ask.conversations import OPEN
 from firsthand.ask.credentials import Kind, expression
 from firsthand.ask.nearest import meant
@@ -22,14 +23,15 @@ from firsthand.ask.questions.pods import last
 from firsthand.ask.reliance import PEERS
 from firsthand.errors import UsageError
 from firsthand.history.names.telling import TELLING
+from firsthand.settings.watchlist import READ
 
 NEEDS = ("process", "connection", "request", "name", "packet", "container", "pod")
 #: From the weakest to the strongest.
 GRADES = ("held", "read", "used")
 _COLUMNS = ["grade", "credential", "who", "pods", "binaries", "evidence", "times", "first", "last"]
 _WIDE = ["namespace", "images", "containers", "node"]
-#: Bytes of an environment of which names are kept (ENV_BYTES of kernel/include/maps.h).
-READ = 4096
+#: Bytes of an environment of which names are kept (TEXT_BYTES of kernel/include/maps.h).
+ENVIRONMENT = 4096
 #: How many of each list a row shows.
 _MOST = 8
 _UNTIL = "nullif(arg_max(coalesce(until, TIMESTAMP 'infinity'), time), TIMESTAMP 'infinity')"
@@ -95,8 +97,18 @@ def used(asked: Asked) -> Found:
     reasons += _unread(asked, kinds)
     if any(kind.services for kind in kinds) and not any(row["grade"] == "used" for row in rows):
         reasons += nameless.reasons(asked, "hosts that take such credentials")
+    unwatched = _unwatched(asked, kinds)
+    if not stronger and any(kind.name in unwatched and not kind.services for kind in kinds):
+        reasons.append(
+            f"not all files of {', '.join(unwatched)} credentials were watched (section files of the settings)"
+        )
     return Found(
-        _sentence(asked, rows, without), cut(rows, asked.limit), len(rows), _COLUMNS, wide=_WIDE, reasons=reasons
+        _sentence(asked, rows, without, unwatched),
+        cut(rows, asked.limit),
+        len(rows),
+        _COLUMNS,
+        wide=_WIDE,
+        reasons=reasons,
     )
 
 
@@ -105,6 +117,10 @@ def _shown(asked: Asked, kinds: list[Kind]) -> Iterator[tuple[Kind, str, dict[st
     for row in _talks(asked, kinds):
         for kind in kinds:
             yield from _of_talk(kind, row)
+    for row in _reads(asked, kinds):
+        for kind in kinds:
+            if re.match(credentials.of_files(kind.files), row["path"]):
+                yield kind, "read", row, f"opened {row['path']}"
     for row in _environments(asked, kinds):
         for kind in kinds:
             for name in _fitting(kind.variables, row["variables"]):
@@ -144,14 +160,15 @@ def _row(kind: str, who: str, use: _Use) -> dict[str, Any]:
     return {**shown, **lists, **times, "namespace": use.namespace, "node": use.node}
 
 
-def _sentence(asked: Asked, rows: list[dict[str, Any]], without: _Without) -> str:
+def _sentence(asked: Asked, rows: list[dict[str, Any]], without: _Without, unwatched: list[str]) -> str:
     what = f"{asked.arguments[0]} credentials" if asked.arguments else "credentials"
     many = {grade: sum(row["grade"] == grade for row in rows) for grade in GRADES}
     yes = "Yes" if many["used"] or many["read"] else "No"
     counted = (
         f"{plural(many['used'], 'workload')} used {what}, {many['read']:,} read them, {many['held']:,} only hold them"
     )
-    return "; ".join([f"{yes}: {counted}", *without.words()])
+    beside = ["who opened their files is known of watched ones alone"] if unwatched else []
+    return "; ".join([f"{yes}: {counted}", *beside, *without.words()])
 
 
 # ---- what is left out ----
@@ -259,14 +276,31 @@ def _environments(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
     return asked.rows(query, [names, *parameters])
 
 
+def _reads(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
+    """Watched files of these kinds that were opened, by whom; a refused try read nothing."""
+    where, parameters = asked.where(("event = 'open' AND error IS NULL", []))
+    whose = ("pod", "namespace", "workload", "container", "container_name", "claimed", "exe", "path")
+    query = f"""SELECT node, {", ".join(whose)}, min(time) AS first, max(time) AS last, count(*) AS times FROM file
+        WHERE {where} AND regexp_matches(path, ?) GROUP BY ALL ORDER BY first"""  # noqa: S608
+    return asked.rows(query, [*parameters, credentials.of_files(one for kind in kinds for one in kind.files)])
+
+
+def _unwatched(asked: Asked, kinds: list[Kind]) -> list[str]:
+    """Of which kinds not all files were watched throughout the window."""
+    lists = [watched.of_span(span) for span in watched.inside(asked, spans(asked.connection, asked.window.until))]
+    return [kind.name for kind in kinds if not all(some.covers(entry, READ) for some in lists for entry in kind.files)]
+
+
 def _unread(asked: Asked, kinds: list[Kind]) -> list[str]:
     """Why a variable may not have been seen: environments that are longer than what is read of them."""
     if not any(kind.variables for kind in kinds):
         return []
-    where, parameters = asked.running((f"event IN ('exec', 'seen', 'folded') AND env_length > {READ}", []))
+    where, parameters = asked.running((f"event IN ('exec', 'seen', 'folded') AND env_length > {ENVIRONMENT}", []))
     number = asked.number(f"SELECT count(*) FROM process p WHERE {where}", parameters)  # noqa: S608
     return (
-        [f"the names of variables behind the first {READ:,} bytes of {plural(number, 'environment')} were not read"]
+        [
+            f"the names of variables behind the first {ENVIRONMENT:,} bytes of {plural(number, 'environment')} were not read"
+        ]
         if number
         else []
     )

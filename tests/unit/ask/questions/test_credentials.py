@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from firsthand.ask import credentials
 from firsthand.ask.answering import Answer, Request, answer
 from firsthand.errors import UsageError
 from firsthand.history.store.connection import History
+from firsthand.settings import watchlist
 from tests.scenes import Scene
 
 DAY = 86_400.0
@@ -71,7 +73,8 @@ def test_who_used_read_and_holds_them(history: Path) -> None:
         "shop/Deployment/web": "read",
         "evil/Pod/fluentd": "held",
     }
-    assert found.sentence == "Yes: 2 workloads used s3 credentials, 1 read them, 1 only hold them"
+    said = "Yes: 2 workloads used s3 credentials, 1 read them, 1 only hold them"
+    assert found.sentence == f"{said}; who opened their files is known of watched ones alone"
     job = found.found.rows[1] if found.found.rows[1]["who"] == "shop/Job/job" else found.found.rows[0]
     assert job["evidence"] == ["connected to bucket.s3.eu-west-1.amazonaws.com"] and job["binaries"] == ["/usr/bin/aws"]
 
@@ -127,6 +130,25 @@ def test_a_refused_connection_is_no_use(tmp_path: Path) -> None:
     assert _asked(scene.write(tmp_path / "h"), "s3").found.total == 0
 
 
+@pytest.mark.parametrize("watched", [["/etc/"], ["/etc/ssh/"]])
+def test_files_that_were_opened(tmp_path: Path, watched: list[str]) -> None:
+    """Law: who opened a watched file of theirs read them, a refused try did not; "none" needs that all of them were watched."""
+    scene = Scene()
+    scene.observed(-1, DAY, settings=json.dumps({"file": {"enabled": True, "read": watched, "write": []}}))
+    for number, (path, error) in enumerate((("/etc/gshadow", None), ("/etc/shadow", 13), ("/etc/passwd", None))):
+        process = scene.process(None, f"/bin/{number}", [], number)
+        own = {name: value for name, value in process.row.items() if name != "ns_net"}
+        scene.add("file", number, event="open", path=path, opened_for="read", error=error, **own)
+    found = _asked(scene.write(tmp_path / "h"), "accounts")
+    assert [(row["who"], row["grade"], row["evidence"]) for row in found.found.rows] == [
+        ("host /bin/0", "read", ["opened /etc/gshadow"])
+    ]
+    assert ("watched ones alone" in found.sentence) == (watched != ["/etc/"])
+    scene.rows["file"] = []
+    none = _asked(scene.write(tmp_path / "none"), "accounts")
+    assert none.found.total == 0 and none.completeness.complete == (watched == ["/etc/"]), none.completeness.reasons
+
+
 @pytest.mark.parametrize(
     ("words", "without", "message"),
     [
@@ -161,7 +183,7 @@ def test_what_is_not_known_is_refused(
 )
 def test_files_of_a_kind(path: str, kind: str) -> None:
     """Law: well known places are known; a file beside is none."""
-    fits = re.compile(credentials.expression(credentials.kinds()[kind].files, path=True))
+    fits = re.compile(credentials.of_files(credentials.kinds()[kind].files))
     assert fits.match(path) and not fits.match(path.replace("/", "/_")) and not fits.match("/srv")
 
 
@@ -169,6 +191,7 @@ def test_kinds_are_well_formed() -> None:
     """Law: each has words, every pattern makes an expression, and `*` alone stands nowhere."""
     for kind in credentials.kinds().values():
         assert kind.doc and (kind.variables or kind.files)
-        for patterns in (kind.variables, kind.services, kind.tokens, kind.files):
+        assert watchlist.checked(kind.files) == kind.files
+        for patterns in (kind.variables, kind.services, kind.tokens):
             assert not re.match(credentials.expression(patterns), "/")
             assert not re.match(credentials.expression(patterns), "example.com")
