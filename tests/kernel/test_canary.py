@@ -30,8 +30,11 @@ def _instance(observed: Observed) -> str:
     return observed.command[observed.command.index("--instance") + 1]
 
 
-def test_every_hook_is_proven_before_ready(cgroup: TestCgroup, history: Path) -> None:
-    """`present` is said of what came back; nothing of the canary is in the record."""
+def test_every_hook_is_proven_before_ready(
+    cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`present` is said of what came back, those of watched files too; nothing of the canary is in the record."""
+    configured(tmp_path, monkeypatch, "[files]\nenabled = true\n")
     with Observed(history, [cgroup.path]) as observed:
         cgroup.run(["/bin/true"]).wait()
     assert {name: _hooks(observed, "ready")[name].partition(":")[0] for name in canaries.HOOKS} == dict.fromkeys(
@@ -39,6 +42,7 @@ def test_every_hook_is_proven_before_ready(cgroup: TestCgroup, history: Path) ->
     )
     assert not observed.rows("SELECT 1 FROM process WHERE args[1] = 'firsthand-canary'")
     assert not observed.rows("SELECT 1 FROM container WHERE cgroup_path LIKE '%canary%'")
+    assert not observed.rows("SELECT 1 FROM file WHERE path LIKE '%canary%'")
 
 
 def test_a_hook_that_was_silenced_is_a_loss(
