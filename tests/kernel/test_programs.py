@@ -20,7 +20,7 @@ from firsthand.settings import Settings
 from firsthand.settings.sections.folding import Folding
 from firsthand.settings.sections.network import Network
 from firsthand.settings.sections.top import Top
-from firsthand.subjects.file import Files
+from firsthand.subjects.file import WatchedFiles
 from tests import require
 from tests.cgroups import TestCgroup
 from tests.kernel import sweeps
@@ -65,7 +65,7 @@ def options(cgroup: TestCgroup, history: Path) -> Iterator[LoadOptions]:
     libraries = tuple(map(str, Path("/usr/lib").glob("*/libssl.so*")))
     top = Top(instance=f"test-{uuid.uuid4().hex[:12]}")
     given = Settings(
-        top, Folding(processes=folds, connections=folds), Network(plaintext=libraries[:1]), Files(enabled=True)
+        top, Folding(processes=folds, connections=folds), Network(plaintext=libraries[:1]), WatchedFiles(enabled=True)
     )
     yield ObserverOptions(history=str(history), scopes=(str(cgroup.path),), settings=given).load_options()
     pins.remove(top.instance)
