@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kernel.conftest import cgroup, executable_dir, history, observer_kind, warm, watch
+from tests.kernel.conftest import cgroup, executable_dir, observer_kind, warm, watch
 from tests.kernel.observed import Observed
 from tests.kernel.pool import Pools
 from tests.kernel.test_process import *  # noqa: F403 - collected here a second time
@@ -15,7 +15,7 @@ from tests.pods.kubelet import KubeletPod
 
 pytestmark = pytest.mark.xdist_group("runtimes")
 
-__all__ = ["cgroup", "executable_dir", "history", "observer_kind", "warm", "watch"]
+__all__ = ["cgroup", "executable_dir", "observer_kind", "warm", "watch"]
 
 
 @pytest.fixture(scope="module")

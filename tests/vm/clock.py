@@ -3,19 +3,17 @@
 Prints one line `FIRSTHAND {json}`: what the durable log holds of it afterwards.
 """
 
-import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from firsthand.history.log.ipc import columns_of
 from firsthand.history.log.log import LogReader
-from firsthand.observe.options import ObserverOptions
+from firsthand.observe.options import ObserverOptions, encode
 from firsthand.probe import hierarchy
 from firsthand.settings import Settings
 from firsthand.settings.sections.top import Top
@@ -60,7 +58,7 @@ def _sampled() -> bool:
 
 def _observe(options: ObserverOptions) -> "subprocess.Popen[bytes]":
     """Loader and observer, joined by a socket, as the supervisor starts them."""
-    told = json.dumps(asdict(options))
+    told = encode(options)
     mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with mine, its, open("/tmp/said", "wb") as said:
         command = [sys.executable, "-m", "firsthand.roles.observer", told, str(its.fileno())]
