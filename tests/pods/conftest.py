@@ -68,7 +68,8 @@ def node_runtime(image: Path) -> Iterator[OwnContainerd]:
 def node(node_runtime: OwnContainerd) -> Iterator[Node]:
     """A node without pods, and places of the module's own that every user can reach, as /var/lib is."""
     pins.mount_bpffs()  # systemd does it on a node
-    if not Path("/sys/kernel/tracing/events").exists():  # and this
+    traced = not Path("/sys/kernel/tracing/events").exists()
+    if traced:  # and this
         subprocess.run(["mount", "-t", "tracefs", "tracefs", "/sys/kernel/tracing"], check=True)
     place = Path("/var/tmp") / f"firsthand-test-{uuid.uuid4().hex[:12]}-node"
     place.mkdir(mode=0o755)
@@ -76,4 +77,6 @@ def node(node_runtime: OwnContainerd) -> Iterator[Node]:
         with Kubelet(node_runtime) as kubelet:
             yield Node(node_runtime, kubelet, place)
     finally:
+        if traced:
+            subprocess.run(["umount", "--lazy", "/sys/kernel/tracing"], check=True)
         shutil.rmtree(place)
