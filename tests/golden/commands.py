@@ -26,6 +26,7 @@ ARGUMENTS = {
     "timeline": ("tool",),
     "connected": ("known-bad.actorz.com",),
     "address": ("10.1.0.7",),
+    "touched": ("/etc/shadow",),
 }
 _MORE = (
     ("ask",),

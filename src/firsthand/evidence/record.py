@@ -17,9 +17,10 @@ from firsthand.evidence.question import BundleQuestion
 from firsthand.evidence.selection import NAMED, SUBJECTS
 from firsthand.history.store import connection as _connection
 from firsthand.probe import spec
+from firsthand.subjects.registry import TABLES as DECLARED
 
 #: The tables whose rows are judged.
-TABLES = (*SUBJECTS, *NAMED)
+TABLES = tuple(name for name in (*SUBJECTS, *NAMED) if not DECLARED[name].chosen)
 #: The tables that the judgement is made from.
 ROWS = ("observer", "loss")
 

@@ -69,6 +69,7 @@ _TABLE = SubjectTable(
         **dict.fromkeys(("checked", "differing", "unchecked", "every", "reasons"), ("round",)),
     },
     retention=PROTECTED,
+    chosen=True,
     summary=("path",),
     line=TimelineRow(
         "path",

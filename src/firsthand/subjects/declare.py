@@ -125,7 +125,8 @@ class SubjectTable:
     those that user space adds behind them.
 
     `roles`: of columns, by name. `kinds`: the words of `event`, where the kernel has no records of them; `fills`: the kinds that fill a
-    column, where not all do. `kept` False: rows only pass through to other tables. `summary`: columns by whose values segments are chosen;
+    column, where not all do. `kept` False: rows only pass through to other tables. `chosen`: it has what the settings chose, and its own
+    questions alone judge whether that is complete (not `timeline`, not a bundle). `summary`: columns by whose values segments are chosen;
     `facts`: columns of which history/store/summary.py makes what no single column has.
     """
 
@@ -136,6 +137,7 @@ class SubjectTable:
     kinds: tuple[str, ...] = ()
     fills: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kept: bool = True
+    chosen: bool = False
     retention: str = BULK
     summary: tuple[str, ...] = ()
     facts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

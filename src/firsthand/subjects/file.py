@@ -104,6 +104,7 @@ _TABLE = SubjectTable(
         CLAIMED,
     ),
     roles={"exe": OWNER},
+    chosen=True,
     summary=(*WHO, "event", "path", "target", "source_path"),
     facts=OUTSIDE,
     line=TimelineRow("exe", "concat_ws(' ', path, target, opened_for, bytes_written || ' bytes', 'errno ' || error)"),

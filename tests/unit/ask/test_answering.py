@@ -130,7 +130,12 @@ def test_what_can_never_be_found_is_refused(
         _ask(connection, words[0], *words[1:])
 
 
-_LEAST = {"process": ["web-6d4f8c-x2abc"], "connected": ["example.com"], "address": ["10.0.0.1"]}
+_LEAST = {
+    "process": ["web-6d4f8c-x2abc"],
+    "connected": ["example.com"],
+    "address": ["10.0.0.1"],
+    "touched": ["/etc/shadow"],
+}
 
 
 @pytest.mark.parametrize("question", [name for name in QUESTIONS if name != "process"])

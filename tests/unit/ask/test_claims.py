@@ -155,7 +155,7 @@ def forged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for beat in range(30):
         scene.connect(process, "203.0.113.77", 8443, 100 + beat * 60.0, sent=200, received=100, lasts=0.05)
     for table in OWNED:
-        for row in scene.rows[table]:
+        for row in scene.rows.get(table, []):
             row.update(claimed=True, cgroup_path=f"/kubepods/pod{pod.uid}/{pod.container}", runtime=None)
     return scene.write(tmp_path_factory.mktemp("forged"))
 

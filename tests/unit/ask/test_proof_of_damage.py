@@ -25,6 +25,9 @@ _ROW: dict[str, dict[str, Any]] = {
     "container": {"event": "named", "container": "c" * 64, "since": samples.START},
     "pod": {"event": "named", "pod": "web", "namespace": "shop", "pod_uid": "u"},
     "address": {"event": "held", "kind": "service", "address": "192.0.2.8"},
+    "mount": {"event": "mount", "target": "/mnt"},
+    "file": {"event": "open", "path": "/etc/shadow"},
+    "content": {"event": "round", "until": samples.START},
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from firsthand.ask import queried
 from firsthand.history.store.connection import History
+from firsthand.subjects.registry import OWNED
 from tests.samples import BOOT, NODE
 from tests.scenes import Scene
 
@@ -58,7 +59,7 @@ def _evidence(history: Path, text: str) -> str | None:
         ),
         ("SELECT * FROM process WHERE time >= now() - INTERVAL 1 HOUR", "INCOMPLETE: process"),
         ("WITH process AS (SELECT 1) SELECT * FROM process", "INCOMPLETE: process"),
-        ("SELECT * FROM query_table('pro' || 'cess')", "INCOMPLETE: process, connection, name, request"),
+        ("SELECT * FROM query_table('pro' || 'cess')", f"INCOMPLETE: {', '.join(OWNED)}"),
     ],
 )
 def test_a_statement_is_judged_by_what_it_reads(history: Path, text: str, state: str) -> None:

@@ -175,7 +175,7 @@ def test_malformed_records_are_counted_and_never_read_past() -> None:
     struct.pack_into("<I", short, 0, 100)
     assert _scan([bytes(short)])[4] == 1
     unknown = bytearray(record("fork", {}))
-    struct.pack_into("<H", unknown, 4, 99)
+    struct.pack_into("<H", unknown, 4, 200)
     assert _decode([bytes(unknown)], decoder=decoder) == {} and decoder.malformed == 2
 
 
