@@ -168,6 +168,7 @@ def _judged(
         stands=asked.session if lasting else asked.at_end if question.standing else None,
         damage=damage,
         beyond=beyond,
+        whole=question.whole,
     )
 
 

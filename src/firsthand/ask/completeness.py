@@ -17,7 +17,7 @@ from firsthand.history.store import observing
 from firsthand.history.store.observing import Run
 from firsthand.schema.tables import KEPT
 from firsthand.subjects.declare import Hook, Switch
-from firsthand.subjects.registry import OWNED, SUBJECTS
+from firsthand.subjects.registry import OWNED, SUBJECTS, TABLES
 
 #: A running observer says that it is alive every ten seconds; one that was silent for longer has ended.
 ALIVE_WITHIN = timedelta(seconds=15)
@@ -25,6 +25,10 @@ _BEGIN, _READY, _RESUME, _STOP = "start", "ready", "resume", "stop"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Settings that leave a table's rows out.
 _SWITCHES: tuple[Switch, ...] = tuple(switch for one in SUBJECTS for switch in one.switches)
+#: Tables of what settings choose, and where the observer's column `settings` has whether they are on.
+_CHOSEN: dict[str, tuple[str, ...]] = {
+    one.table: one.at for one in _SWITCHES if one.table in TABLES and TABLES[one.table].chosen
+}
 #: Hooks that do not see all that their table has rows of.
 _DOUBTS: dict[str, Hook] = {hook.name: hook for one in SUBJECTS for hook in one.hooks if hook.doubt}
 #: The table that tells which cgroups there are and what moves between them: by it a row is a container's.
@@ -204,18 +208,23 @@ def judge(
     stands: datetime | None = None,
     damage: Sequence[str] = (),
     beyond: Window | None = None,
+    whole: bool = False,
 ) -> Completeness:
     """Whether `window` was observed in whole with all that `tables` need. `hooks_of` gives the table of each hook.
 
     `names_from`: a container whose name is not known may belong into the answer, if it has rows from then on; None: names do not matter.
     `filters`: rows that retention removed count only if they match. `reaches`: the begin of the rows that the question compares the window with.
     `stands`: the record has what began before the window and goes on since this time; losses since then count.
-    `beyond`: when the first and the last row that is held happened.
+    `beyond`: when the first and the last row that is held happened. `whole`: it is about all that was recorded; tables of what settings
+    choose count only if they were on.
     """
     mine, inside = _concerned(found, window, node)
+    tables = _in_force(inside, tables) if whole else tables
     needed = tables if names_from is None or _CGROUPS in tables else (*tables, _CGROUPS)
     told = Window(min(window.since, stands or window.since), window.until)
-    lost, reasons = recorded(connection, found, window, needed, hooks_of, node=node, beyond=beyond, told=told)
+    lost, reasons = recorded(
+        connection, found, window, needed, hooks_of, node=node, beyond=beyond, told=told, whole=whole
+    )
     reasons += _of_time(connection, inside, told, tables, node)
     if arguments_matter:
         reasons += _left_out(inside)
@@ -295,14 +304,25 @@ def recorded(
     node: str | None = None,
     beyond: Window | None = None,
     told: Window | None = None,
+    whole: bool = False,
 ) -> tuple[int, list[str]]:
     """What the rows of `observer` and `loss` alone say: events lost in the window, and the reasons why it is not whole.
 
-    `told`: the time of the rows that matter, where it begins before the window.
+    `told`: the time of the rows that matter, where it begins before the window. `whole` as for `judge`.
     """
     mine, inside = _concerned(found, told or window, node)
+    tables = _in_force(inside, tables) if whole else tables
     lost, reasons = _losses(connection, told or window, tables)
     return lost, _gaps(mine, window, beyond) + reasons + _missing(inside, tables, hooks_of) + _scopes(inside)
+
+
+def _in_force(inside: list[Span], tables: tuple[str, ...]) -> tuple[str, ...]:
+    """Without tables of what settings choose that were off in all spans."""
+    return tuple(
+        table
+        for table in tables
+        if table not in _CHOSEN or any(_value(span.settings, _CHOSEN[table]) is True for span in inside)
+    )
 
 
 def _concerned(found: list[Span], window: Window, node: str | None) -> tuple[list[Span], list[Span]]:

@@ -1,8 +1,11 @@
-"""Connections out of the cluster of which no name is known: what keeps "none" by a name from being proven."""
+"""What keeps "none" by a name from being proven: names that are not known, did not fit, or were not read."""
 
 from __future__ import annotations
 
+from firsthand.ask import talk
 from firsthand.ask.answer import Asked, plural
+from firsthand.history.store.mentions import Condition
+from firsthand.history.store.summary import UNREAD
 
 #: A connection whose head says no name.
 SOCKET = "concat_ws(' ', node, boot, cookie)"
@@ -20,3 +23,16 @@ def reasons(asked: Asked, what: str) -> list[str]:
         return []
     several = f"{plural(number, 'connection')} out of the cluster {'has' if number == 1 else 'have'} no name"
     return [f"{several}: {what} may be among them; ask for its addresses too"]
+
+
+def unread(asked: Asked, what: str) -> list[str]:
+    """Why `what` may be in rows that do not show it: names that did not fit into a row, or were not read."""
+    where, values = asked.where()
+    ran, bounds = asked.ran((talk.TOLD, []))
+    missing = "sni IS NULL AND host IS NULL AND marks IS NOT NULL"
+    query = f"""SELECT (SELECT count(*) FROM connection WHERE {ran} AND names_cut) AS "connections have more names than fit into their rows",
+        (SELECT count(*) FROM name WHERE {where} AND name IS NULL) AS "DNS messages have a name that could not be read",
+        (SELECT count(*) FROM request WHERE {where} AND {missing}) AS "heads of TLS or HTTP were not read as far as their name" """  # noqa: S608
+    such = dict.fromkeys(("connection", "name", "request"), Condition("=", "unread", (UNREAD,)))
+    (numbers,) = asked.rows(query, [*bounds, *values, *values], such)
+    return [f"{number:,} {rows}: {what} may be among them" for rows, number in numbers.items() if number]

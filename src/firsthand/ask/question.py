@@ -26,7 +26,7 @@ class Question:
     the answer depends on arguments, on names of containers.
 
     `running`: it needs the processes that ran at the window's begin; `lasting`: the connections that were open then. `standing`: it needs
-    the sockets that were open at the window's end.
+    the sockets that were open at the window's end. `whole`: it shows all that was recorded.
     `recent`: the length of its window without --since, at most half of the history. `compares`: it compares the window with all of the
     record before it. `moment`: it is about one moment (--at). `draws`: it has a graph. `rank`: its place in lists of questions.
     """
@@ -40,6 +40,7 @@ class Question:
     running: bool = False
     lasting: bool = False
     standing: bool = False
+    whole: bool = False
     recent: timedelta | None = None
     compares: bool = False
     moment: bool = False

@@ -191,6 +191,7 @@ class _Maker:
                 names_from=self.question.window.since if self.question.filters.by_name else None,
                 filters=self.question.filters,
                 damage=self.view.damage,
+                whole=True,
             )
         rows = {table: [found.rows(table, source) for source in used] for table in record.ROWS}
         own = record.read({table: pa.concat_tables(parts) for table, parts in rows.items()}, self.question, self.now)

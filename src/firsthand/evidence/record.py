@@ -17,10 +17,9 @@ from firsthand.evidence.question import BundleQuestion
 from firsthand.evidence.selection import NAMED, SUBJECTS
 from firsthand.history.store import connection as _connection
 from firsthand.probe import spec
-from firsthand.subjects.registry import TABLES as DECLARED
 
 #: The tables whose rows are judged.
-TABLES = tuple(name for name in (*SUBJECTS, *NAMED) if not DECLARED[name].chosen)
+TABLES = (*SUBJECTS, *NAMED)
 #: The tables that the judgement is made from.
 ROWS = ("observer", "loss")
 
@@ -51,7 +50,7 @@ def read(
             connection.register(table, rows[table])
         spans = completeness.spans(connection, made)
         lost, reasons = completeness.recorded(
-            connection, spans, window, TABLES, hooks() if hooks_of is None else hooks_of, node=question.node
+            connection, spans, window, TABLES, hooks() if hooks_of is None else hooks_of, node=question.node, whole=True
         )
     return RecordJudged(lost, _observed(spans, question), reasons)
 

@@ -125,9 +125,10 @@ class SubjectTable:
     those that user space adds behind them.
 
     `roles`: of columns, by name. `kinds`: the words of `event`, where the kernel has no records of them; `fills`: the kinds that fill a
-    column, where not all do. `kept` False: rows only pass through to other tables. `chosen`: it has what the settings chose, and its own
-    questions alone judge whether that is complete (not `timeline`, not a bundle). `summary`: columns by whose values segments are chosen;
-    `facts`: columns of which history/store/summary.py makes what no single column has.
+    column, where not all do. `kept` False: rows only pass through to other tables. `chosen`: it has what the settings choose;
+    `timeline` and bundles of evidence judge whether that is complete only if it was on at some time of the window.
+
+    `summary`: columns by whose values segments are chosen; `facts`: columns of which history/store/summary.py makes what no single column has.
     """
 
     name: str

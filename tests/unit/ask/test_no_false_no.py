@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,18 @@ def test_what_began_before_the_window_was_lost_before_it(
     found = _answer(scene, tmp_path / "h", *question.split(), since=3600)
     assert found.found.total == 0 and not found.completeness.complete and found.completeness.events_lost == 1
     assert _answer(scene, tmp_path / "h", "processes", since=3600).completeness.complete
+
+
+@pytest.mark.parametrize(("enabled", "complete"), [(True, False), (False, True), (None, True)])
+def test_losses_of_what_settings_choose(tmp_path: Path, enabled: bool | None, complete: bool) -> None:
+    """Law: a timeline counts lost rows of watched files where files were watched, and does not speak of them where they were not."""
+    scene = Scene()
+    settings = {} if enabled is None else {"file": {"enabled": enabled, "read": ["/etc/"], "write": []}}
+    scene.observed(-1, DAY, settings=json.dumps(settings))
+    _lost(scene, 60, table_name="file")
+    found = _answer(scene, tmp_path / "h", "timeline", "host")
+    assert found.completeness.complete == complete, found.completeness.reasons
+    assert (found.completeness.events_lost == 1) == (not complete)
 
 
 def test_a_tree_of_a_process_that_began_before_the_window(scene: Scene, tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from firsthand.ask.target import Condition as Sql
 from firsthand.ask.target import Target, parse
 from firsthand.errors import UsageError
 from firsthand.history.store.mentions import Condition, either
-from firsthand.history.store.summary import UNREAD
 from firsthand.identity.address import Network, Ranges
 from firsthand.schema import capability
 
@@ -165,15 +164,7 @@ def _unread(asked: Asked, target: Target, lookups: int, requests: int) -> list[s
     ]
     if target.name is None:
         return found
-    where, values = asked.where()
-    ran, bounds = asked.ran((talk.TOLD, []))
-    unread = "sni IS NULL AND host IS NULL AND marks IS NOT NULL"
-    query = f"""SELECT (SELECT count(*) FROM connection WHERE {ran} AND names_cut) AS "connections have more names than fit into their rows",
-        (SELECT count(*) FROM name WHERE {where} AND name IS NULL) AS "DNS messages have a name that could not be read",
-        (SELECT count(*) FROM request WHERE {where} AND {unread}) AS "heads of TLS or HTTP were not read as far as their name" """  # noqa: S608
-    such = dict.fromkeys(("connection", "name", "request"), Condition("=", "unread", (UNREAD,)))
-    (numbers,) = asked.rows(query, [*bounds, *values, *values], such)
-    return found + [f"{number:,} {what}: {target.text} may be among them" for what, number in numbers.items() if number]
+    return found + nameless.unread(asked, target.text)
 
 
 # ---- the answer ----

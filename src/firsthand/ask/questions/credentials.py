@@ -96,7 +96,8 @@ def used(asked: Asked) -> Found:
     reasons = without.reasons() if not stronger else []
     reasons += _unread(asked, kinds)
     if any(kind.services for kind in kinds) and not any(row["grade"] == "used" for row in rows):
-        reasons += nameless.reasons(asked, "hosts that take such credentials")
+        what = "hosts that take such credentials"
+        reasons += nameless.reasons(asked, what) + nameless.unread(asked, what)
     unwatched = _unwatched(asked, kinds)
     if not stronger and any(kind.name in unwatched and not kind.services for kind in kinds):
         reasons.append(

@@ -14,11 +14,7 @@ from firsthand.subjects.declare import FOLD, TimelineRow
 from firsthand.subjects.registry import TABLES
 
 #: Tables with a line here, and those whose rows pass through to one.
-NEEDS = tuple(
-    name
-    for name, table in TABLES.items()
-    if not table.chosen and ((table.line and table.line.always) or not table.kept)
-)
+NEEDS = tuple(name for name, table in TABLES.items() if (table.line and table.line.always) or not table.kept)
 _COLUMNS = ["time", "table", "event", "pod", "container_name", "container", "exec_id", "what", "detail"]
 _TOLD = [*_COLUMNS, "claimed"]
 _FROM = re.compile(r"\bFROM (?=\w+ WHERE )")
@@ -90,6 +86,7 @@ QUESTIONS = {
         "[POD|CONTAINER|EXEC_ID|PID]",
         timeline,
         NEEDS,
+        whole=True,
         takes=(0, 1),
         subject=True,
         rank=80,

@@ -111,6 +111,22 @@ def test_connections_without_a_name_may_be_such(tmp_path: Path) -> None:
     assert any("out of the cluster has no name" in reason for reason in found.completeness.reasons)
 
 
+@pytest.mark.parametrize(
+    ("table", "row"), [("connection", {"names_cut": True}), ("request", {"marks": "CUT", "event": "tls"})]
+)
+def test_names_that_were_not_read_may_be_such(tmp_path: Path, table: str, row: dict[str, Any]) -> None:
+    """Law: more names than a row has room for, and a head that was not read as far as its name, are reasons."""
+    scene = Scene()
+    scene.observed(-1, DAY)
+    process = scene.process(None, "/bin/x", [], 1)
+    scene.connect(process, "10.0.0.9", 443, 2, names=["db"])
+    row = {name: value for name, value in scene.rows["connection"][0].items() if table == "connection"} | row
+    own = {"seq", "ring", "cpu", "time", "ktime", "node", "boot"}
+    scene.add(table, 3, **{name: value for name, value in row.items() if name not in own})
+    found = _asked(scene.write(tmp_path / "h"), "s3")
+    assert found.found.total == 0 and any("may be among them" in why for why in found.completeness.reasons)
+
+
 @pytest.mark.parametrize(("lasts", "total"), [(None, 1), (60.0, 0)])
 def test_a_connection_that_is_open_throughout_the_window(tmp_path: Path, lasts: float | None, total: int) -> None:
     """Law: it is a use; one that ended before is not."""
