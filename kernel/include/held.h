@@ -197,7 +197,7 @@ static long forget_closed_file(void *map, __u64 *number, struct held_file *held,
 	return 0;
 }
 
-/* Three rounds, so that a file that is closed meanwhile is told in the next sweep, with all that was written to it. */
+/* Three rounds: the next sweep writes the row of a file that is closed in this one, with all that was written to it. */
 static __always_inline void sweep_held(void)
 {
 	__u64 now = bpf_ktime_get_boot_ns();

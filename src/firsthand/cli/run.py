@@ -147,7 +147,7 @@ def _planned(
 
 
 def _checking(found: Settings, scoped: bool) -> CheckerOptions | None:
-    """What the checker is told; None where nothing is to be checked. Within a scope nothing is but the files that the settings name."""
+    """The options of the checker; None if it checks nothing. With a scope it checks only the files that the settings name."""
     from firsthand.content.checker import CheckerOptions
     from firsthand.settings.sections.content import Content
 

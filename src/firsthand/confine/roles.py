@@ -79,7 +79,7 @@ ROLES: dict[str, Role] = {
     "follower": Role(
         "firsthand.roles.follower", filter=seccomp.FOLLOWER, writes=("names",), lock="names/lock", allocator=SMALL
     ),
-    # Reads any file (dac_read_search), and is told which pages of it are cached (fowner: can_do_mincore of mm/mincore.c). Its filter takes
+    # Reads any file (dac_read_search), and asks the kernel which of its pages are cached (fowner: can_do_mincore of mm/mincore.c). Its filter takes
     # away what these rights could change. It reports through the socket to the observer and gets at no history.
     "checker": Role(
         "firsthand.roles.checker",

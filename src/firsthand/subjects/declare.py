@@ -76,8 +76,9 @@ class CanaryEvent:
 
 @dataclass(frozen=True)
 class Canary:
-    """What a round does for a subject, and what must come back. `cause` runs in the round's child, in the round's cgroup, and is told the
-    round's name; an OSError of it is ignored: what cannot be done does not answer. It must import no NumPy: the supervisor forks it."""
+    """The events of a round for one subject, and the rows that must come back. `cause` runs in the child of the round, in its cgroup, with the
+    name of the round as argument. If it raises OSError, the round goes on, and the row is missing. It must not import NumPy: the supervisor
+    forks it."""
 
     answers: tuple[CanaryEvent, ...]
     cause: Callable[[str], None] | None = None

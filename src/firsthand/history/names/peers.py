@@ -7,7 +7,7 @@ Rows of `pod`, `container` and `address` tell who held what. One rule, here for 
   its cgroup, which the kernel tells, whichever is first; without an end, for a day after the last row, since each day tells all that live.
 * In one network (all pods of Kubernetes; else what one runtime tells) it has one holder: the later one takes it over.
 * What a node holds is the node's, also where pods share the host's network.
-* Only what was told on the same machine in the same boot counts. Where two may be meant, none is.
+* Only reports of the same machine and the same boot count. If an address can have two holders at a moment, no holder is named.
 
 A row's moment is its own time; of a `close`, the time at which the connection began.
 """

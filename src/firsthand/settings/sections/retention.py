@@ -53,7 +53,7 @@ class Limits(Section, frozen=True):
     bytes: Annotated[
         int,
         setting(
-            'How many bytes the segments may take in all: 20000000000, "20GB" or "20GiB". Over that, namespaces that hold more than their '
+            'The largest size of all segments together, in bytes: 20000000000, "20GB" or "20GiB". Over that, namespaces that hold more than their '
             'fair share lose their oldest rows first; the host is a namespace of its own, "(host)".',
             "bytes",
             kind=SIZE,
