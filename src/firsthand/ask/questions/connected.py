@@ -76,11 +76,14 @@ def connected(asked: Asked) -> Found:
         _complete(row, known, asked.ordinary)
     _doubted(asked, target, rows[: asked.limit])
     sentence = _sentence(asked, target, summary, lookups, len(requests))
+    none = target.name is not None and not (summary.number or lookups or requests)
+    if none and (rest := nameless.within(asked)):
+        sentence += f"; {rest}"
     shown = cut(rows, asked.limit)
     lines = _tree(shown, known) if asked.tree else None
     columns = [*_COLUMNS, "folded"] if any(row["folded"] for row in shown) else _COLUMNS
     reasons = _unread(asked, target, len(lookups), len(every))
-    if target.name is not None and not (summary.number or lookups or requests):
+    if none:
         reasons += nameless.reasons(asked, target.text)
     return Found(sentence, shown, summary.total + len(rows) - len(talks), columns, lines, _WIDE, reasons)
 
