@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 KERNEL = Path(__file__).resolve().parent
+#: Beside the objects: what firsthand.schema.layout reads of them, so that a question need not parse their BTF.
+LAYOUT = "layout.json"
 ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 #: Records are hashed and compared as words, and written as what they are: no strict aliasing.
 FLAGS = ("-target", "bpf", "-mcpu=v3", "-g", "-O2", "-Wall", "-Werror", "-fno-strict-aliasing", "-Wno-unused-function")
@@ -37,11 +39,20 @@ def build(to: Path) -> None:
     """All objects into a folder."""
     to.mkdir(parents=True, exist_ok=True)
     objects = [compile_object(source, to) for source in sorted((KERNEL / "subjects").glob("*.bpf.c"))]
-    make_spine(objects, to)
+    write_layout([*objects, make_spine(objects, to)], to)
+
+
+def write_layout(objects: Sequence[Path], to: Path) -> None:
+    """The layout of these objects, by the product's own reader, which needs no more than the standard library."""
+    sys.path.insert(0, str(KERNEL.parent / "src"))
+    from firsthand.schema import layout
+
+    (to / LAYOUT).write_text(layout.read(sorted(objects)).kept)
 
 
 def compile_object(source: Path, to: Path) -> Path:
-    """One object, NAME.bpf.o, with its BTF and without DWARF."""
+    """One object, NAME.bpf.o, with its BTF and without DWARF. A layout that was kept of the objects before is removed."""
+    (to / LAYOUT).unlink(missing_ok=True)
     target = to / f"{source.name.removesuffix('.c')}.o"
     includes = [f"-I{KERNEL / name}" for name in ("include", "subjects")]
     machine = f"-D__TARGET_ARCH_{ARCHITECTURES[platform.machine()]}"
