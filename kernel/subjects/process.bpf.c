@@ -4,6 +4,7 @@
  * start_boottime, self_exec_id), read from task_struct alone.
  */
 #include "image.h"
+#include "flood.h"
 #include "fold.h"
 
 char _license[] SEC("license") = "GPL";
@@ -87,7 +88,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	if (remember(child, &memory))
 		abandon(&draft);
 	else
-		finish(&draft, RECORD_PROCESS_FORK, RING_ORDINARY);
+		finish_process(&draft, RECORD_PROCESS_FORK, RING_ORDINARY);
 	return 0;
 }
 
@@ -206,6 +207,7 @@ int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux
 	if (withhold_exec(&draft, exec, memory, bprm))
 		abandon(&draft);
 	else
-		finish(&draft, RECORD_PROCESS_EXEC, exec->context.flags & URGENT_FLAGS ? RING_URGENT : RING_ORDINARY);
+		finish_process(&draft, RECORD_PROCESS_EXEC,
+			       exec->context.flags & URGENT_FLAGS ? RING_URGENT : RING_ORDINARY);
 	return 0;
 }

@@ -35,6 +35,7 @@ from firsthand.observe import measures
 from firsthand.observe.canaries import Canaries
 from firsthand.observe.checks import Checks
 from firsthand.observe.enrich import Completion
+from firsthand.observe.floods import Floods
 from firsthand.observe.line import Line
 from firsthand.observe.measures import bound
 from firsthand.observe.options import ObserverOptions
@@ -125,6 +126,7 @@ class Observer:
         self.decoders = self._decoders(directory)
         self.rows.decoder = self.decoders[self.layout.number]
         self.rows.translations = Translations(loaded.translations)
+        self.floods = Floods(loaded, self._path_of)
         if loaded.previous is not None:
             self._empty(loaded.previous)
         self.source = Source(loaded, self.decoders, self.log.last_spans(), self.log.state)
@@ -387,9 +389,13 @@ class Observer:
         if was_set:
             self._say("alive")
 
+    def _path_of(self, cgroup: int) -> str:
+        """A cgroup's path by its id; empty where it is not known."""
+        return self.rows.resolver.cgroups.words(cgroup)[1].decode(errors="surrogateescape")
+
     def _missing(self, produced: Sequence[Sequence[int]], *, final: bool = False) -> list[Lost]:
         """What was lost on the way from the kernel and on the way through the dissector."""
-        found = self.source.missing(produced, final=final)
+        found = self.floods.explained(self.source.missing(produced, final=final))
         if any(loss.cause == "sequence_gap" for loss in found):
             self.packets.gap()
         return found + self.packets.losses()
