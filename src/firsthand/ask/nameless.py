@@ -12,17 +12,28 @@ SOCKET = "concat_ws(' ', node, boot, cookie)"
 HEADLESS = f"{SOCKET} NOT IN (SELECT {SOCKET} FROM request WHERE sni IS NOT NULL OR host IS NOT NULL)"  # noqa: S608
 
 
+#: Conversations elsewhere in which no row has a name: begun here, or nobody knows by whom. They end in the window or after it, or go on.
+_NAMELESS = f"""WITH told AS (SELECT node, boot, cookie, peer_address, peer_port, time, event, transport, outcome, names, duration,
+        flag_names, folded_count, folded_until, {talk.DIRECTION} AS way FROM connection WHERE {{where}} AND NOT {talk.flagged("LISTENING")})
+    SELECT count(*) + coalesce(sum(folded - 1), 0) AS number, min(peer_address) AS one, count(DISTINCT peer_address) AS addresses
+    FROM (SELECT peer_address, sum(folded_count) AS folded FROM told AS ways WHERE {HEADLESS}
+        GROUP BY node, boot, cookie, peer_address, peer_port
+        HAVING (bool_or(ways.time >= ? OR coalesce(ways.folded_until >= ?, false)) OR ({talk.OPEN}))
+            AND NOT bool_or(coalesce(names, []) <> []) AND NOT coalesce(bool_or(way = 'in' AND event <> 'taken'), false))"""  # noqa: S608
+
+
 def reasons(asked: Asked, what: str) -> list[str]:
     """Why `what` may have been reached all the same: connections with a name neither from a lookup nor in their heads. Their programs may
     have looked the name up before observing began, or by a way that is not read."""
-    alone = "event = 'connect' AND outcome IS DISTINCT FROM 'started' AND coalesce(names, []) = []"
-    where, parameters = asked.where(asked.reach.elsewhere(asked), (alone, []))
-    query = f"SELECT count(*) FROM connection WHERE {where} AND {HEADLESS}"  # noqa: S608
-    number = asked.number(query, parameters)
+    kinds = f"({talk.TOLD} OR event IN ('seen', 'taken'))"
+    where, parameters = asked.reaching(asked.reach.elsewhere(asked), (kinds, []))
+    (found,) = asked.rows(_NAMELESS.format(where=where), [*parameters, asked.since, asked.since])
+    number, more = int(found["number"]), found["addresses"] - 1
     if not number:
         return []
     several = f"{plural(number, 'connection')} out of the cluster {'has' if number == 1 else 'have'} no name"
-    return [f"{several}: {what} may be among them; ask for its addresses too"]
+    peers = found["one"] + (f" and {plural(more, 'more address', 'more addresses')}" if more else "")
+    return [f"{several}: {what} may be among them; ask for its addresses too; they went to {peers}"]
 
 
 def unread(asked: Asked, what: str) -> list[str]:
