@@ -141,6 +141,21 @@ def test_an_open_connection_that_only_its_head_names(scene: Scene, tmp_path: Pat
     assert [row["why"] for row in found.found.rows] == [["request"]] and "named in" not in found.sentence
 
 
+@pytest.mark.parametrize("names", [["www.good.example"], []])
+@pytest.mark.parametrize("target", ["bad.test", "*.test"])
+def test_a_lookup_of_before_the_window(scene: Scene, tmp_path: Path, target: str, names: list[str]) -> None:
+    """Law: an alias, or an address of a name, is used for longer than the window: by who asked for it, and by nobody else."""
+    asking, other = (
+        scene.process(scene.pod(pod, f"10.1.0.{at}"), "/bin/x", [], at) for at, pod in ((7, "a"), (8, "b"))
+    )
+    scene.ask(asking, "www.good.example", ["10.9.9.9"], 10, alias="bad.test", ttl=5)
+    for process in (asking, other):
+        scene.connect(process, "10.9.9.9", 443, 5000, names=names)
+    found = _answer(scene, tmp_path / "h", "connected", target, since=3600)
+    assert [row["pod"] for row in found.found.rows] == ["a"]
+    assert found.sentence.startswith("Yes: 1 of 2 ") and "asked for before the window alone" in found.sentence
+
+
 # ---- addresses and names as people write them ----
 
 
