@@ -14,8 +14,8 @@ from firsthand.ask.answer import Asked, Found, cut, folded, plural
 from firsthand.ask.conversations import ASKER, PLACE, Conversations, ConversationTotals
 from firsthand.ask.question import Question
 from firsthand.ask.reliance import PEERS
+from firsthand.ask.target import ALIAS, OWNER, Target, parse
 from firsthand.ask.target import Condition as Sql
-from firsthand.ask.target import Target, parse
 from firsthand.errors import UsageError
 from firsthand.history.store.mentions import Condition, either
 from firsthand.identity.address import Network, Ranges
@@ -124,9 +124,9 @@ def _lookups(asked: Asked, target: Target) -> list[dict[str, Any]]:
 def _looked_up(asked: Asked, target: Target, which: Sql) -> list[dict[str, Any]]:
     """Who asked for what: one row for each process, name and way in which it matches."""
     plain, values = target.named("name")
-    holder, more = target.named("split_part(r, ' ', 1)")
-    alias, last = target.named("split_part(r, ' ', 4)")
-    by_alias = f"len(list_filter(records, lambda r: {holder} OR (contains(r, ' CNAME ') AND {alias}))) > 0"
+    holder, more = target.named(OWNER)
+    alias, last = target.named(ALIAS)
+    by_alias = f"len(list_filter(records, lambda r: {holder} OR coalesce({alias}, false))) > 0"
     by_address = "list_has_any(addresses, CAST(? AS VARCHAR[]))"
     why = f"CASE WHEN {plain} THEN 'asked' WHEN {by_alias} THEN 'alias' WHEN {by_address} THEN 'resolved' END"
     where, parameters = which
@@ -140,7 +140,7 @@ def _looked_up(asked: Asked, target: Target, which: Sql) -> list[dict[str, Any]]
         FROM found WHERE why IS NOT NULL GROUP BY node, boot, exec_id, name, why, served, asker ORDER BY time LIMIT {_MOST}"""  # noqa: S608
     only = None
     if target.name is not None and not target.below:
-        only = either(Condition("=", "name", (target.name,)), Condition("holds", "records", (target.name,)))
+        only = either(Condition("=", "name", target.names), Condition("holds", "records", target.names))
     elif target.name is None and target.addresses:
         only = Condition("holds", "addresses", tuple(target.addresses))
     return asked.rows(query, [*values, *more, *last, target.addresses, *parameters], {"name": only} if only else None)

@@ -21,6 +21,7 @@ from firsthand.ask.nearest import meant
 from firsthand.ask.question import Question
 from firsthand.ask.questions.pods import last
 from firsthand.ask.reliance import PEERS
+from firsthand.ask.target import ALIAS, OWNER
 from firsthand.errors import UsageError
 from firsthand.history.names.telling import TELLING
 from firsthand.settings.watchlist import READ
@@ -281,9 +282,9 @@ def _talks(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
 def _aliases(asked: Asked, names: str) -> dict[str, set[str]]:
     """What names that somebody asked for stood for (CNAME), where that fits the expression; whoever asked may use it for longer than the
     answer's time to live. By asker and name."""
-    holders = "list_transform(records, lambda r: [split_part(r, ' ', 1), CASE WHEN contains(r, ' CNAME ') THEN split_part(r, ' ', 4) END])"
+    named = f"list_transform(records, lambda r: [{OWNER}, {ALIAS}])"
     fitting = (
-        f"list_filter(list_distinct(flatten({holders})), lambda n: coalesce(n <> name AND regexp_matches(n, ?), false))"
+        f"list_filter(list_distinct(flatten({named})), lambda n: coalesce(n <> name AND regexp_matches(n, ?), false))"
     )
     where, parameters = asked.existing(("event = 'answer'", []))
     query = f"""SELECT asker || ' ' || name AS asked, list_distinct(flatten(list(fitting))) AS fitting
