@@ -326,7 +326,7 @@ class Scene:
         common = process.row | ends | {"name": name, "type": kind, "query_id": self.number() % 65_536, "marks": marks}
         self.add("name", at, event="question", direction="out", **common)
         holder = alias or name
-        records = [f"{name} {ttl} CNAME {alias}"] if alias else []
+        records = [f"{name} {ttl} CNAME {alias.title()}."] if alias else []  # as its sender spells it
         records += [f"{holder} {ttl} {kind} {one}" for one in addresses]
         self.add(
             "connection",

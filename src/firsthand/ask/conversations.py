@@ -135,7 +135,7 @@ class Conversations:
             return [_among(name, target.addresses) for name in ("peer_address", "nat_address")]
         if target.below:
             return []
-        names = sorted({target.name, *(row["name"] for row in lookups if row["why"] == "alias")})
+        names = sorted({*target.names, *(row["name"] for row in lookups if row["why"] == "alias")})
         cookies = sorted({row["cookie"] for row in requests if row["cookie"] is not None})
         either = ["list_has_any(names, CAST(? AS VARCHAR[]))", f"peer_address {_AMONG}"]
         either += ["cookie IN (SELECT unnest(CAST(? AS BIGINT[])))"] if cookies else []
@@ -204,7 +204,9 @@ def _ways(target: Target, lookups: list[dict[str, Any]], requests: list[dict[str
         word, values = ("= ?", target.addresses) if one else (_AMONG, [target.addresses])
         return {"address": (f"peer_address {word}", values), "nat": (f"nat_address {word}", values)}
     name, values = target.named("n")
-    by_name = f"len(list_filter(names, lambda n: {name})) > 0" if target.below else "list_contains(names, ?)"
+    by_name = f"len(list_filter(names, lambda n: {name})) > 0"
+    if not target.below:
+        by_name, values = "list_has_any(names, CAST(? AS VARCHAR[]))", [list(target.names)]
     aliases = [f"{row['asker']} {row['name']}" for row in lookups if row["why"] == "alias"]
     cookies = [[row["node"], row["boot"], str(row["cookie"])] for row in requests]
     by_cookie = f"{SOCKET} {_AMONG}"

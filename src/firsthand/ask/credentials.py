@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -73,13 +73,17 @@ def expression(patterns: Iterable[str]) -> str:
     one that nothing matches if there are none.
     """
     parts = [".*".join(re.escape(text) for text in one.split("*")) for one in patterns]
-    return f"^(?:{'|'.join(parts)})$" if parts else "^[^\\s\\S]$"
+    return _whole(parts)
 
 
 def of_files(entries: Iterable[str]) -> str:
     """The same for paths, of entries as the setting `files.read` has them."""
-    parts = [watchlist.expression(one).pattern for entry in entries for one in _patterns(entry)]
-    return f"^(?:{'|'.join(parts)})$" if parts else "^[^\\s\\S]$"
+    return _whole([watchlist.expression(one).pattern for entry in entries for one in _patterns(entry)])
+
+
+def _whole(parts: Sequence[str]) -> str:
+    """One of some expressions for a whole text, in which a line may end: a file's name may have any letter."""
+    return f"(?s)^(?:{'|'.join(parts)})$" if parts else "^[^\\s\\S]$"
 
 
 def _patterns(entry: str) -> list[str]:

@@ -90,7 +90,7 @@ def named(tests: Iterable[Test]) -> list[FilterName]:
 
 def process(text: str) -> bool:
     """Whether it is an exec_id or a process id; those are looked up by the question itself."""
-    return ":" in text or text.isdigit()
+    return ":" in text or (text.isascii() and text.isdigit())
 
 
 def check(asked: Asked, wanted: Iterable[FilterName]) -> None:

@@ -15,41 +15,47 @@ SOCKET = "concat_ws(' ', node, boot, cookie)"
 HEADLESS = f"{SOCKET} NOT IN (SELECT {SOCKET} FROM request WHERE sni IS NOT NULL OR host IS NOT NULL)"  # noqa: S608
 
 
+#: Conversations elsewhere in which no row has a name: begun here, or nobody knows by whom. They end in the window or after it, or go on.
+_NAMELESS = f"""WITH told AS (SELECT node, boot, cookie, peer_address, peer_port, time, event, transport, outcome, names, duration,
+        flag_names, folded_count, folded_until, {talk.DIRECTION} AS way FROM connection WHERE {{where}} AND NOT {talk.flagged("LISTENING")})
+    SELECT count(*) + coalesce(sum(folded - 1), 0) AS number, min(peer_address) AS one, count(DISTINCT peer_address) AS addresses
+    FROM (SELECT peer_address, sum(folded_count) AS folded FROM told AS ways WHERE {HEADLESS}
+        GROUP BY node, boot, cookie, peer_address, peer_port
+        HAVING (bool_or(ways.time >= ? OR coalesce(ways.folded_until >= ?, false)) OR ({talk.OPEN}))
+            AND NOT bool_or(coalesce(names, []) <> []) AND NOT coalesce(bool_or(way = 'in' AND event <> 'taken'), false))"""  # noqa: S608
+
+
 def reasons(asked: Asked, what: str) -> list[str]:
-    """Why `what` may have been reached all the same: what was begun or open within the window and has a name neither from a lookup nor in
-    its heads. Its program may have looked the name up before observing began, or by a way that is not read."""
-    number, some = _without(asked, asked.reach.elsewhere(asked))
+    """Why `what` may have been reached all the same: connections with a name neither from a lookup nor in their heads. Their programs may
+    have looked the name up before observing began, or by a way that is not read."""
+    number, peers = _without(asked, asked.reach.elsewhere(asked))
     if not number:
         return []
     several = f"{plural(number, 'connection')} out of the cluster {'has' if number == 1 else 'have'} no name"
-    return [f"{several} ({some}): {what} may be among them; ask for its addresses too"]
+    return [f"{several}: {what} may be among them; ask for its addresses too; they went to {peers}"]
 
 
 def within(asked: Asked) -> str:
-    """The same to the cluster's own ranges, of whose addresses nothing is known, for the sentence: most have no name that matters here."""
+    """The same to private addresses that nobody known holds, for the sentence: most have no name that matters here."""
     far, values = asked.reach.elsewhere(asked)
     own = ", ".join(f"'{kind}'" for kind in OWN_KINDS)
     near = f"peer_address IS NOT NULL AND coalesce(peer_kind, '') NOT IN ({own}) AND ({far}) IS NOT TRUE"
-    number, some = _without(asked, (near, values))
+    number, peers = _without(asked, (near, values))
     if not number:
         return ""
-    return f"{plural(number, 'connection')} to unnamed addresses of private ranges {'is' if number == 1 else 'are'} not judged ({some})"
+    several = f"{plural(number, 'connection')} to unnamed addresses of private ranges"
+    return f"{several} {'is' if number == 1 else 'are'} not judged ({peers})"
 
 
 def _without(asked: Asked, peers: tuple[str, list[Any]]) -> tuple[int, str]:
-    """How many conversations with these peers, not begun by them, have no name, and some of their addresses."""
-    where, parameters = asked.reaching(
-        (f"({talk.TOLD} OR event IN ('seen', 'taken')) AND NOT {talk.flagged('LISTENING')}", []), peers
+    """How many conversations with these peers have no name, and whom they went to."""
+    kinds = f"({talk.TOLD} OR event IN ('seen', 'taken'))"
+    where, parameters = asked.reaching(peers, (kinds, []))
+    (found,) = asked.rows(_NAMELESS.format(where=where), [*parameters, asked.since, asked.since])
+    more = found["addresses"] - 1
+    return int(found["number"]), f"{found['one']}" + (
+        f" and {plural(more, 'more address', 'more addresses')}" if more > 0 else ""
     )
-    found = f"""SELECT peer_address, peer_port FROM connection WHERE {where} AND {HEADLESS}
-        GROUP BY node, boot, cookie, peer_address, peer_port
-        HAVING NOT bool_or(coalesce({talk.DIRECTION} = 'in', false)) AND NOT bool_or(coalesce(names, []) <> [])
-            AND (bool_or(time >= ? OR coalesce(folded_until >= ?, false)) OR ({talk.OPEN}))"""  # noqa: S608
-    ends = "peer_address || coalesce(' ' || peer_port, '')"
-    query = f"SELECT count(*) AS number, list_sort(list(DISTINCT {ends}))[:4] AS ends FROM ({found})"  # noqa: S608
-    ((row),) = asked.rows(query, [*parameters, asked.since, asked.since])
-    some = row["ends"] or []
-    return row["number"], ", ".join([*some[:3], *(["..."] if len(some) > 3 else [])])
 
 
 def unread(asked: Asked, what: str) -> list[str]:

@@ -26,7 +26,7 @@ class Question:
     the answer depends on arguments, on names of containers.
 
     `running`: it needs the processes that ran at the window's begin; `lasting`: the connections that were open then. `standing`: it needs
-    the sockets that were open at the window's end. `whole`: it shows all that was recorded.
+    the sockets that were open at the window's end. `whole`: tables of what settings choose count only if they were on.
     `recent`: the length of its window without --since, at most half of the history. `compares`: it compares the window with all of the
     record before it. `moment`: it is about one moment (--at). `draws`: it has a graph. `rank`: its place in lists of questions.
     """

@@ -13,7 +13,7 @@ from firsthand.errors import UsageError
 from firsthand.history.store.connection import History
 from tests.asking import ask
 from tests.samples import ALL, BOOT, NODE
-from tests.scenes import Scene
+from tests.scenes import Pod, Scene
 
 DAY = 86_400.0
 
@@ -139,6 +139,71 @@ def test_an_open_connection_that_only_its_head_names(scene: Scene, tmp_path: Pat
     scene.request(process, cookie, "203.0.113.9", 443, 11.1, sni="bad.example", protocol="tls")
     found = _answer(scene, tmp_path / "h", "connected", "bad.example", since=3600)
     assert [row["why"] for row in found.found.rows] == [["request"]] and "named in" not in found.sentence
+
+
+@pytest.mark.parametrize("names", [["www.good.example"], []])
+@pytest.mark.parametrize("target", ["bad.test", "*.test"])
+def test_a_lookup_of_before_the_window(scene: Scene, tmp_path: Path, target: str, names: list[str]) -> None:
+    """Law: an alias, or an address of a name, is used for longer than the window: by who asked for it, and by nobody else."""
+    asking, other = (
+        scene.process(scene.pod(pod, f"10.1.0.{at}"), "/bin/x", [], at) for at, pod in ((7, "a"), (8, "b"))
+    )
+    scene.ask(asking, "www.good.example", ["10.9.9.9"], 10, alias="bad.test", ttl=5)
+    for process in (asking, other):
+        scene.connect(process, "10.9.9.9", 443, 5000, names=names)
+    found = _answer(scene, tmp_path / "h", "connected", target, since=3600)
+    assert [row["pod"] for row in found.found.rows] == ["a"]
+    assert found.sentence.startswith("Yes: 1 of 2 ") and "asked for before the window alone" in found.sentence
+
+
+_NAMELESS = Pod("", "", None, "00000000-0000-0000-0000-00000000000f", "a" * 64, "f" * 64, None)
+
+
+@pytest.mark.parametrize(("ends", "runs"), [(None, True), (5000.0, True), (60.0, False)])
+def test_a_container_without_a_name_that_ran_throughout_the_window(
+    scene: Scene, tmp_path: Path, ends: float | None, runs: bool
+) -> None:
+    """Law: `unknown` lists it, though no row of it is in the window; the runtimes' own lists are not all that ran. What ended before is none."""
+    process = scene.process(_NAMELESS, "/bin/evil", [], 10)
+    if ends is not None:
+        scene.exit(process, ends)
+    history = tmp_path / "h"
+    found = _answer(scene, history, "unknown", since=3600, until=7200)
+    assert found.found.total == runs and found.sentence.startswith(f"{int(runs)} of {int(runs)} container")
+    if runs:
+        for question in ("pods", "containers", "images"):
+            (reason,) = _answer(scene, history, question, since=3600, until=7200).completeness.reasons
+            assert reason.startswith("1 container has an id and no name"), question
+
+
+@pytest.mark.parametrize("words", [("tree",), ("tree", "web")])
+def test_a_tree_says_what_it_shows(scene: Scene, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Law: programs that ran throughout the window are no row of it, and "0" is not said of them."""
+    pod = scene.pod("web", "10.1.0.7")
+    for at in (10, 9000):
+        scene.process(pod, "/bin/web", [], at)
+    found = _answer(scene, tmp_path / "h", *words, since=3600, until=7200)
+    assert found.sentence == "0 program images that began or ended in the window, 0 at the root"
+
+
+@pytest.mark.parametrize("question", ["timeline", "tree", "mounts"])
+@pytest.mark.parametrize("name", ["h", "ho", "hos"])
+def test_a_pod_whose_name_begins_the_word_host(scene: Scene, tmp_path: Path, question: str, name: str) -> None:
+    """Law: its rows are its own."""
+    scene.process(scene.pod(name, "10.1.0.7"), "/bin/own", [], 1)
+    scene.process(None, "/bin/others", [], 2)
+    rows = _answer(scene, tmp_path / "h", question, name).found.rows
+    assert "/bin/others" not in {row.get(column) for row in rows for column in ("exe", "what")}
+    assert len(rows) == {"timeline": 3, "tree": 1, "mounts": 0}[question]
+
+
+@pytest.mark.parametrize("question", ["timeline", "tree", "mounts"])
+@pytest.mark.parametrize("text", ["²", "١٢"])
+def test_digits_of_other_alphabets_are_no_process(scene: Scene, tmp_path: Path, question: str, text: str) -> None:
+    """Law: they are refused, and break nothing."""
+    scene.process(None, "/bin/x", [], 1)
+    with pytest.raises(UsageError, match="no pod, container or process named"):
+        _answer(scene, tmp_path / "h", question, text)
 
 
 # ---- addresses and names as people write them ----

@@ -14,8 +14,8 @@ from firsthand.ask.answer import Asked, Found, cut, folded, plural
 from firsthand.ask.conversations import ASKER, PLACE, Conversations, ConversationTotals
 from firsthand.ask.question import Question
 from firsthand.ask.reliance import PEERS
+from firsthand.ask.target import ALIAS, OWNER, Target, parse
 from firsthand.ask.target import Condition as Sql
-from firsthand.ask.target import Target, parse
 from firsthand.errors import UsageError
 from firsthand.history.store.mentions import Condition, either
 from firsthand.identity.address import Network, Ranges
@@ -62,10 +62,10 @@ def connected(asked: Asked) -> Found:
     target = parse(asked.arguments[0])
     if target.network is not None:
         target.addresses = _within(asked, target.network)
-    lookups = _lookups(asked, target)
+    lookups, earlier = _lookups(asked, target), _earlier(asked, target)
     every = _requests(asked, target)
     requests = [row for row in every if row["time"] >= asked.since]
-    summary, talks = Conversations(asked, target, lookups, every).found()
+    summary, talks = Conversations(asked, target, [*earlier, *lookups], every).found()
     heads = _heads(asked, talks)
     for row in talks:
         row |= heads.get((row["node"], row["boot"], row["cookie"]), {})
@@ -75,14 +75,17 @@ def connected(asked: Asked) -> Found:
     for row in rows[: asked.limit]:
         _complete(row, known, asked.ordinary)
     _doubted(asked, target, rows[: asked.limit])
-    sentence = _sentence(asked, target, summary, lookups, len(requests))
+    before = any(not row["served"] for row in earlier)
+    sentence = "; ".join(
+        [_matching(asked, target, summary, lookups, len(requests)), *_asking(target, lookups, summary, before=before)]
+    )
     none = target.name is not None and not (summary.number or lookups or requests)
     if none and (rest := nameless.within(asked)):
         sentence += f"; {rest}"
     shown = cut(rows, asked.limit)
     lines = _tree(shown, known) if asked.tree else None
     columns = [*_COLUMNS, "folded"] if any(row["folded"] for row in shown) else _COLUMNS
-    reasons = _unread(asked, target, len(lookups), len(every))
+    reasons = _unread(asked, target, max(len(lookups), len(earlier)), len(every))
     if none:
         reasons += nameless.reasons(asked, target.text)
     return Found(sentence, shown, summary.total + len(rows) - len(talks), columns, lines, _WIDE, reasons)
@@ -110,16 +113,26 @@ _READ = """node, boot, exec_id, name, event, direction, time, exe, pid, uid, cap
     pod, namespace, workload, pod_uid, container, container_name, image, claimed"""
 
 
+def _earlier(asked: Asked, target: Target) -> list[dict[str, Any]]:
+    """Lookups before the window: who was given a name's address, or asked for an alias of it, may use that for long."""
+    return [] if target.name is None else _looked_up(asked, target, asked.before())
+
+
 def _lookups(asked: Asked, target: Target) -> list[dict[str, Any]]:
+    """Lookups of the window."""
+    by_address: Sql = ("list_has_any(addresses, CAST(? AS VARCHAR[]))", [target.addresses])
+    return _looked_up(asked, target, asked.where(*([by_address] if target.name is None else [])))
+
+
+def _looked_up(asked: Asked, target: Target, which: Sql) -> list[dict[str, Any]]:
     """Who asked for what: one row for each process, name and way in which it matches."""
     plain, values = target.named("name")
-    holder, more = target.named("split_part(r, ' ', 1)")
-    alias, last = target.named("split_part(r, ' ', 4)")
-    by_alias = f"len(list_filter(records, lambda r: {holder} OR (contains(r, ' CNAME ') AND {alias}))) > 0"
+    holder, more = target.named(OWNER)
+    alias, last = target.named(ALIAS)
+    by_alias = f"len(list_filter(records, lambda r: {holder} OR coalesce({alias}, false))) > 0"
     by_address = "list_has_any(addresses, CAST(? AS VARCHAR[]))"
     why = f"CASE WHEN {plain} THEN 'asked' WHEN {by_alias} THEN 'alias' WHEN {by_address} THEN 'resolved' END"
-    resolved: list[Sql] = [(by_address, [target.addresses])] if target.name is None else []
-    where, parameters = asked.where(*resolved)
+    where, parameters = which
     query = f"""WITH found AS (SELECT {_READ}, {why} AS why FROM name WHERE {where})
         SELECT node, boot, exec_id, name, why, {_SERVED} AS served, {ASKER} AS asker, min(time) AS time, max(time) AS until, any_value(exe) AS exe,
             any_value(pid) AS pid, any_value(uid) AS uid, any_value(cap_effective) AS cap_effective, {PLACE},
@@ -130,7 +143,7 @@ def _lookups(asked: Asked, target: Target) -> list[dict[str, Any]]:
         FROM found WHERE why IS NOT NULL GROUP BY node, boot, exec_id, name, why, served, asker ORDER BY time LIMIT {_MOST}"""  # noqa: S608
     only = None
     if target.name is not None and not target.below:
-        only = either(Condition("=", "name", (target.name,)), Condition("holds", "records", (target.name,)))
+        only = either(Condition("=", "name", target.names), Condition("holds", "records", target.names))
     elif target.name is None and target.addresses:
         only = Condition("holds", "addresses", tuple(target.addresses))
     return asked.rows(query, [*values, *more, *last, target.addresses, *parameters], {"name": only} if only else None)
@@ -237,7 +250,7 @@ def _other_names(asked: Asked, target: Target, addresses: list[str]) -> dict[str
     return found
 
 
-def _sentence(
+def _matching(
     asked: Asked, target: Target, summary: ConversationTotals, lookups: list[dict[str, Any]], requests: int
 ) -> str:
     """`requests`: heads that name it; their connections may have begun before the window."""
@@ -249,20 +262,20 @@ def _sentence(
         said += f" ({', '.join(f'{number:,} {word}' for word, number in sorted(outcomes.items()))})"
     if summary.lookups:
         said += f", {summary.lookups:,} of them by the lookup of another process alone"
-    if requests and not number:
-        said += f"; named in {plural(requests, 'head')} of TLS or HTTP"
-    return "; ".join([said, *_asking(asked, target, lookups, summary)])
+    return said + (f"; named in {plural(requests, 'head')} of TLS or HTTP" if requests and not number else "")
 
 
-def _asking(asked: Asked, target: Target, lookups: list[dict[str, Any]], summary: ConversationTotals) -> list[str]:
-    """Who asked for the name, or which names gave the address; a DNS server that was asked is not one that asks."""
+def _asking(target: Target, lookups: list[dict[str, Any]], summary: ConversationTotals, *, before: bool) -> list[str]:
+    """Who asked for the name, or which names gave the address; a DNS server that was asked is not one that asks. `before`: it was asked
+    for before the window."""
     asking = [row for row in lookups if not row["served"]]
     if target.name is None:
         return [f"given by {', '.join(sorted({row['name'] for row in lookups})[:5])}"] if lookups else []
     questions, served = (
         sum(row["questions"] for row in some) for some in (asking, [row for row in lookups if row["served"]])
     )
-    found = [f"asked for {_times(questions)}" if asking else "never asked for"]
+    never = "asked for before the window alone" if before else "never asked for"
+    found = [f"asked for {_times(questions)}" if asking else never]
     found += [f"asked of a DNS server here {_times(served)}"] if served else []
     return found + _hints(lookups, summary.more)
 

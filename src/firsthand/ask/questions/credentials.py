@@ -15,17 +15,19 @@ from typing import Any
 from firsthand.ask import credentials, nameless, talk, watched
 from firsthand.ask.answer import COUNT, Asked, Found, cut, plural
 from firsthand.ask.completeness import spans
-from firsthand.ask.conversations import OPEN
+from firsthand.ask.conversations import ASKER, OPEN
 from firsthand.ask.credentials import Kind, expression
 from firsthand.ask.nearest import meant
 from firsthand.ask.question import Question
 from firsthand.ask.questions.pods import last
 from firsthand.ask.reliance import PEERS
+from firsthand.ask.target import ALIAS, OWNER
 from firsthand.errors import UsageError
 from firsthand.history.names.telling import TELLING
 from firsthand.settings.watchlist import READ
 
-NEEDS = ("process", "connection", "request", "name", "packet", "container", "pod")
+#: Rows of watched files count only while settings had them watched.
+NEEDS = ("process", "connection", "request", "name", "packet", "container", "pod", "file")
 #: From the weakest to the strongest.
 GRADES = ("held", "read", "used")
 _COLUMNS = ["grade", "credential", "who", "pods", "binaries", "evidence", "times", "first", "last"]
@@ -94,7 +96,7 @@ def used(asked: Asked) -> Found:
     rows.sort(key=lambda row: (-GRADES.index(row["grade"]), row["credential"], row["who"]))
     stronger = [row for row in rows if row["grade"] != "held"]
     reasons = without.reasons() if not stronger else []
-    reasons += _unread(asked, kinds)
+    reasons += _unread(asked, kinds) + _renamed(asked, kinds)
     if any(kind.services for kind in kinds) and not any(row["grade"] == "used" for row in rows):
         what = "hosts that take such credentials"
         reasons += nameless.reasons(asked, what) + nameless.unread(asked, what)
@@ -120,21 +122,26 @@ def _shown(asked: Asked, kinds: list[Kind]) -> Iterator[tuple[Kind, str, dict[st
             yield from _of_talk(kind, row)
     for row in _reads(asked, kinds):
         for kind in kinds:
-            if re.match(credentials.of_files(kind.files), row["path"]):
-                yield kind, "read", row, f"opened {row['path']}"
+            for path in _files(kind, row):
+                yield kind, "read", row, f"opened {path}"
     for row in _environments(asked, kinds):
         for kind in kinds:
             for name in _fitting(kind.variables, row["variables"]):
                 yield kind, "held", row, f"variable {name}"
 
 
+def _files(kind: Kind, row: dict[str, Any]) -> list[str]:
+    """The names of a row's file by which it is of a kind: the path, else the one in its own file system, of which a mount shows a part."""
+    fits = re.compile(credentials.of_files(kind.files))
+    return [path for path in (row["path"], row["source_path"]) if path and fits.match(path)][:1]
+
+
 def _of_talk(kind: Kind, row: dict[str, Any]) -> Iterator[tuple[Kind, str, dict[str, Any], str]]:
     names, addresses = kind.handing
-    reached = [*(row["names"] or ()), *((row["head"],) if row["head"] else ())]
-    for name in _fitting(kind.services, reached):
+    for name in _fitting(kind.services, row["reached"]):
         if not _fitting(names, [name]):
             yield kind, "used", row, f"connected to {name}"
-    for name in _fitting(names, reached):
+    for name in _fitting(names, row["reached"]):
         yield kind, "read", row, f"asked {name} for a token"
     for address in (row["peer_address"], row["nat_address"]):
         if address in addresses:
@@ -236,33 +243,53 @@ def _containers(asked: Asked) -> dict[tuple[str, str], _Container]:
 
 
 def _talks(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
-    """Connections that were made from here to hosts of these kinds, by whom and with which names."""
+    """Connections that were made from here to hosts of these kinds, by whom and with which names: those that were asked for, those that
+    they stood for (CNAME), those of all heads."""
     handing = [kind.handing for kind in kinds]
     names = expression(
         [*(one for kind in kinds for one in kind.services), *(one for some, _ in handing for one in some)]
     )
     addresses = sorted({one for _, some in handing for one in some})
+    aliases = _aliases(asked, names)
     heads, values = asked.reaching(("regexp_matches(coalesce(sni, host, ''), ?)", [names]))
     where, parameters = asked.reaching((f"({talk.TOLD} OR event IN ('seen', 'taken'))", []))
     among = "IN (SELECT unnest(CAST(? AS VARCHAR[])))"
     whose = ("pod", "namespace", "workload", "container", "container_name", "claimed", "exe")
-    query = f"""WITH heads AS (SELECT node, boot, cookie, any_value(coalesce(sni, host)) AS head FROM request WHERE {heads}
+    query = f"""WITH heads AS (SELECT node, boot, cookie, list_sort(list(DISTINCT coalesce(sni, host))) AS heads FROM request WHERE {heads}
             GROUP BY node, boot, cookie),
-        told AS (SELECT c.* EXCLUDE (names), head, list_filter(coalesce(names, []), lambda n: regexp_matches(n, ?)) AS names,
-                {talk.DIRECTION} AS way, {talk.BEGAN} AS began
-            FROM (SELECT * FROM connection WHERE {where}) c LEFT JOIN heads h
+        told AS (SELECT c.* EXCLUDE (names), heads, list_filter(coalesce(names, []), lambda n: regexp_matches(n, ?)
+                OR list_contains(CAST(? AS VARCHAR[]), asker || ' ' || n)) AS names, {talk.DIRECTION} AS way, {talk.BEGAN} AS began
+            FROM (SELECT *, {ASKER} AS asker FROM connection WHERE {where}) c LEFT JOIN heads h
                 ON c.node = h.node AND c.boot = h.boot AND c.cookie = h.cookie),
-        talks AS (SELECT node, boot, cookie, peer_address, {", ".join(f"any_value({name}) AS {name}" for name in whose)},
-                any_value(nat_address) AS nat_address, any_value(head) AS head, list_distinct(flatten(list(names))) AS names,
+        talks AS (SELECT node, boot, cookie, peer_address, {", ".join(f"any_value({name}) AS {name}" for name in (*whose, "asker"))},
+                any_value(nat_address) AS nat_address, any_value(heads) AS heads, list_distinct(flatten(list(names))) AS names,
                 min(began) AS first, max({talk.LAST}) AS last, coalesce(max(folded_count), 1) AS many
-            FROM told AS ways WHERE (len(names) > 0 OR head IS NOT NULL OR peer_address {among} OR nat_address {among})
+            FROM told AS ways WHERE (len(names) > 0 OR heads IS NOT NULL OR peer_address {among} OR nat_address {among})
                 AND way IS DISTINCT FROM 'in'
             GROUP BY node, boot, cookie, peer_address, peer_port
             HAVING (bool_or(ways.time >= ? OR coalesce(ways.folded_until >= ?, false)) OR ({OPEN}))
                 AND bool_or({talk.FLOW} OR event IN ('close', 'folded', 'seen', 'taken') OR outcome = 'established'))
-        SELECT node, {", ".join(whose)}, peer_address, nat_address, head, names, min(first) AS first, max(last) AS last,
+        SELECT node, {", ".join(whose)}, asker, peer_address, nat_address, heads, names, min(first) AS first, max(last) AS last,
             sum(many)::BIGINT AS times FROM talks GROUP BY ALL ORDER BY first"""  # noqa: S608
-    return asked.rows(query, [*values, names, *parameters, addresses, addresses, asked.since, asked.since])
+    given = [*values, names, sorted(aliases), *parameters, addresses, addresses, asked.since, asked.since]
+    rows = asked.rows(query, given)
+    for row in rows:
+        stands = {one for name in row["names"] or () for one in aliases.get(f"{row['asker']} {name}", ())}
+        row["reached"] = [*dict.fromkeys((*(row["names"] or ()), *sorted(stands), *(row["heads"] or ())))]
+    return rows
+
+
+def _aliases(asked: Asked, names: str) -> dict[str, set[str]]:
+    """What names that somebody asked for stood for (CNAME), where that fits the expression; whoever asked may use it for longer than the
+    answer's time to live. By asker and name."""
+    named = f"list_transform(records, lambda r: [{OWNER}, {ALIAS}])"
+    fitting = (
+        f"list_filter(list_distinct(flatten({named})), lambda n: coalesce(n <> name AND regexp_matches(n, ?), false))"
+    )
+    where, parameters = asked.existing(("event = 'answer'", []))
+    query = f"""SELECT asker || ' ' || name AS asked, list_distinct(flatten(list(fitting))) AS fitting
+        FROM (SELECT {ASKER} AS asker, name, {fitting} AS fitting FROM name WHERE {where}) WHERE len(fitting) > 0 GROUP BY ALL"""  # noqa: S608
+    return {row["asked"]: set(row["fitting"]) for row in asked.rows(query, [names, *parameters])}
 
 
 def _environments(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
@@ -279,11 +306,31 @@ def _environments(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
 
 def _reads(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
     """Watched files of these kinds that were opened, by whom; a refused try read nothing."""
-    where, parameters = asked.where(("event = 'open' AND error IS NULL", []))
-    whose = ("pod", "namespace", "workload", "container", "container_name", "claimed", "exe", "path")
+    fits, values = _fitting_files(kinds, "path", "source_path")
+    where, parameters = asked.where(("event = 'open' AND error IS NULL", []), (fits, values))
+    whose = ("pod", "namespace", "workload", "container", "container_name", "claimed", "exe", "path", "source_path")
     query = f"""SELECT node, {", ".join(whose)}, min(time) AS first, max(time) AS last, count(*) AS times FROM file
-        WHERE {where} AND regexp_matches(path, ?) GROUP BY ALL ORDER BY first"""  # noqa: S608
-    return asked.rows(query, [*parameters, credentials.of_files(one for kind in kinds for one in kind.files)])
+        WHERE {where} GROUP BY ALL ORDER BY first"""  # noqa: S608
+    return asked.rows(query, parameters)
+
+
+def _fitting_files(kinds: list[Kind], *columns: str) -> tuple[str, list[Any]]:
+    """SQL for rows of `file` of which one of the columns is a file of these kinds."""
+    names = credentials.of_files(one for kind in kinds for one in kind.files)
+    words = " OR ".join(f"coalesce(regexp_matches({column}, ?), false)" for column in columns)
+    return f"({words})", [names] * len(columns)
+
+
+def _renamed(asked: Asked, kinds: list[Kind]) -> list[str]:
+    """Why a file of these kinds may have been read by a name that is not watched: it got another one."""
+    before, values = _fitting_files(kinds, "path", "source_path")
+    after, more = _fitting_files(kinds, "target")
+    other = f"event IN ('rename', 'link') AND error IS NULL AND {before} AND NOT {after}"
+    where, parameters = asked.existing((other, [*values, *more]))
+    number = asked.number(f"SELECT count(*) FROM file WHERE {where}", parameters)  # noqa: S608
+    once = "a file that holds such credentials got" if number == 1 else "files that hold such credentials got"
+    times = "another name" if number == 1 else f"another name {number:,} times"
+    return [f"{once} {times}: who opened it by that is not known"] if number else []
 
 
 def _unwatched(asked: Asked, kinds: list[Kind]) -> list[str]:
@@ -293,18 +340,22 @@ def _unwatched(asked: Asked, kinds: list[Kind]) -> list[str]:
 
 
 def _unread(asked: Asked, kinds: list[Kind]) -> list[str]:
-    """Why a variable may not have been seen: environments that are longer than what is read of them."""
+    """Why a variable may not have been seen: environments that are longer than what is read of them, or could not be read."""
     if not any(kind.variables for kind in kinds):
         return []
-    where, parameters = asked.running((f"event IN ('exec', 'seen', 'folded') AND env_length > {ENVIRONMENT}", []))
-    number = asked.number(f"SELECT count(*) FROM process p WHERE {where}", parameters)  # noqa: S608
-    return (
-        [
-            f"the names of variables behind the first {ENVIRONMENT:,} bytes of {plural(number, 'environment')} were not read"
-        ]
-        if number
-        else []
+    long, unread = f"coalesce(env_length > {ENVIRONMENT}, false)", "contains(coalesce(flag_names, ''), 'ENV_UNREAD')"
+    where, parameters = asked.running((f"event IN ('exec', 'seen', 'folded') AND ({long} OR {unread})", []))
+    query = (
+        f"SELECT count(*) FILTER ({long}) AS long, count(*) FILTER ({unread}) AS unread FROM process p WHERE {where}"  # noqa: S608
     )
+    (row,) = asked.rows(query, parameters)
+    found = {
+        f"the names of variables behind the first {ENVIRONMENT:,} bytes of {plural(row['long'], 'environment')} were not read": row[
+            "long"
+        ],
+        f"{plural(row['unread'], 'environment')} could not be read": row["unread"],
+    }
+    return [why for why, number in found.items() if number]
 
 
 QUESTIONS = {
@@ -315,6 +366,7 @@ QUESTIONS = {
         NEEDS,
         names_matter=True,
         lasting=True,
+        whole=True,
         takes=(0, 1),
         options=frozenset({"without"}),
         relies=PEERS,

@@ -152,16 +152,17 @@ def images(asked: Asked) -> Found:
 
 
 QUESTIONS = {
-    "pods": Question("pods over time, with their addresses", "", pods, NEEDS, names_matter=True, rank=40),
+    "pods": Question("pods over time, with their addresses", "", pods, NEEDS, names_matter=True, running=True, rank=40),
     "containers": Question(
         "containers over time, with image and digest",
         "[POD]",
         containers,
         NEEDS,
         names_matter=True,
+        running=True,
         takes=(0, 1),
         subject=True,
         rank=50,
     ),
-    "images": Question("images that ran, and where", "", images, NEEDS, names_matter=True, rank=60),
+    "images": Question("images that ran, and where", "", images, NEEDS, names_matter=True, running=True, rank=60),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from firsthand.ask import predicate, subject, users
+from firsthand.ask import known, predicate, subject, users
 from firsthand.ask.answer import Asked, Found, counted, cut, folded, plural
 from firsthand.ask.images import Counts, Images
 from firsthand.ask.predicate import Test
@@ -49,16 +49,16 @@ _REASONS = {
 
 def processes(asked: Asked) -> Found:
     """Program images that began or ended in the window, by conditions on any column."""
-    known = PREDICATES()
+    columns = PREDICATES()
     now = datetime.now(UTC)
-    tests = [predicate.parse(text, known, now) for text in asked.arguments]
+    tests = [predicate.parse(text, columns, now) for text in asked.arguments]
     images = Images(asked, tests)
     counts = images.counts()
     what = "executed programs" if images.executed else "program images"
     if (never := _never(counts, tests)) is not None:
         reason = f"no row of the {plural(counts.of, what.removesuffix('s'))} has {never}: nothing is known of it"
         return Found(f"Not known: {reason}", [], 0, _COLUMNS, wide=_WIDE, reasons=[reason])
-    sentence = counted(counts.number, counts.of, f"{what}{_which(asked)} match") + _unknown(counts, tests)
+    sentence = counted(counts.number, counts.of, f"{what}{which(asked)} match") + _unknown(counts, tests)
     rows = images.rows() if counts.rows else []
     reasons = _reasons(counts, tests, what) + users.reason(counts.said)
     if not counts.folded:
@@ -68,7 +68,7 @@ def processes(asked: Asked) -> Found:
     return Found(sentence, told, counts.rows, [*_COLUMNS, "folded"], wide=_WIDE, reasons=reasons)
 
 
-def _which(asked: Asked) -> str:
+def which(asked: Asked) -> str:
     """What is searched, where programs may have begun before the window and not ended in it."""
     cut_off = asked.session is not None and asked.session < asked.window.since
     return " that began or ended in the window" if cut_off else ""
@@ -114,7 +114,7 @@ def identify(asked: Asked, text: str) -> str:
         if not asked.number(f"SELECT count(*) FROM process WHERE {own}{narrowed}", [*key, *values]):  # noqa: S608
             raise UsageError(f"no process {text} is in this history")
         return text
-    if not text.isdigit():
+    if not known.process(text):
         raise UsageError(f"{text!r}: give an exec_id such as 1f2e3d4c:4711:123456789:3, or a process id")
     query = f"""SELECT exec_start, boot, node, arg_max(exec_id, exec_number) AS id FROM process WHERE pid = ?{narrowed}
                GROUP BY ALL ORDER BY exec_start"""  # noqa: S608

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from firsthand.ask import completeness, watched
 from firsthand.ask.answer import Asked, Found, cut, iso, plural
 from firsthand.ask.question import Question
 from firsthand.errors import UsageError
@@ -27,19 +28,37 @@ _LATE = timedelta(seconds=60)
 _NAMED = 5
 
 
+#: States of a file that is not compared, for it is not on the list, or not there.
+_AWAY = ("off", "absent")
+
+
 @dataclass
 class _Checked:
-    """What the rows of `listed` tell of a file in the window: it was compared; why it was not, where that was so once."""
+    """What the rows of `listed` tell of a file in the window: it was compared; why it was not, where that was so once; since when it is
+    not on the list (None: it is), and the spans of the window in which it was not."""
 
     compared: bool = False
     reason: str | None = None
+    away: datetime | None = None
+    missed: list[tuple[datetime, datetime]] = field(default_factory=list)
+
+    def gone(self, since: datetime) -> None:
+        """It is no longer on the list."""
+        self.away = since if self.away is None else self.away
+
+    def there(self, moment: datetime) -> None:
+        """It is on the list."""
+        if self.away is not None and moment > self.away + _LATE:
+            self.missed.append((self.away, moment))
+        self.away = None
 
 
 @dataclass
 class _Searched:
-    """What the window's rounds and lists tell. `gaps`: reasons."""
+    """What the window's rounds and lists tell. `nodes`: with the rounds of each. `gaps`: reasons."""
 
     files: dict[tuple[str, str], _Checked] = field(default_factory=dict)
+    nodes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     rounds: int = 0
     gaps: list[str] = field(default_factory=list)
 
@@ -64,8 +83,8 @@ def tampered(asked: Asked) -> Found:
     reasons = list(searched.gaps)
     if searched.left:
         reasons.append(_left(searched.left))
-    if path is not None and not searched.files:
-        reasons.append(_nowhere(asked, path))
+    if path is not None:
+        reasons += _unlisted(asked, path, searched)
     return Found(
         _sentence(rows, searched, path), cut(rows, asked.limit), len(rows), _COLUMNS, wide=_WIDE, reasons=reasons
     )
@@ -151,28 +170,38 @@ def _searched(asked: Asked, path: str | None) -> _Searched:
     where, values = _narrowed(asked, path, "'listed'")
     query = f"SELECT time, node, path, state, reason FROM content WHERE {where} ORDER BY time, ktime"  # noqa: S608
     for row in asked.rows(query, values):
-        _listed(found, row, inside=row["time"] >= asked.since)
+        _listed(found, row, asked.since)
+    for one in found.files.values():
+        one.there(asked.until)
     found.files = {place: one for place, one in found.files.items() if one.compared or one.reason is not None}
     where, values = _narrowed(asked, None, "'round'")
     query = f"""SELECT node, since, "until", every FROM content WHERE {where} ORDER BY since"""  # noqa: S608
-    rounds: dict[str, list[dict[str, Any]]] = {}
     for row in asked.rows(query, values):
-        rounds.setdefault(row["node"], []).append(row)
-    for node, some in rounds.items():
-        found.rounds += sum(row["until"] >= asked.since for row in some)
-        found.gaps += _gaps(asked, node, some)
-    found.gaps += (
-        [] if found.rounds else ["no round of checks ended in this window: the checker did not run, or had just begun"]
-    )
+        found.nodes.setdefault(row["node"], []).append(row)
+    found.rounds = sum(row["until"] >= asked.since for some in found.nodes.values() for row in some)
+    if not found.rounds:
+        found.gaps.append("no round of checks ended in this window: the checker did not run, or had just begun")
+    for node in dict.fromkeys((*found.nodes, *_checking(asked))):
+        found.gaps += _gaps(asked, node, found.nodes.setdefault(node, [])) if found.rounds else []
     return found
 
 
-def _listed(found: _Searched, row: dict[str, Any], *, inside: bool) -> None:
-    """What was so at the window's begin, and all that was within."""
-    place = (row["node"], row["path"])
+def _checking(asked: Asked) -> list[str]:
+    """The nodes that were observed in the window and on which the settings did not leave the checks out."""
+    spans = watched.inside(asked, completeness.spans(asked.connection, asked.window.until))
+    return list(dict.fromkeys(span.node for span in spans if span.settings.get("content") is not False))
+
+
+def _listed(found: _Searched, row: dict[str, Any], since: datetime) -> None:
+    """What was so at the window's begin, and all that was within. A file without an earlier row was not on the list before it."""
+    place, inside = (row["node"], row["path"]), row["time"] >= since
     one = found.files.get(place)
     if one is None or not inside:
-        one = found.files[place] = _Checked()
+        one = found.files[place] = _Checked(away=since if inside else None)
+    if row["state"] in _AWAY:
+        one.gone(max(row["time"], since))
+        return
+    one.there(row["time"])
     one.compared |= row["state"] in ("checked", "differs")
     if row["state"] == "unchecked":
         one.reason = row["reason"] or "unknown"
@@ -191,8 +220,22 @@ def _gaps(asked: Asked, node: str, rounds: Iterable[dict[str, Any]]) -> list[str
 
 
 def _gap(since: datetime, until: datetime, node: str) -> str:
-    begin, end = iso(since.replace(tzinfo=UTC)), iso(until.replace(tzinfo=UTC))
-    return f"no file was compared from {begin} to {end} on {node}: the checker did not run, or did not get on"
+    return f"no file was compared {_between(since, until)} on {node}: the checker did not run, or did not get on"
+
+
+def _between(since: datetime, until: datetime) -> str:
+    return f"from {iso(since.replace(tzinfo=UTC))} to {iso(until.replace(tzinfo=UTC))}"
+
+
+def _unlisted(asked: Asked, path: str, searched: _Searched) -> list[str]:
+    """When and on which nodes a path was on no list of files to be compared."""
+    if not searched.files:
+        return [_nowhere(asked, path)]
+    there = {node: one for (node, _), one in searched.files.items()}
+    found = [f"{path} was on no list of files to be compared on {node}" for node in searched.nodes if node not in there]
+    for node, one in there.items():
+        found += [f"{path} was on no list of files to be compared {_between(*span)} on {node}" for span in one.missed]
+    return found
 
 
 def _nowhere(asked: Asked, path: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from firsthand.ask import phrase, subject
+from firsthand.ask import known, phrase, subject
 from firsthand.ask.answer import Asked, Found, plural
 from firsthand.ask.question import Question
 from firsthand.ask.questions.processes import identify
@@ -72,7 +72,7 @@ def narrowed(asked: Asked) -> tuple[list[tuple[str, list[Any]]], str]:
     if not asked.arguments:
         return [], ""
     text = asked.arguments[0]
-    if ":" in text or text.isdigit():
+    if known.process(text):
         key = identify(asked, text)
         boot, tgid, start, _ = key.split(":")
         condition = "starts_with(boot, ?) AND exec_tgid = ? AND exec_start = ?"

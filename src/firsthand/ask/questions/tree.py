@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from firsthand.ask import show, subject
+from firsthand.ask import known, show, subject
 from firsthand.ask.answer import Asked, Found, cut, folded, plural
 from firsthand.ask.question import Question
-from firsthand.ask.questions.processes import identify
+from firsthand.ask.questions.processes import identify, which
 
 NEEDS = ("process",)
 MOST = 200_000
@@ -63,14 +63,14 @@ def tree(asked: Asked) -> Found:
     short = sum(images[key]["folded_count"] or 0 for key in every)
     beside = f", {plural(short, 'equal short process', 'equal short processes')} beside" if short else ""
     own = sum(not images[key]["folded_count"] for key in every)
-    said = f"{plural(own, 'program image')}{beside}, {len(start):,} at the root"
+    said = f"{plural(own, 'program image')}{'' if root else which(asked)}{beside}, {len(start):,} at the root"
     if root and not start:
         said = f"Nothing of process {root} is in this window"
     return Found(said, cut(shown, asked.limit), len(every), _COLUMNS, lines, reasons=reasons)
 
 
 def _root(asked: Asked) -> str | None:
-    if not asked.arguments or not (":" in asked.arguments[0] or asked.arguments[0].isdigit()):
+    if not asked.arguments or not known.process(asked.arguments[0]):
         return None
     return identify(asked, asked.arguments[0])
 
@@ -95,21 +95,21 @@ def _below(keys: list[str], children: dict[str, list[str]]) -> list[str]:
 def _images(asked: Asked) -> tuple[dict[str, dict[str, Any]], int]:
     """One entry for each image: from its exec, seen or fork row, with its end; and how many rows there were. Read once, joined in memory."""
     more: list[tuple[str, list[Any]]] = []
-    if asked.arguments and not (":" in asked.arguments[0] or asked.arguments[0].isdigit()):
+    if asked.arguments and not known.process(asked.arguments[0]):
         more = [subject.condition(asked.arguments[0])]
     where, parameters = asked.ran(*more)
     query = f"{_SELECT} WHERE {where} ORDER BY ktime LIMIT ?"
     found: dict[str, dict[str, Any]] = {}
     rows = asked.rows(query, [*parameters, MOST])
     for row in rows:
-        known = found.get(row["exec_id"])
+        before = found.get(row["exec_id"])
         if row["event"] == "left":
-            (known or found.setdefault(row["exec_id"], row))["left"] = row["time"]
+            (before or found.setdefault(row["exec_id"], row))["left"] = row["time"]
         elif row["event"] == "exit":
-            entry = known or found.setdefault(row["exec_id"], row)
+            entry = before or found.setdefault(row["exec_id"], row)
             entry.update(ended=row["time"], exit_code=row["exit_code"], exit_signal=row["exit_signal"])
-        elif known is None or known["event"] in ("exit", "left"):
-            found[row["exec_id"]] = {**row, "ended": known.get("ended") if known else None}
+        elif before is None or before["event"] in ("exit", "left"):
+            found[row["exec_id"]] = {**row, "ended": before.get("ended") if before else None}
     return found, len(rows)
 
 

@@ -30,15 +30,18 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
 def unknown(asked: Asked) -> Found:
     """One row for each container id without a name, each cgroup that no runtime confirmed as what it is named, each one of processes
     apart from the host in no known container, and each one of processes that were moved there out of a container."""
-    where, parameters = asked.ran(("container IS NOT NULL", []), ("event IN ('exec', 'seen', 'fork', 'folded')", []))
+    where, parameters = asked.running(
+        ("container IS NOT NULL", []), ("event IN ('exec', 'seen', 'fork', 'folded')", [])
+    )
     query = f"""SELECT node, container, any_value(runtime) AS runtime, any_value(pod_uid) AS pod_uid, min(time) AS first,
         max(coalesce(folded_until, time)) AS last, sum({COUNT}) FILTER (event <> 'fork') AS programs, list_sort(list(DISTINCT exe)) AS binaries,
         any_value(cgroup_path) AS cgroup_path, bool_or(pod IS NOT NULL OR container_name IS NOT NULL) AS named,
         doubtful, reason FROM (
             SELECT p.*, coalesce(claimed AND (pod IS NOT NULL OR container_name IS NOT NULL), false) AS doubtful, c.reason
-            FROM process p LEFT JOIN ({CONTRADICTIONS}) c ON p.claimed AND p.node = c.node AND p.container = c.container
+            FROM (SELECT * FROM process p WHERE {where}) p LEFT JOIN ({CONTRADICTIONS}) c
+            ON p.claimed AND p.node = c.node AND p.container = c.container
             AND (rtrim(p.cgroup_path, '/') = c.path OR starts_with(p.cgroup_path, c.path || '/')))
-        WHERE {where} GROUP BY node, container, doubtful, reason ORDER BY first, container"""  # noqa: S608
+        GROUP BY node, container, doubtful, reason ORDER BY first, container"""  # noqa: S608
     every = asked.rows(query, parameters)
     rows = [_told(row) for row in every if row["reason"] or row["doubtful"] or not row["named"]]
     nameless = sum(row["why"] == _NAMELESS for row in rows)
@@ -64,6 +67,7 @@ QUESTIONS = {
         "",
         unknown,
         NEEDS,
+        running=True,
         rank=70,
     ),
 }

@@ -182,8 +182,8 @@ def _with_host(namespaces: Any, kind: str) -> Any:
 
 
 def names_of(record: str) -> list[str]:
-    """The name that an answer's record (`NAME TTL TYPE VALUE`) is of, and what it says of it."""
-    return record.split(" ")[0:4:3]
+    """The name that an answer's record (`NAME TTL TYPE VALUE`) is of, and what it says of it: a name there is as its sender spelled it."""
+    return [word.lower().removesuffix(".") for word in record.split(" ")[0:4:3]]
 
 
 def _beginning(value: str, length: int) -> str:

@@ -144,8 +144,8 @@ def test_no_is_an_honest_no(history: Path) -> None:
     assert found["rows"] == [] and not found["completeness"]["complete"]
     assert found["answer"].startswith("No: 0 of 16 connections match never.example.com; never asked for")
     (reason,) = found["completeness"]["reasons"]
-    assert reason.startswith("4 connections out of the cluster have no name (203.0.113.66 443, 203.0.113.70 8443): ")
-    assert "never.example.com may be among them" in reason
+    assert reason.startswith("4 connections out of the cluster have no name: never.example.com may be among them")
+    assert reason.endswith("they went to 203.0.113.66 and 1 more address")
     assert ask(history, "connected", "198.51.100.99")["completeness"]["complete"], "an address is in each row"
 
 
@@ -220,9 +220,7 @@ def test_unnamed_addresses_of_private_ranges_are_not_judged_and_said(tmp_path: P
     scene.connect(curl, "10.1.2.4", 80, 1.0, names=["one.internal"])
     scene.connect(curl, "127.0.0.1", 80, 1.0)
     found = ask(scene.write(tmp_path), "connected", "never.example.com")
-    assert found["answer"].endswith(
-        "; 1 connection to unnamed addresses of private ranges is not judged (10.1.2.3 443)"
-    )
+    assert found["answer"].endswith("; 1 connection to unnamed addresses of private ranges is not judged (10.1.2.3)")
 
 
 def test_a_missing_hook_makes_no_incomplete(tmp_path: Path) -> None:

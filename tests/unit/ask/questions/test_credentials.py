@@ -162,7 +162,110 @@ def test_files_that_were_opened(tmp_path: Path, watched: list[str]) -> None:
     assert ("watched ones alone" in found.sentence) == (watched != ["/etc/"])
     scene.rows["file"] = []
     none = _asked(scene.write(tmp_path / "none"), "accounts")
-    assert none.found.total == 0 and none.completeness.complete == (watched == ["/etc/"]), none.completeness.reasons
+    unwatched = any("not all files of accounts" in reason for reason in none.completeness.reasons)
+    assert none.found.total == 0 and unwatched == (watched != ["/etc/"]), none.completeness.reasons
+
+
+_KEYS_READ = {
+    "file": {"enabled": True, "read": ["**/.ssh/", "**/.ssh/id_*", "**/.ssh/*.pem", "/etc/ssh/"], "write": []}
+}
+
+
+def _opened(scene: Scene, at: float = 10, **values: Any) -> None:
+    process = scene.process(None, "/bin/evil", [], at)
+    own = {name: value for name, value in process.row.items() if name != "ns_net"}
+    scene.add("file", at, **{"event": "open", "opened_for": "read", **own, **values})
+
+
+@pytest.mark.parametrize(
+    ("values", "opened"),
+    [
+        ({"path": "/home/a\nb/.ssh/id_rsa"}, "/home/a\nb/.ssh/id_rsa"),
+        ({"path": "/keys/id_rsa", "source_path": "/root/.ssh/id_rsa"}, "/root/.ssh/id_rsa"),
+        ({"path": "/keys/id_rsa"}, None),
+        ({"path": "/root/.ssh/id_rsa\n"}, "/root/.ssh/id_rsa\n"),
+    ],
+    ids=["a line in its name", "a mount of a part of its file system", "another file", "a line at its end"],
+)
+def test_a_file_by_each_of_its_names(tmp_path: Path, values: dict[str, Any], opened: str | None) -> None:
+    """Law: any letter may stand in a path; in a bind mount the file has another one, and its own as `source_path`."""
+    scene = Scene()
+    scene.observed(-1, DAY, settings=json.dumps(_KEYS_READ))
+    _opened(scene, **values)
+    found = _asked(scene.write(tmp_path / "h"), "ssh")
+    assert [row["evidence"] for row in found.found.rows] == ([[f"opened {opened}"]] if opened else [])
+
+
+@pytest.mark.parametrize("event", ["link", "rename"])
+@pytest.mark.parametrize(
+    ("path", "target", "doubted"), [("id_rsa", "/tmp/x", True), ("id_rsa", "/root/.ssh/id_1", False)]
+)
+def test_a_file_with_another_name_may_have_been_read(
+    tmp_path: Path, event: str, path: str, target: str, doubted: bool
+) -> None:
+    """Law: by a name that is not watched it is read unseen, from then on; a name that is watched too hides nothing."""
+    scene = Scene()
+    scene.observed(-1, DAY, settings=json.dumps(_KEYS_READ))
+    _opened(scene, event=event, path=f"/root/.ssh/{path}", target=target)
+    history = scene.write(tmp_path / "h")
+    for since in (None, 3600):
+        found = _asked(history, "ssh", since=since)
+        assert any("another name" in reason for reason in found.completeness.reasons) == doubted
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_losses_of_watched_files_count(tmp_path: Path, enabled: bool) -> None:
+    """Law: an open that was lost may be the one; the sentence names what was not watched, and then nothing was lost of it."""
+    scene = Scene()
+    scene.observed(-1, DAY, settings=json.dumps({"file": {**_KEYS_READ["file"], "enabled": enabled}}))
+    where = {"node": scene.node, "boot": scene.boot, "cause": "sequence_gap", "events": 1, "table_name": "file"}
+    scene.add("loss", 60, **where, since=scene.at(59), until=scene.at(60))
+    found = _asked(scene.write(tmp_path / "h"), "ssh")
+    assert (found.completeness.events_lost == 1) == enabled and not found.completeness.complete
+    assert ("watched ones alone" in found.sentence) != enabled
+    assert any("io_uring" in reason for reason in found.completeness.reasons) == enabled, "as for `touched`"
+
+
+def test_an_environment_that_was_not_read(tmp_path: Path) -> None:
+    """Law: its variables may be such."""
+    scene = Scene()
+    scene.observed(-1, DAY)
+    scene.process(None, "/bin/x", [], 1, flag_names="ENV_UNREAD", env_length=300)
+    scene.process(None, "/bin/x", [], 2, env_length=9000)
+    found = _asked(scene.write(tmp_path / "h"), "s3").completeness.reasons
+    assert [one.partition(" env")[0] for one in found] == [
+        "the names of variables behind the first 4,096 bytes of 1",
+        "1",
+    ]
+
+
+@pytest.mark.parametrize("since", [None, 3600])
+def test_a_name_that_stands_for_such_a_host(tmp_path: Path, since: float | None) -> None:
+    """Law: where the name that was asked for is an alias of one (CNAME), its connection is a use, also after the answer's time to live;
+    for who asked, and for nobody else."""
+    scene = Scene()
+    scene.observed(-1, DAY)
+    asking, other = (
+        scene.process(scene.pod(name, f"10.244.0.{at}"), "/bin/x", [], at) for at, name in ((7, "a"), (8, "b"))
+    )
+    scene.ask(asking, "assets.example.com", ["52.218.0.1"], 10, alias="bucket.s3.amazonaws.com")
+    scene.ask(other, "assets.example.com", ["198.51.100.7"], 10)
+    scene.connect(asking, "52.218.0.1", 443, 4000, names=["assets.example.com"])
+    scene.connect(other, "198.51.100.7", 443, 4001, names=["assets.example.com"])
+    found = _asked(scene.write(tmp_path / "h"), "s3", since=since).found.rows
+    assert [(row["pods"], row["evidence"]) for row in found] == [(["a"], ["connected to bucket.s3.amazonaws.com"])]
+
+
+def test_each_head_of_a_connection_counts(tmp_path: Path) -> None:
+    """Law: by one connection (to a proxy) several hosts are reached."""
+    scene = Scene()
+    scene.observed(-1, DAY)
+    process = scene.process(None, "/bin/x", [], 1)
+    cookie = scene.connect(process, "10.0.0.9", 3128, 2, names=["proxy.example"])
+    for at, host in enumerate(("b.s3.amazonaws.com", "storage.googleapis.com", "v.vault.azure.net")):
+        scene.request(process, cookie, "10.0.0.9", 3128, 2.1 + at, host=host)
+    found = _asked(scene.write(tmp_path / "h"))
+    assert {row["credential"] for row in found.found.rows if row["grade"] == "used"} >= {"s3", "aws", "gcp", "azure"}
 
 
 @pytest.mark.parametrize(

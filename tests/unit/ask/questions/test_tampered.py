@@ -165,3 +165,75 @@ def test_a_checker_that_began_later_ends_it(tmp_path: Path) -> None:
     _listed(scene, SU, "checked", 120.5)
     (row,) = _asked(scene, tmp_path)["rows"]
     assert row["until"].startswith("2026-03-01T12:02:00.5")
+
+
+# ---- what was on no list, and nodes on which nothing was compared ----
+
+
+def _beside(folder: Path, *, settings: str = '{"content": true}', rounds: range, paths: tuple[str, ...]) -> None:
+    """Another node's rows in the same history, with the first one's."""
+    _scene().write(folder)
+    other = Scene(node="node-2", boot="2f2e3d4c-0000-4000-8000-123456789abc")
+    other.observed(-1, 300, settings=settings)
+    for path in paths:
+        _listed(other, path, "checked", 0.5)
+    _rounds(other, rounds)
+    other.write(folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rounds", "paths", "why"),
+    [
+        (
+            '{"content": true}',
+            range(0),
+            (),
+            "no file was compared from 2026-03-01T11:59:59.000Z to 2026-03-01T12:05:00",
+        ),
+        ('{"content": true}', range(0, 300, 60), (PASSWD,), f"{SU} was on no list of files to be compared on node-2"),
+        ('{"content": false}', range(0), (), "no file's content was checked (setting content.enabled)"),
+        ('{"content": true}', range(0, 300, 60), (PASSWD, SU), None),
+    ],
+    ids=["its checker was dead", "it is not on its list", "it was off", "it was compared there too"],
+)
+def test_each_node_must_have_compared_it(
+    tmp_path: Path, settings: str, rounds: range, paths: tuple[str, ...], why: str | None
+) -> None:
+    """Law: what one node compared proves nothing of another one that was observed."""
+    _beside(tmp_path, settings=settings, rounds=rounds, paths=paths)
+    found = ask(tmp_path, "tampered", SU)["completeness"]
+    assert found["complete"] == (why is None), found["reasons"]
+    assert why is None or any(one.startswith(why) for one in found["reasons"]), found["reasons"]
+    assert ask(tmp_path, "tampered", SU, "--node", "node-1")["completeness"]["complete"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "span"),
+    [
+        ([(250.0, "checked")], "11:59:59.000Z to 2026-03-01T12:04:10"),
+        ([(0.5, "checked"), (70, "off")], "12:01:10.000Z to 2026-03-01T12:05:00"),
+        ([(0.5, "absent"), (200, "checked")], "11:59:59.000Z to 2026-03-01T12:03:20"),
+        ([(0.5, "checked"), (70, "absent"), (200, "checked")], "12:01:10.000Z to 2026-03-01T12:03:20"),
+        ([(0.5, "checked"), (70, "off"), (75, "checked")], None),
+    ],
+    ids=[
+        "it came late",
+        "it was taken off",
+        "it was not there",
+        "it was away for a time",
+        "it was away between two rounds",
+    ],
+)
+def test_a_path_is_denied_for_the_time_on_the_list_alone(
+    tmp_path: Path, listed: list[tuple[float, str]], span: str | None
+) -> None:
+    """Law: rounds of which it was no part prove nothing of it."""
+    scene = _scene()
+    for at, state in listed:
+        _listed(scene, "/opt/late", state, at)
+    found = _asked(scene, tmp_path, "/opt/late")["completeness"]["reasons"]
+    assert found == (
+        []
+        if span is None
+        else [f"/opt/late was on no list of files to be compared from 2026-03-01T{span}.000Z on node-1"]
+    )
