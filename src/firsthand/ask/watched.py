@@ -16,8 +16,9 @@ from firsthand.settings.watchlist import READ, Watchlist
 
 #: The table of watched files.
 TABLE = "file"
-#: What is written to an open file has its row this much later, at most (kernel/include/held.h): a sweep, and the next commit.
-_TOLD = timedelta(seconds=1.5)
+#: What is written to a file has its row when the file is closed, or this much later at most (kernel/include/held.h): the minute of a file
+#: that stays open, a sweep, and the next commit.
+_TOLD = timedelta(seconds=61.5)
 #: Flags of rows that do not have all, and what is said of them.
 _DOUBTFUL = {
     "PATH_TRUNCATED": "the path of {} is cut: it may be of another file",
@@ -44,10 +45,16 @@ class FileTarget:
 
     @property
     def condition(self) -> tuple[str, list[Any]]:
-        """SQL for rows of `file` of which it is: by any of the names that they have."""
+        """SQL for rows of `file` of which it is: by any of the names that they have; and renames of folders above it, which move it."""
         test, values = self._test
         columns = ("path", "target", "source_path")
-        return f"({' OR '.join(test.format(column=name) for name in columns)})", values * len(columns)
+        tests = [test.format(column=name) for name in columns]
+        folders = watchlist.above(self.text)
+        if folders:
+            moves = " OR ".join("regexp_full_match({column}, ?, 's')".format(column=name) for name in columns[:2])
+            tests.append(f"(event = 'rename' AND ({moves}))")
+        whole = "|".join(watchlist.expression(folder).pattern for folder in folders)
+        return f"({' OR '.join(tests)})", values * len(columns) + [whole] * 2 * bool(folders)
 
     @property
     def _test(self) -> tuple[str, list[Any]]:
@@ -94,8 +101,11 @@ def doubts(asked: Asked, spans: Sequence[Span]) -> list[str]:
     found: list[str] = []
     for span in spans:
         since = max(span.begin, span.end - _TOLD)
-        if span.open and asked.window.until >= since:
-            found.append(f"what was written since {iso(since)} on {span.node} may not be recorded yet")
+        if asked.window.until >= since and of_span(span):
+            until = "that are still open may not be recorded yet"
+            if not span.open:
+                until = f"that were open at its end, {iso(span.end)}, may not be recorded"
+            found.append(f"what was written since {iso(since)} on {span.node} to files {until}")
     for flag, words in _DOUBTFUL.items():
         where, values = asked.where((f"contains(coalesce(flag_names, ''), '{flag}')", []))
         if number := asked.number(f"SELECT count(*) FROM file WHERE {where}", values):  # noqa: S608
