@@ -25,13 +25,15 @@ from firsthand.errors import UsageError
 from firsthand.history.names.telling import TELLING
 from firsthand.settings.watchlist import READ
 
-NEEDS = ("process", "connection", "request", "name", "packet", "container", "pod")
+NEEDS = ("process", "connection", "request", "name", "packet", "container", "pod", "file")
 #: From the weakest to the strongest.
 GRADES = ("held", "read", "used")
 _COLUMNS = ["grade", "credential", "who", "pods", "binaries", "evidence", "times", "first", "last"]
 _WIDE = ["namespace", "images", "containers", "node"]
 #: Bytes of an environment of which names are kept (TEXT_BYTES of kernel/include/maps.h).
 ENVIRONMENT = 4096
+#: Columns of `file` by which a row can be of such a file: as the process saw it, or from the root of its file system (a bind mount, hostPath).
+_NAMES = ("path", "source_path")
 #: How many of each list a row shows.
 _MOST = 8
 _UNTIL = "nullif(arg_max(coalesce(until, TIMESTAMP 'infinity'), time), TIMESTAMP 'infinity')"
@@ -94,7 +96,7 @@ def used(asked: Asked) -> Found:
     rows.sort(key=lambda row: (-GRADES.index(row["grade"]), row["credential"], row["who"]))
     stronger = [row for row in rows if row["grade"] != "held"]
     reasons = without.reasons() if not stronger else []
-    reasons += _unread(asked, kinds)
+    reasons += _unread(asked, kinds) + _renamed(asked, kinds)
     if any(kind.services for kind in kinds) and not any(row["grade"] == "used" for row in rows):
         what = "hosts that take such credentials"
         reasons += nameless.reasons(asked, what) + nameless.unread(asked, what)
@@ -120,7 +122,7 @@ def _shown(asked: Asked, kinds: list[Kind]) -> Iterator[tuple[Kind, str, dict[st
             yield from _of_talk(kind, row)
     for row in _reads(asked, kinds):
         for kind in kinds:
-            if re.match(credentials.of_files(kind.files), row["path"]):
+            if any(re.match(credentials.of_files(kind.files), row[name] or "") for name in _NAMES):
                 yield kind, "read", row, f"opened {row['path']}"
     for row in _environments(asked, kinds):
         for kind in kinds:
@@ -280,10 +282,25 @@ def _environments(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
 def _reads(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
     """Watched files of these kinds that were opened, by whom; a refused try read nothing."""
     where, parameters = asked.where(("event = 'open' AND error IS NULL", []))
-    whose = ("pod", "namespace", "workload", "container", "container_name", "claimed", "exe", "path")
+    whose = ("pod", "namespace", "workload", "container", "container_name", "claimed", "exe", *_NAMES)
     query = f"""SELECT node, {", ".join(whose)}, min(time) AS first, max(time) AS last, count(*) AS times FROM file
-        WHERE {where} AND regexp_matches(path, ?) GROUP BY ALL ORDER BY first"""  # noqa: S608
-    return asked.rows(query, [*parameters, credentials.of_files(one for kind in kinds for one in kind.files)])
+        WHERE {where} AND ({_fits("regexp_matches({}, ?)")}) GROUP BY ALL ORDER BY first"""  # noqa: S608
+    files = credentials.of_files(one for kind in kinds for one in kind.files)
+    return asked.rows(query, [*parameters, *[files] * len(_NAMES)])
+
+
+def _fits(test: str) -> str:
+    return " OR ".join(test.format(name) for name in _NAMES)
+
+
+def _renamed(asked: Asked, kinds: list[Kind]) -> list[str]:
+    """Why who opened a file may not be known though it was watched: it has, or had, another name."""
+    where, parameters = asked.where(("event IN ('link', 'rename') AND error IS NULL", []))
+    folders = credentials.of_folders(one for kind in kinds for one in kind.files)
+    query = f"SELECT count(*) FROM file WHERE {where} AND ({_fits('regexp_matches({}, ?)')})"  # noqa: S608
+    number = asked.number(query, [*parameters, *[folders] * len(_NAMES)])
+    several = f"{plural(number, 'time')} a file of these, or a folder of one, got another name (link, rename)"
+    return [f"{several}: by that it was not watched"] if number else []
 
 
 def _unwatched(asked: Asked, kinds: list[Kind]) -> list[str]:
@@ -315,6 +332,7 @@ QUESTIONS = {
         NEEDS,
         names_matter=True,
         lasting=True,
+        whole=True,
         takes=(0, 1),
         options=frozenset({"without"}),
         relies=PEERS,
