@@ -51,7 +51,7 @@ class FileTarget:
         tests = [test.format(column=name) for name in columns]
         folders = watchlist.above(self.text)
         if folders:
-            moves = " OR ".join("regexp_full_match({column}, ?, 's')".format(column=name) for name in columns[:2])
+            moves = " OR ".join(f"regexp_full_match({name}, ?, 's')" for name in columns[:2])
             tests.append(f"(event = 'rename' AND ({moves}))")
         whole = "|".join(watchlist.expression(folder).pattern for folder in folders)
         return f"({' OR '.join(tests)})", values * len(columns) + [whole] * 2 * bool(folders)
@@ -68,11 +68,17 @@ class FileTarget:
 
 
 def of_span(span: Span) -> Watchlist:
-    """The list that was in force."""
+    """The list that was in force, without entries that no resolved path is of: they go over a symbolic link."""
     told = span.settings.get(TABLE, {})
     if not told.get("enabled"):
         return Watchlist()
-    return Watchlist(tuple(told.get("read", ())), tuple(told.get("write", ())))
+    read, write = ([one for one in told.get(name, ()) if one not in _led(span)] for name in ("read", "write"))
+    return Watchlist(tuple(read), tuple(write))
+
+
+def _led(span: Span) -> dict[str, str]:
+    """Entries that went over a symbolic link of the machine, with where they led."""
+    return dict(span.settings.get("file_links", {}))
 
 
 def inside(asked: Asked, spans: Sequence[Span]) -> list[Span]:
@@ -92,8 +98,16 @@ def unwatched(spans: Sequence[Span], target: FileTarget | None, access: int) -> 
         if not watched:
             said.append(f"no file was watched {time}")
         elif target is not None and not watched.covers(target.text, access):
-            said.append(f"{target.text} was not watched{how} {time}")
+            said.append(f"{target.text} was not watched{how} {time}{_elsewhere(span, target.text, access)}")
     return said
+
+
+def _elsewhere(span: Span, text: str, access: int) -> str:
+    """Where the entries lead that would cover it by their letters."""
+    leads = [
+        f"{entry} leads to {real}" for entry, real in _led(span).items() if Watchlist((entry,)).covers(text, access)
+    ]
+    return f"; by symbolic links {', '.join(leads)}: name that" if leads else ""
 
 
 def doubts(asked: Asked, spans: Sequence[Span]) -> list[str]:

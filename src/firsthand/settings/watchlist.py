@@ -6,11 +6,14 @@ watched for reading (every open, and changes) or for writing (opens for writing,
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 
 #: Bits of enum file_access (kernel/include/file.h).
 READ, WRITE, ABOVE = 1, 2, 4
@@ -237,6 +240,20 @@ def above(entry: str) -> list[str]:
     parts = entry.rstrip("/").split("/")[:-1]
     found = ["/".join(parts[:number]) for number in range(1, len(parts) + 1)]
     return [folder for folder in found if _literals(folder)]
+
+
+def led(entries: Iterable[str]) -> dict[str, str]:
+    """Entries that go over a symbolic link on this machine, with where they lead: resolved paths never begin so. What this process may not
+    look at counts as no link."""
+    found = {}
+    for entry in entries:
+        whole = "/".join(takewhile(lambda name: not _wild(name), entry.rstrip("/").split("/")))
+        real = whole
+        with contextlib.suppress(OSError):
+            real = os.path.realpath(whole) if whole.startswith("/") else whole
+        if real != whole:
+            found[entry] = real + entry[len(whole) :]
+    return found
 
 
 def expression(pattern: str) -> re.Pattern[str]:

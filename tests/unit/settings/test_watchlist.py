@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 
-from firsthand.settings.watchlist import ABOVE, READ, WRITE, Watchlist, checked, expression, pattern_of
+from firsthand.settings.watchlist import ABOVE, READ, WRITE, Watchlist, checked, expression, led, pattern_of
 
 _LIST = Watchlist(
     ("/etc/shadow", "/root/.ssh/", "**/.aws/credentials", "/home/*/.kube/"), ("/etc/cron.d/", "/etc/shadow")
@@ -75,6 +76,21 @@ def test_every_folder_above_is_looked_at() -> None:
         b"/a/b/c",
         b"/a/b/c/d",
         b"/a/b/c/d/e",
+    }
+
+
+def test_entries_that_go_over_a_symbolic_link(tmp_path: Path) -> None:
+    """Which, and where they lead; what lies behind a * is not looked at."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    real, link = f"{tmp_path}/real", f"{tmp_path}/link"
+    assert led(
+        [f"{link}/", f"{link}/a/b", f"{link}/*/x/", link, f"{real}/", f"{tmp_path}/l*", "**/link/x", "/no/such"]
+    ) == {
+        f"{link}/": f"{real}/",
+        f"{link}/a/b": f"{real}/a/b",
+        f"{link}/*/x/": f"{real}/*/x/",
+        link: real,
     }
 
 

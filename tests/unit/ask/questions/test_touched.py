@@ -101,6 +101,19 @@ def test_what_was_not_watched_for_a_part_is_not_denied(
     assert found.sentence.startswith(f"Not watched: {why}") and not found.completeness.complete
 
 
+def test_an_entry_over_a_symbolic_link_watches_nothing(tmp_path: Path) -> None:
+    """No resolved path begins so: the answer says where it leads, and never "No"."""
+    scene = Scene()
+    told = {
+        "file": {"enabled": True, "read": ["/var/run/secrets/", "/etc/"], "write": []},
+        "file_links": {"/var/run/secrets/": "/run/secrets/"},
+    }
+    scene.observed(-1, 1800, settings=json.dumps(told))
+    said = _ask(scene, tmp_path / "h", "touched", "/var/run/secrets/token").sentence
+    assert said.startswith("Not watched: ") and "/var/run/secrets/ leads to /run/secrets/" in said
+    assert _ask(scene, tmp_path / "h", "touched", "/etc/shadow").sentence.startswith("No: ")
+
+
 def test_hooks_at_system_calls_prove_no_absence(scene: Scene, tmp_path: Path) -> None:
     """They do not see all: no answer by them is "no" and complete."""
     _observed(scene, -1, 1800)
