@@ -1,6 +1,7 @@
 """Compile the BPF objects: each kernel/subjects/NAME.bpf.c, and the spine, which is made of their programs (include/spine.h).
 
-`python kernel/build.py FOLDER` writes the objects into a folder; setup.py does the same.
+`python kernel/build.py FOLDER` writes the objects into a folder; setup.py does the same. `build_tests` compiles what only the tests run:
+kernel/tests/NAME.bpf.c, which applies functions of include/NAME.h to what a test gives.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ AT_CGROUP = {
     "cgroup/bind": "bpf_sock_addr",
     "cgroup_connect_": "bpf_sock_addr",
 }
+#: Sources that are in no wheel.
+TESTS = sorted((KERNEL / "tests").glob("*.bpf.c"))
 _FUNCTION, _GLOBAL = 2, 1  # STT_FUNC and STB_GLOBAL of elf(5)
 
 
@@ -48,6 +51,12 @@ def write_layout(objects: Sequence[Path], to: Path) -> None:
     from firsthand.schema import layout
 
     (to / LAYOUT).write_text(layout.read(sorted(objects)).kept)
+
+
+def build_tests(to: Path) -> None:
+    """The objects of the tests into a folder; nothing of them is attached anywhere."""
+    for source in TESTS:
+        compile_object(source, to)
 
 
 def compile_object(source: Path, to: Path) -> Path:
