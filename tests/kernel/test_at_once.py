@@ -104,6 +104,7 @@ def test_attempts_that_nobody_has_answered(watch: Watch) -> None:
             "address add 198.51.100.1/24 dev nowhere",
             "link set nowhere up",
             "link set silent up",
+            "neighbour add 198.51.100.7 dev nowhere lladdr 02:00:00:00:00:07 nud permanent",  # else it is unreachable after 3 s
         ):
             subprocess.run(namespace.command(["ip", *words.split()]), check=True)
         child = watch.run(namespace.command([sys.executable, "-c", _TRY, "198.51.100.7"]), stdin=-1, stdout=-1)

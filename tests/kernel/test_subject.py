@@ -119,7 +119,7 @@ def test_a_subject_of_three_files_is_observed_asked_and_taken_over(
     (row,) = first["rows"]
     assert "hunter" not in row["new_name"] and row["exe"] == os.path.realpath(sys.executable), row
     assert "names that were only dreamt" in first["completeness"]["blind_spots"]
-    assert first["completeness"]["complete"], first["completeness"]
+    assert first["completeness"]["complete"], first["completeness"]["reasons"]
 
     _rename(cgroup, "thread", "while-alone")
     with _observing(observed, larger):
@@ -127,7 +127,7 @@ def test_a_subject_of_three_files_is_observed_asked_and_taken_over(
         _rename(cgroup, "leader", "!shouted")  # a failure that is counted: the next observer tells it
     then = _renamed(larger, history)
     assert [row["new_name"] for row in then["rows"][1:]] == ["while-alone", "taken-over"]
-    assert then["completeness"]["complete"], then["completeness"]
+    assert then["completeness"]["complete"], then["completeness"]["reasons"]
     told = _asked(larger, history, "timeline")["rows"]
     assert [row["detail"] for row in told if row["table"] == "rename" and row["detail"].endswith("taken-over")] != []
 
