@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 KERNEL_SOURCES := $(wildcard kernel/include/*.h kernel/subjects/*.[hc])
+# What clang-format holds; kernel/tests is compiled by the tests alone.
+KERNEL_ALL := $(KERNEL_SOURCES) $(wildcard kernel/tests/*.[hc])
 SOURCES := $(shell find src -name '*.py')
 COMPILED := $(KERNEL_SOURCES) $(wildcard src/firsthand/*/*.pyx) setup.py kernel/build.py
 LIBRARIES := src/firsthand/probe/lib/libbpf.so.1
@@ -76,7 +78,7 @@ check: setup ## ruff, mypy, import contract, clang-format, schema lock, generate
 	@ruff format --check .
 	@mypy
 	@lint-imports
-	@clang-format --dry-run -Werror $(KERNEL_SOURCES)
+	@clang-format --dry-run -Werror $(KERNEL_ALL)
 	@$(PYTHON) -m firsthand.schema.lock --check
 	@$(PYTHON) -m firsthand.schema.reference --check
 	@$(PYTHON) -m firsthand.settings.page --check
@@ -99,7 +101,7 @@ site: .venv/.packages .venv/.site ## build the docs as one site into build/site,
 format: setup ## put the sources into the house's form
 	@ruff format .
 	@ruff check --fix .
-	@clang-format -i $(KERNEL_SOURCES)
+	@clang-format -i $(KERNEL_ALL)
 
 wheel: setup ## build the wheel into dist/
 	@$(PYTHON) -m pip wheel -q --no-deps --no-build-isolation -w dist .

@@ -1,6 +1,7 @@
 """Compile the BPF objects: each kernel/subjects/NAME.bpf.c, and the spine, which is made of their programs (include/spine.h).
 
-`python kernel/build.py FOLDER` writes the objects into a folder; setup.py does the same.
+`python kernel/build.py FOLDER` writes the objects into a folder; setup.py does the same. `build_tests` compiles what only the tests run:
+kernel/tests/NAME.bpf.c, which applies functions of include/NAME.h to what a test gives.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 KERNEL = Path(__file__).resolve().parent
+#: Beside the objects: what firsthand.schema.layout reads of them, so that a question need not parse their BTF.
+LAYOUT = "layout.json"
 ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 #: Records are hashed and compared as words, and written as what they are: no strict aliasing.
 FLAGS = ("-target", "bpf", "-mcpu=v3", "-g", "-O2", "-Wall", "-Werror", "-fno-strict-aliasing", "-Wno-unused-function")
@@ -30,6 +33,8 @@ AT_CGROUP = {
     "cgroup/bind": "bpf_sock_addr",
     "cgroup_connect_": "bpf_sock_addr",
 }
+#: Sources that are in no wheel.
+TESTS = sorted((KERNEL / "tests").glob("*.bpf.c"))
 _FUNCTION, _GLOBAL = 2, 1  # STT_FUNC and STB_GLOBAL of elf(5)
 
 
@@ -37,11 +42,26 @@ def build(to: Path) -> None:
     """All objects into a folder."""
     to.mkdir(parents=True, exist_ok=True)
     objects = [compile_object(source, to) for source in sorted((KERNEL / "subjects").glob("*.bpf.c"))]
-    make_spine(objects, to)
+    write_layout([*objects, make_spine(objects, to)], to)
+
+
+def write_layout(objects: Sequence[Path], to: Path) -> None:
+    """The layout of these objects, by the product's own reader, which needs no more than the standard library."""
+    sys.path.insert(0, str(KERNEL.parent / "src"))
+    from firsthand.schema import layout
+
+    (to / LAYOUT).write_text(layout.read(sorted(objects)).kept)
+
+
+def build_tests(to: Path) -> None:
+    """The objects of the tests into a folder; nothing of them is attached anywhere."""
+    for source in TESTS:
+        compile_object(source, to)
 
 
 def compile_object(source: Path, to: Path) -> Path:
-    """One object, NAME.bpf.o, with its BTF and without DWARF."""
+    """One object, NAME.bpf.o, with its BTF and without DWARF. A layout that was kept of the objects before is removed."""
+    (to / LAYOUT).unlink(missing_ok=True)
     target = to / f"{source.name.removesuffix('.c')}.o"
     includes = [f"-I{KERNEL / name}" for name in ("include", "subjects")]
     machine = f"-D__TARGET_ARCH_{ARCHITECTURES[platform.machine()]}"

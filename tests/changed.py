@@ -1,8 +1,9 @@
 """The tests of what changed (`make quick`): python -m tests.changed [COMMIT], which is main where nothing is said.
 
-Chosen: changed test files; those that mirror a changed module (src/firsthand/x/y.py: tests/unit/x/test_y.py, kernel/subjects/y.bpf.c:
-tests/kernel/test_y.py); those that import a changed module or a changed part of the tests. The nearest run first; after 20 s the rest
-is left, with its number. Never silently empty: what was chosen and why is printed first.
+Chosen: changed test files; those that mirror a changed module (src/firsthand/x/y.py: tests/unit/x/test_y.py, kernel/include/y.h:
+tests/kernel/functions/test_y.py, kernel/subjects/y.bpf.c: tests/kernel/test_y.py); those that import a changed module or a changed
+part of the tests. The nearest run first; after 20 s the rest is left, with its number. Never silently empty: what was chosen and why is
+printed first.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def _mirrors(root: Path, file: str) -> Iterator[str]:
     if file.startswith("src/firsthand/"):
         yield str(Path("tests/unit", *path.parts[2:-1], name))
     elif file.startswith("kernel/"):
+        yield f"tests/kernel/functions/{name}"
         yield f"tests/kernel/{name}"
     elif file.startswith("tests/") and not path.name.startswith("test_"):
         yield str(Path("tests/unit", *path.parts[1:-1], name))

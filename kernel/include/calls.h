@@ -36,6 +36,7 @@ enum call {
 	CALL_CHOWN = 92,
 	CALL_FCHOWN = 93,
 	CALL_LCHOWN = 94,
+	CALL_UTIME = 132,
 	CALL_MKNOD = 133,
 	CALL_SETXATTR = 188,
 	CALL_LSETXATTR = 189,
@@ -43,16 +44,20 @@ enum call {
 	CALL_REMOVEXATTR = 197,
 	CALL_LREMOVEXATTR = 198,
 	CALL_FREMOVEXATTR = 199,
+	CALL_UTIMES = 235,
 	CALL_OPENAT = 257,
 	CALL_MKDIRAT = 258,
 	CALL_MKNODAT = 259,
 	CALL_FCHOWNAT = 260,
+	CALL_FUTIMESAT = 261,
 	CALL_UNLINKAT = 263,
 	CALL_RENAMEAT = 264,
 	CALL_LINKAT = 265,
 	CALL_SYMLINKAT = 266,
 	CALL_FCHMODAT = 268,
 	CALL_SPLICE = 275,
+	CALL_UTIMENSAT = 280,
+	CALL_FALLOCATE = 285,
 	CALL_PWRITEV = 296,
 	CALL_OPEN_BY_HANDLE = 304,
 	CALL_RENAMEAT2 = 316,
@@ -75,6 +80,7 @@ enum call {
 	CALL_RENAMEAT = 38,
 	CALL_TRUNCATE = 45,
 	CALL_FTRUNCATE = 46,
+	CALL_FALLOCATE = 47,
 	CALL_FCHMOD = 52,
 	CALL_FCHMODAT = 53,
 	CALL_FCHOWNAT = 54,
@@ -86,6 +92,7 @@ enum call {
 	CALL_PWRITEV = 70,
 	CALL_SENDFILE = 71,
 	CALL_SPLICE = 76,
+	CALL_UTIMENSAT = 88,
 	CALL_OPEN_BY_HANDLE = 265,
 	CALL_RENAMEAT2 = 276,
 	CALL_COPY_FILE_RANGE = 285,
@@ -102,6 +109,9 @@ enum call {
 	CALL_CHOWN,
 	CALL_LCHOWN,
 	CALL_MKNOD,
+	CALL_UTIME,
+	CALL_UTIMES,
+	CALL_FUTIMESAT,
 };
 #endif
 
@@ -152,6 +162,23 @@ static __always_inline void read_arguments(struct arguments *arguments, struct t
 
 	bpf_core_read(arguments->at, sizeof(arguments->at), &registers->regs[0]);
 	arguments->at[0] = BPF_CORE_READ(registers, orig_x0);
+#endif
+}
+
+/* The second or third argument alone. */
+static __always_inline __u64 argument(struct task_struct *task, __u32 number)
+{
+	void *told = (void *)bpf_task_pt_regs(task);
+#if defined(__TARGET_ARCH_x86)
+	struct pt_regs___x86 *registers = told;
+
+	return number == 1 ? BPF_CORE_READ(registers, si) : BPF_CORE_READ(registers, dx);
+#else
+	struct pt_regs___call *registers = told;
+	__u64 value = 0;
+
+	bpf_core_read(&value, sizeof(value), &registers->regs[number]);
+	return value;
 #endif
 }
 

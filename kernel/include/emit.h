@@ -83,15 +83,22 @@ static __always_inline long send(struct draft *draft, __u32 length, __u32 to)
 	return bpf_ringbuf_output(&ring, draft->record->data, length, BPF_RB_NO_WAKEUP);
 }
 
+static __always_inline __u64 bytes_held(__u32 in)
+{
+	return in == RING_URGENT ? bpf_ringbuf_query(&urgent, BPF_RB_AVAIL_DATA)
+				 : bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+}
+
+static __always_inline __u64 bytes_of(__u32 ring_number)
+{
+	return ring_number == RING_URGENT ? bpf_ringbuf_query(&urgent, BPF_RB_RING_SIZE)
+					  : bpf_ringbuf_query(&ring, BPF_RB_RING_SIZE);
+}
+
 /* A ring that is not half full takes what is not longer than its other half, unless its lock could not be had. */
 static __always_inline void count_refused(__u32 to)
 {
-	__u64 held = to == RING_URGENT ? bpf_ringbuf_query(&urgent, BPF_RB_AVAIL_DATA)
-				       : bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
-	__u64 size = to == RING_URGENT ? bpf_ringbuf_query(&urgent, BPF_RB_RING_SIZE)
-				       : bpf_ringbuf_query(&ring, BPF_RB_RING_SIZE);
-
-	count(held * 2 < size ? FAILURE_RESERVE_ROOM : FAILURE_RESERVE);
+	count(bytes_held(to) * 2 < bytes_of(to) ? FAILURE_RESERVE_ROOM : FAILURE_RESERVE);
 }
 
 /* All of a record's head but its place in the ring: processor, number and length. */

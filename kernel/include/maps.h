@@ -32,6 +32,7 @@ enum bound {
 	WITHHELD_CONNECTIONS = 4096, /* of which it is not yet known whether they fold */
 	ATTEMPTS = 16384, /* TCP connects that have no row yet */
 	CLOSED_SOCKETS = 8192, /* of several flows, between their close and the next sweep */
+	FLOODS = 4096, /* cgroups, and programs of parents in them, that wrote while a ring was nearly full */
 };
 
 /* Where a value or record was lost, counted per CPU; user space names them from this enum. */
@@ -289,6 +290,21 @@ struct plain {
 	__u8 head[PLAIN_BYTES];
 };
 
+/* Whose records a ring that is nearly full takes. Without parent and name: all of a cgroup. */
+struct flood_key {
+	__u64 cgroup;
+	__s32 parent; /* tgid */
+	__u32 ring; /* enum ring_number */
+	char comm[16];
+};
+
+struct flood {
+	__u64 moment; /* the span of time that `bytes` are of */
+	__u64 bytes;
+	__u64 held_back; /* records that were not written, since `first` */
+	__u64 first, last; /* of these, bpf_ktime_get_boot_ns */
+};
+
 struct sweeper {
 	struct bpf_timer timer;
 	__u64 stamp; /* of the program whose callback it runs */
@@ -385,6 +401,13 @@ HASH_MAP(__u64, __u64, CLOSED_SOCKETS) /* by cookie: when, bpf_ktime_get_boot_ns
 closed_sockets SEC(".maps");
 HASH_MAP(__u64, __u64, ATTEMPTS) /* by cookie: when, bpf_ktime_get_boot_ns */
 attempts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, FLOODS);
+	__type(key, struct flood_key);
+	__type(value, struct flood);
+} floods SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -25,21 +25,24 @@ enum walk_flag {
 	WALK_ENDED = 4,
 };
 
-/* One name in front of the path. `length` is at most 255, as dentries' names are. */
+/*
+ * One name in front of the path. `length` is at most 255, as dentries' names are. The first byte of the scratch stays
+ * free: put_walked copies PATH_BYTES - 1 at most.
+ */
 static __always_inline int prepend(struct walk *walk, const unsigned char *name, __u32 length)
 {
 	__u32 at = walk->at;
 
 	length &= 255;
-	at -= length + 1;
+	at -= length + 2;
 	asm volatile("" : "+r"(at));
 	if (at >= PATH_BYTES) { /* wrapped below 0: no room */
 		walk->flags |= WALK_TRUNCATED | WALK_ENDED;
 		return 1;
 	}
-	walk->scratch->bytes[at] = '/';
-	bpf_probe_read_kernel(walk->scratch->bytes + at + 1, length, name);
-	walk->at = at;
+	walk->scratch->bytes[at + 1] = '/';
+	bpf_probe_read_kernel(walk->scratch->bytes + at + 2, length, name);
+	walk->at = at + 1;
 	return 0;
 }
 

@@ -17,15 +17,22 @@ static __always_inline bool is_blank(__u8 byte)
 	return byte == '\r' || byte == '\n' || byte == ' ' || byte == '\t';
 }
 
-/* Of a request's method, which servers take in either case and with any other token's characters inside. */
+/* That a request's method begins with: servers take either case, and some of them (nginx) these two. */
 static __always_inline bool is_letter(__u8 byte)
 {
-	return (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z');
+	return (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') || byte == '_' || byte == '-';
+}
+
+/* Of a method, which may have any other token's characters inside, or of the blanks behind one of one or two letters.
+ */
+static __always_inline bool is_in_line(__u8 byte)
+{
+	return (byte >= ' ' && byte < 0x7f) || byte == '\t';
 }
 
 static __always_inline bool may_be_method(const __u8 *bytes)
 {
-	return is_letter(bytes[0]) && bytes[1] > ' ' && bytes[1] < 0x7f && bytes[2] > ' ' && bytes[2] < 0x7f;
+	return is_letter(bytes[0]) && is_in_line(bytes[1]) && is_in_line(bytes[2]);
 }
 
 /*

@@ -93,6 +93,14 @@ static __always_inline bool is_part(const struct place *place)
 	return BPF_CORE_READ(root, d_parent) != root;
 }
 
+/* Whether a file's mount lies below another one: the host's root file system at /host, as hostPath has it. */
+static __always_inline bool is_below_another(const struct place *place)
+{
+	struct mount *mount = (void *)place->mount - bpf_core_field_offset(struct mount, mnt);
+
+	return BPF_CORE_READ(mount, mnt_parent) != mount;
+}
+
 static __always_inline bool is_in_upper(struct inode *inode)
 {
 	void *upper = NULL;
@@ -122,12 +130,15 @@ static __always_inline bool put_file(struct draft *draft, struct file_event *eve
 				     struct file *file)
 {
 	bool watched = resolve_watched(draft, place, &event->flags);
+	bool part = is_part(place), inner;
 
 	put_place(draft, &event->path, place);
-	if (is_part(place)) {
+	if (part || (!watched && is_below_another(place))) {
 		resolve_source(place);
-		watched |= is_watched(place);
-		put_place(draft, &event->source_path, place);
+		inner = is_watched(place);
+		watched |= inner;
+		if (part || inner)
+			put_place(draft, &event->source_path, place);
 	}
 	if (watched)
 		fill_inode(event, (void *)place->dentry, BPF_CORE_READ(file, f_inode));

@@ -13,8 +13,8 @@ FAILURES(file, 8)
 enum watch_bound {
 	WATCH_WORDS = 1024, /* of 64 bits, of the filter of one kind of access */
 	WATCH_ACCESSES = 3, /* read, write, above: bits of enum file_access */
-	WATCH_NAMES = 1024,
-	WATCH_PATHS = 2048,
+	WATCH_NAMES = 4096,
+	WATCH_PATHS = 8192,
 	WATCH_PATH_BYTES = 256, /* of a path that are compared with entries without * */
 	WATCH_GLOBS = 63,
 	GLOB_BYTES = 252,

@@ -42,6 +42,9 @@ static const struct wording wordings[WORDINGS] = {
 	[CALL_CHMOD] = MODE(RECORD_FILE_CHMOD, WORKING, 0, 1),
 	[CALL_CHOWN] = OWNER(RECORD_FILE_CHOWN, WORKING, 0, 1),
 	[CALL_LCHOWN] = OWNER(RECORD_FILE_CHOWN, WORKING, 0, 1),
+	[CALL_UTIME] = BY_NAME(RECORD_FILE_TIMES, WORKING, 0),
+	[CALL_UTIMES] = BY_NAME(RECORD_FILE_TIMES, WORKING, 0),
+	[CALL_FUTIMESAT] = BY_NAME(RECORD_FILE_TIMES, 0, 1),
 #endif
 	[CALL_RENAMEAT] = TWO_NAMES(RECORD_FILE_RENAME, 0, 1, 2, 3),
 	[CALL_RENAMEAT2] = TWO_NAMES(RECORD_FILE_RENAME, 0, 1, 2, 3),
@@ -52,6 +55,8 @@ static const struct wording wordings[WORDINGS] = {
 	[CALL_MKNODAT] = MODE(RECORD_FILE_MKNOD, 0, 1, 2),
 	[CALL_TRUNCATE] = BY_NAME(RECORD_FILE_TRUNCATE, WORKING, 0),
 	[CALL_FTRUNCATE] = OF_FILE(RECORD_FILE_TRUNCATE, NONE, NONE, NONE),
+	[CALL_FALLOCATE] = OF_FILE(RECORD_FILE_ALLOCATE, NONE, 1, NONE),
+	[CALL_UTIMENSAT] = BY_NAME(RECORD_FILE_TIMES, 0, 1),
 	[CALL_FCHMODAT] = MODE(RECORD_FILE_CHMOD, 0, 1, 2),
 	[CALL_FCHMODAT2] = MODE(RECORD_FILE_CHMOD, 0, 1, 2),
 	[CALL_FCHMOD] = OF_FILE(RECORD_FILE_CHMOD, NONE, 1, NONE),
@@ -94,12 +99,16 @@ static __always_inline bool put_changed(struct draft *draft, struct file_event *
 {
 	struct place place = {};
 	__u32 access = event->header.kind == RECORD_FILE_RENAME ? FILE_WRITE | FILE_ABOVE : FILE_WRITE;
+	__u8 descriptor = wording->descriptor;
 	struct file *file;
 
-	if (wording->descriptor == NONE)
+	/* futimens(3) is utimensat with a descriptor and without a name; other calls fail without one. */
+	if (descriptor == NONE && event->header.kind == RECORD_FILE_TIMES && !word(words, wording->path))
+		descriptor = wording->folder;
+	if (descriptor == NONE)
 		return put_name(draft, &event->path, task, word(words, wording->folder), word(words, wording->path),
 				access, &event->flags);
-	file = file_at(task, word(words, wording->descriptor));
+	file = file_at(task, word(words, descriptor));
 	if (!file)
 		return false;
 	place_of(&place, file, access);

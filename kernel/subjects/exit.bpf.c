@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* The end of processes, once each: when the last thread goes. */
+#include "flood.h"
 #include "fold.h"
 
 char _license[] SEC("license") = "GPL";
@@ -63,7 +64,7 @@ static __always_inline void tell_exit(struct task_struct *task, struct cgroup *c
 	if (fold_exit(memory, exit, known, draft.now))
 		abandon(&draft);
 	else
-		finish(&draft, RECORD_PROCESS_EXIT, RING_ORDINARY);
+		finish_process(&draft, RECORD_PROCESS_EXIT, RING_ORDINARY);
 }
 
 SEC("tp_btf/sched_process_exit")

@@ -31,9 +31,28 @@ static __always_inline __u64 open_flags(__s32 number, const struct arguments *ar
 	return arguments->at[2];
 }
 
-static __always_inline __u32 access_of(__u32 mode)
+/* The flags of an open that is not for writing, by as few reads as possible: most opens of a machine are such. */
+static __always_inline __u64 plain_flags(struct task_struct *task, __s32 number)
 {
-	return (mode & FMODE_READ ? FILE_READ : 0) | (mode & FMODE_WRITE ? FILE_WRITE : 0);
+	__u64 flags = 0, word;
+
+	if (number == CALL_OPEN)
+		return argument(task, 1);
+	word = argument(task, 2);
+	if (number != CALL_OPENAT2)
+		return word;
+	bpf_probe_read_user(&flags, sizeof(flags), (void *)word);
+	return flags;
+}
+
+/* O_RDONLY | O_TRUNC empties a file, O_RDONLY | O_CREAT makes one: changes, though nothing is open for writing. */
+static __always_inline __u32 access_of(struct task_struct *task, __s32 number, __u32 mode)
+{
+	__u32 access = mode & FMODE_READ ? FILE_READ : 0;
+
+	if (mode & (FMODE_WRITE | FMODE_CREATED) || plain_flags(task, number) & O_TRUNC)
+		access |= FILE_WRITE;
+	return access;
 }
 
 /* The caller's word for what it opened: kept where it leads elsewhere by its letters. */
@@ -69,7 +88,7 @@ static __always_inline int opened(struct call_end *ctx, struct task_struct *task
 
 	if (mode & FMODE_PATH)
 		return 0;
-	place_of(&place, file, access_of(mode));
+	place_of(&place, file, access_of(task, ctx->number, mode));
 	if (!find_names(&place) || !is_wanted(task, &cgroup))
 		return 0;
 	if (!begin(&draft, sizeof(*event)))

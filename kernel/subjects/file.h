@@ -18,6 +18,8 @@ enum file_record_kind {
 	RECORD_FILE_CHMOD = 74,
 	RECORD_FILE_CHOWN = 75,
 	RECORD_FILE_XATTR = 76,
+	RECORD_FILE_ALLOCATE = 77,
+	RECORD_FILE_TIMES = 78,
 };
 
 enum file_failure {
@@ -99,7 +101,8 @@ struct file_event {
 	__u32 file_links DOC("hard links; 0: unlinked") NULL_IS(UNSET_ID);
 	__s32 error DOC("errno of a refused try; null: it succeeded") NULL_IS("0");
 	__u32 opened_for DOC("flags of open(2), by their names") ROLE("set:open_flag");
-	__u32 new_mode DOC("chmod, mkdir, mknod: the mode that was asked for") NULL_IS(UNSET_ID);
+	__u32 new_mode DOC("chmod, mkdir, mknod: the mode that was asked for; allocate: the mode of fallocate(2)")
+	NULL_IS(UNSET_ID);
 	__u32 new_uid DOC("chown: the owner that was asked for; null: unchanged") NULL_IS(UNSET_ID);
 	__u32 new_gid DOC("chown: the group that was asked for; null: unchanged") NULL_IS(UNSET_ID);
 	__u64 opened DOC("write: when the file was opened, bpf_ktime_get_boot_ns") UNIT("ns") NULL_IS("0");
@@ -121,6 +124,7 @@ struct file_event {
 TAG("record:RECORD_FILE_RENAME:rename") TAG("record:RECORD_FILE_LINK:link") TAG("record:RECORD_FILE_SYMLINK:symlink")
 TAG("record:RECORD_FILE_UNLINK:unlink") TAG("record:RECORD_FILE_MKDIR:mkdir") TAG("record:RECORD_FILE_RMDIR:rmdir")
 TAG("record:RECORD_FILE_MKNOD:mknod") TAG("record:RECORD_FILE_TRUNCATE:truncate") TAG("record:RECORD_FILE_CHMOD:chmod")
-TAG("record:RECORD_FILE_CHOWN:chown") TAG("record:RECORD_FILE_XATTR:xattr");
+TAG("record:RECORD_FILE_CHOWN:chown") TAG("record:RECORD_FILE_XATTR:xattr") TAG("record:RECORD_FILE_ALLOCATE:allocate")
+TAG("record:RECORD_FILE_TIMES:times");
 
 RECORDS_END

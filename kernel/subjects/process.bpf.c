@@ -4,6 +4,7 @@
  * start_boottime, self_exec_id), read from task_struct alone.
  */
 #include "image.h"
+#include "flood.h"
 #include "fold.h"
 
 char _license[] SEC("license") = "GPL";
@@ -52,6 +53,45 @@ static __always_inline __u64 remember(struct task_struct *child, struct process_
 	return 0;
 }
 
+/* A child's parent and creator, as its memory has them, in a cgroup. */
+static __always_inline void memory_now(struct process_memory *memory, struct task_struct *parent,
+				       struct task_struct *child, __u64 cgroup)
+{
+	/* A CLONE_PARENT child's parent is its creator's parent: what the kernel, wait(2) and /proc call its parent. */
+	parent_now(memory, child);
+	creator_now(memory, parent);
+	memory->cgroup = cgroup;
+}
+
+/*
+ * clone3 (CLONE_INTO_CGROUP) made the child outside the scope: no move follows that would say so. It is recorded as if
+ * it was forked in its creator's cgroup and left the scope at once.
+ */
+static __always_inline void tell_born_outside(struct task_struct *parent, struct task_struct *child,
+					      struct cgroup *cgroup)
+{
+	struct process_memory memory = {.before_number = ~0ULL};
+	struct cgroup *creators = cgroup_of(parent);
+	struct process_fork *fork;
+	struct draft draft;
+	__u64 id;
+
+	if (creators == cgroup || !in_scope(creators))
+		return;
+	id = cgroup_id(creators);
+	know_cgroup(creators, id);
+	unfold(memory_of(parent));
+	memory_now(&memory, parent, child, id);
+	for (int i = 0; i < 2; i++) {
+		if (!begin(&draft, sizeof(*fork)))
+			return;
+		fork = (void *)draft.record->data;
+		__builtin_memset(fork, 0, sizeof(*fork));
+		fill_context(&fork->context, child, id, &memory);
+		finish(&draft, i ? RECORD_PROCESS_LEFT : RECORD_PROCESS_FORK, RING_ORDINARY);
+	}
+}
+
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
 {
@@ -65,16 +105,17 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	if (child->pid != child->tgid) /* a thread */
 		return 0;
 	cgroup = cgroup_of(child);
-	if (!in_scope(cgroup))
+	if (!in_scope(cgroup)) {
+		tell_born_outside(parent, child, cgroup);
 		return 0;
+	}
 	id = cgroup_id(cgroup);
 	known = know_cgroup(cgroup, id);
 	creator = memory_of(parent);
 	unfold(creator);
-	/* A CLONE_PARENT child's parent is its creator's parent: what the kernel, wait(2) and /proc call its parent. */
-	parent_now(&memory, child);
-	creator_now(&memory, parent);
-	memory.cgroup = id;
+	if (cgroup_of(parent) != cgroup) /* by clone3: no move follows */
+		emit_cgroup(cgroup, RECORD_CGROUP_MOVE, child);
+	memory_now(&memory, parent, child, id);
 	memory.brought_in = is_brought_in(parent, creator, cgroup);
 	if (!begin(&draft, sizeof(*fork))) {
 		remember(child, &memory);
@@ -87,7 +128,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	if (remember(child, &memory))
 		abandon(&draft);
 	else
-		finish(&draft, RECORD_PROCESS_FORK, RING_ORDINARY);
+		finish_process(&draft, RECORD_PROCESS_FORK, RING_ORDINARY);
 	return 0;
 }
 
@@ -206,6 +247,7 @@ int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux
 	if (withhold_exec(&draft, exec, memory, bprm))
 		abandon(&draft);
 	else
-		finish(&draft, RECORD_PROCESS_EXEC, exec->context.flags & URGENT_FLAGS ? RING_URGENT : RING_ORDINARY);
+		finish_process(&draft, RECORD_PROCESS_EXEC,
+			       exec->context.flags & URGENT_FLAGS ? RING_URGENT : RING_ORDINARY);
 	return 0;
 }

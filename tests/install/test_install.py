@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests import require
+from tests.apart import Apart
 from tests.cgroups import TestCgroup
 
 pytestmark = pytest.mark.xdist_group("users of the machine")
@@ -45,35 +46,18 @@ import json, os, sys
 found = [os.path.join(folder, name) for top in sys.argv[1:] for folder, *below in os.walk(top) for names in below for name in names]
 print(json.dumps({"files": found, "mounts": [line.split()[4] for line in open("/proc/self/mountinfo")]}))
 """
-#: A BPF file system and a place for logs that nobody else has: observers of other tests run meanwhile.
-_APART = "mount -t bpf bpf /sys/fs/bpf && mount -t tmpfs tmpfs /var/log && echo apart && exec cat"
 
 
-class Apart:
-    """A mount namespace of the test's own, in which what it installs, runs and removes sees the machine without others' observers."""
-
-    def __enter__(self) -> Apart:
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _APART]
-        self._holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._holder.stdout is not None and self._holder.stdout.readline() == b"apart\n"
-        self.within = ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--wdns=/"]
-        return self
-
-    def machine(self) -> dict[str, set[str]]:
-        """What an installation could leave behind."""
-        command = [*self.within, sys.executable, "-c", _LOOK, *_WALKED]
-        told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-        files = {path for path in told["files"] if not path.startswith(_OTHERS)}
-        users = {one.pw_name for one in pwd.getpwall()}
-        groups = {one.gr_name for one in grp.getgrall()}
-        # What another test unmounts, a network namespace or a container's folders, is unmounted everywhere.
-        mounts = {path for path in told["mounts"] if not path.startswith(("/run/netns/", "/var/tmp/firsthand-test-"))}
-        return {"files": files, "mounts": mounts, "users": users, "groups": groups}
-
-    def __exit__(self, *_: object) -> None:
-        assert self._holder.stdin is not None
-        self._holder.stdin.close()
-        self._holder.wait()
+def _machine(apart: Apart) -> dict[str, set[str]]:
+    """What an installation could leave behind."""
+    command = [*apart.within, sys.executable, "-c", _LOOK, *_WALKED]
+    told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    files = {path for path in told["files"] if not path.startswith(_OTHERS)}
+    users = {one.pw_name for one in pwd.getpwall()}
+    groups = {one.gr_name for one in grp.getgrall()}
+    # What another test unmounts, a network namespace or a container's folders, is unmounted everywhere.
+    mounts = {path for path in told["mounts"] if not path.startswith(("/run/netns/", "/var/tmp/firsthand-test-"))}
+    return {"files": files, "mounts": mounts, "users": users, "groups": groups}
 
 
 @pytest.fixture
@@ -114,7 +98,7 @@ def _firsthand(apart: Apart, place: Path, *words: str) -> subprocess.CompletedPr
 @pytest.mark.budget(150, "an installation compiles, and makes an environment of Python's")
 def test_the_machine_is_afterwards_what_it_was(apart: Apart, place: Path) -> None:
     """Files, mounts, users and groups before and after; the history stays until --purge; readiness is told to who started it."""
-    before = apart.machine()
+    before = _machine(apart)
     said = _make(apart, place, "install")
     assert "will write" in said
     assert _firsthand(apart, place, "--version").returncode == 0
@@ -126,7 +110,7 @@ def test_the_machine_is_afterwards_what_it_was(apart: Apart, place: Path) -> Non
     gone = _firsthand(apart, place, "uninstall", "--prefix", str(place / "opt"))
     assert gone.returncode == 0, gone.stdout + gone.stderr
     assert (place / "history/manifest.db").exists(), "a history is not the installation's"
-    after = apart.machine()
+    after = _machine(apart)
     new = {name: sorted(after[name] - before[name]) for name in before}
     lost = {name: sorted(before[name] - after[name]) for name in before}
     assert not any(new.values()), f"left behind: {new}"

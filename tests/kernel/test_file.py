@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests import require
+from tests import asking, require
 from tests.kernel.agent import Agent, RefusedCall
 from tests.kernel.live import flags
 from tests.kernel.observed import Observed
@@ -27,7 +27,7 @@ _ROOT = Path(f"/var/tmp/firsthand-files-{uuid.uuid4().hex[:8]}")
 _SETTINGS = f"""
 [files]
 enabled = true
-read = ["{_ROOT}/read/", "**/only-{_ROOT.name}-*/secret"]
+read = ["{_ROOT}/read/", "**/only-{_ROOT.name}-*/secret", "{_ROOT}/deep/a/b/c/d/file", "**/above-{_ROOT.name}/secret"]
 write = ["{_ROOT}/write/", "{_ROOT}/one"]
 """
 
@@ -128,6 +128,87 @@ def test_opens_for_writing(watch: Watch, agent: Agent, root: Path, code: str, op
         "write",
     ]
     assert all(("CREATED" in flags(row)) is created for row in rows), rows
+
+
+@pytest.mark.parametrize(
+    ("code", "opened_for", "created"),
+    [
+        ("os.close(os.open({path!r}, os.O_RDONLY | os.O_TRUNC))", "read truncate", False),
+        ("os.close(os.open({path!r}, 3 | os.O_TRUNC))", "read truncate", False),
+        ("libc.syscall(437, -100, {path!r}.encode(), struct.pack('3Q', os.O_TRUNC, 0, 0), 24)", "read truncate", False),
+        ("os.close(os.open({path!r} + '-new', os.O_RDONLY | os.O_CREAT))", "read create", True),
+    ],
+)
+def test_changes_by_an_open_for_reading(
+    watch: Watch, agent: Agent, root: Path, code: str, opened_for: str, created: bool
+) -> None:
+    """An open that empties or makes a file changes it, whatever it is for afterwards: rows of files watched for writing alone, too."""
+    for folder in ("write", "plain"):
+        (root / folder / "file").write_text("x")
+        agent.do(code.format(path=str(root / folder / "file")))
+    assert (root / "write/file").stat().st_size == created
+    (row,) = _rows(watch, 1)
+    name = "file-new" if created else "file"
+    assert (row["path"], row["opened_for"]) == (f"{root}/write/{name}", opened_for)
+    assert ("CREATED" in flags(row)) is created
+    found = asking.answered(watch.history, "writes", str(root / "write" / name)).found.rows
+    assert [one["event"] for one in found if one["time"] == row["time"]] == ["open"]
+
+
+@pytest.mark.parametrize(
+    ("code", "event", "raw"),
+    [
+        ("os.utime({path!r}, (1, 1))", "times", True),
+        ("f = os.open({path!r}, os.O_RDONLY); os.utime(f, (1, 1)); os.close(f)", "times", False),
+        ("libc.syscall(235, {path!r}.encode(), None)", "times", True),
+        (
+            "f = os.open({path!r}, os.O_WRONLY); libc.fallocate(f, 3, ctypes.c_long(0), ctypes.c_long(1)); os.close(f)",
+            "allocate",
+            False,
+        ),
+    ],
+)
+def test_times_and_parts_of_a_file(watch: Watch, agent: Agent, root: Path, code: str, event: str, raw: bool) -> None:
+    """Times that are set, by name or descriptor, and parts that are cut out."""
+    for folder in ("write", "plain"):
+        (root / folder / "file").write_text("x")
+        agent.do(code.format(path=str(root / folder / "file")) + "; None")
+    (row,) = _rows(watch, 1, "event <> 'open'")
+    assert (row["event"], row["path"], "PATH_RAW" in flags(row)) == (event, f"{root}/write/file", raw)
+    assert row["new_mode"] == (3 if event == "allocate" else None)
+
+
+def test_a_second_mount_of_a_whole_file_system(watch: Watch, root: Path) -> None:
+    """As a pod's hostPath `/` has it at /host: the path from the root of that file system is compared, and recorded."""
+    for folder in ("read", "plain"):
+        (root / folder / "file").write_text("x")
+    (root / "plain/host").mkdir()
+    script = (
+        f"mount --bind / {root}/plain/host && cat {root}/plain/host{root}/read/file {root}/plain/host{root}/plain/file"
+    )
+    assert watch.run(["unshare", "-m", "sh", "-c", script], stdout=subprocess.DEVNULL).wait() == 0
+    (row,) = _rows(watch, 1)
+    assert (row["path"], row["source_path"]) == (f"{root}/plain/host{root}/read/file", f"{root}/read/file")
+    found = asking.answered(watch.history, "touched", str(root / "read/file")).found.rows
+    assert row["time"] in [one["time"] for one in found]
+
+
+@pytest.mark.parametrize(("folder", "moved"), [("deep/a/b/c/d", "deep/x"), (f"above-{_ROOT.name}", "above")])
+def test_a_folder_above_is_renamed(watch: Watch, agent: Agent, root: Path, folder: str, moved: str) -> None:
+    """However deep it lies, also by a pattern: the file is read by a path that is not watched, and the rename is found by its own."""
+    name = "file" if folder.startswith("deep") else "secret"
+    (root / folder).mkdir(parents=True)
+    (root / folder / name).write_text("x")
+    agent.do(f"os.rename({str(root / folder)!r}, {str(root / moved)!r})")
+    agent.do(f"open({str(root / moved / name)!r}).read()")
+    agent.do(f"os.rename({str(root / moved)!r}, {str(root / folder)!r})")
+    rows = _rows(watch, 2)
+    assert [(row["path"], row["target"]) for row in rows] == [
+        (str(root / folder), str(root / moved)),
+        (str(root / moved), str(root / folder)),
+    ]
+    found = asking.answered(watch.history, "touched", str(root / folder / name)).found.rows
+    assert [one["time"] for one in found][-2:] == [row["time"] for row in rows]
 
 
 _WRITES = {

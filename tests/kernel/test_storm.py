@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,6 +25,8 @@ from tests.kernel.observed import Observed
 pytestmark = pytest.mark.budget(60, "40,000 execs, and what records them")
 _HERE = Path(__file__).parents[2]
 EXECS = 40_000
+#: Lives that fill the default ring and more; and those of another cgroup behind them.
+FLOOD, FEW = 9_000, 8
 #: Each of the two that make the storm: a shell, setsid and the program itself, which ends.
 _EXECS_OF_ITS_OWN, _EXITS_OF_ITS_OWN = 3, 1
 #: A whole processor in cpu.shares, and systemd's default CPUWeight (systemd.resource-control(5)).
@@ -127,3 +130,30 @@ def test_a_storm_loses_none(scope: TestCgroup, life: Path, history: Path, place:
     assert _recorded(observed) + lost == produced
     print(f"{place}: {lost:,} of {produced:,} lost")
     assert place == "pod" or lost == 0, f"{lost:,} of {produced:,} records"
+
+
+@pytest.mark.counts_losses
+def test_who_floods_loses_its_own_records_first(scope: TestCgroup, life: Path, history: Path) -> None:
+    """While nobody reads, a ring of which a cgroup's storm fills seven eighths has room for others; recorded + lost = produced, and the
+    row of the loss says who it was."""
+    with TestCgroup(within=scope) as flooding, TestCgroup(within=scope) as quiet:
+        observed = Observed(history, [scope.path])
+        observed.start()
+        reader = roles.pids(observed.process.pid)["observer"]
+        os.kill(reader, signal.SIGSTOP)
+        child = flooding.run([str(life), "spawn", str(FLOOD)], stdout=subprocess.DEVNULL)
+        assert child.wait() == 0
+        for _ in range(FEW):
+            assert quiet.run([str(life)]).wait() == 0
+        os.kill(reader, signal.SIGCONT)
+        assert observed.stop() == 0, observed.errors
+    lost = observed.lost()
+    assert lost > 0, "the ring was never full"
+    assert _recorded(observed) + lost == 3 * FLOOD + 2 + 3 * FEW - FEW
+    (mine,) = observed.rows(f"SELECT count(*) AS n FROM process WHERE cgroup_path LIKE '%{quiet.name}'")
+    assert mine["n"] == 2 * FEW, "what others did is all there"
+    details = " ".join(row["detail"] or "" for row in observed.rows("SELECT detail FROM loss"))
+    found = re.search(
+        rf"held back in a flood: ([\d,]+) of (?:life|exe) \(parent {child.pid}\) in \S*{flooding.name}", details
+    )
+    assert found and 0 < int(found[1].replace(",", "")) <= lost, details

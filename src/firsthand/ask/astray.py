@@ -1,8 +1,9 @@
-"""Processes that were moved out of their container's cgroup, and the processes that they started outside it. Their rows are not the
-container's.
+"""Processes that were moved out of their container's cgroup, or made outside it, and the processes that they started there. Their rows are
+not the container's.
 
-The kernel records each move into a cgroup (event `move` of the table `container`). A process of a container is astray after a move into
-no container, or into a container that is not nested in the first. A runtime that moves its own child into a new container does not make
+The kernel records each move into a cgroup (event `move` of the table `container`), and each child that clone3 put into another cgroup than
+its creator's as one. A process of a container, or its child, is astray after a move into no container, or into a container that is not
+nested in the first. A runtime that moves its own child into a new container does not make
 it astray: that child was in no container before.
 """
 
@@ -24,8 +25,13 @@ _BEFORE = f"""SELECT node, boot, exec_tgid, exec_start, ktime, container, contai
     WHERE time <= ? AND container IS NOT NULL AND {_AMONG}
     UNION ALL SELECT node, boot, exec_tgid, exec_start, ktime, container, container_name, pod, cgroup_path FROM container
     WHERE time <= ? AND event = 'move' AND container IS NOT NULL AND {_AMONG}"""  # noqa: S608
+#: A child that is made elsewhere was in no container itself, its creator was. Its own rows come behind its move.
+_MADE = f"""SELECT node, boot, exec_tgid, exec_start, coalesce(creator_tgid, parent_tgid) AS by_tgid,
+    coalesce(creator_start, parent_start) AS by_start FROM process WHERE event = 'fork' AND time <= ? AND {_AMONG}"""  # noqa: S608
+_CREATORS = f"""SELECT c.node, c.boot, c.exec_tgid, c.exec_start, w.ktime, w.container, w.container_name, w.pod, w.cgroup_path
+    FROM ({_MADE}) c JOIN ({_BEFORE}) w ON c.node = w.node AND c.boot = w.boot AND c.by_tgid = w.exec_tgid AND c.by_start = w.exec_start"""  # noqa: S608
 _LED = f"""SELECT m.*, arg_max(struct_pack(container := b.container, name := coalesce(b.pod, b.container_name), path := b.cgroup_path), b.ktime)
-        AS origin FROM ({_MOVES}) m JOIN ({_BEFORE}) b ON m.node = b.node AND m.boot = b.boot AND m.exec_tgid = b.exec_tgid
+        AS origin FROM ({_MOVES}) m JOIN ({_BEFORE} UNION ALL {_CREATORS}) b ON m.node = b.node AND m.boot = b.boot AND m.exec_tgid = b.exec_tgid
         AND m.exec_start = b.exec_start WHERE b.ktime < m.ktime AND {_AMONG.replace("exec_start", "m.exec_start")} GROUP BY ALL ORDER BY m.ktime"""  # noqa: S608
 _BELOW = """SELECT node, boot, exec_tgid, exec_start, parent_tgid, parent_start, time, ktime, container, cgroup_path FROM process
     WHERE event = 'fork' AND time <= ? AND parent_start IN (SELECT unnest(CAST(? AS BIGINT[]))) ORDER BY ktime"""
@@ -93,8 +99,10 @@ def _moved(connection: Connection, until: datetime) -> dict[Key, Astray]:
     """Returns the processes that a move took out of a container."""
     moves = fetched(connection, f"SELECT DISTINCT exec_start FROM ({_MOVES})", [until])  # noqa: S608
     starts = [row["exec_start"] for row in moves]
+    creators = sorted({row["by_start"] for row in fetched(connection, _MADE, [until, starts])}) if starts else []
+    bounds = [until, until, starts, until, starts, until, starts, until, creators, until, creators, starts]
     found: dict[Key, Astray] = {}
-    for row in fetched(connection, _LED, [until, until, starts, until, starts, starts]) if starts else ():
+    for row in fetched(connection, _LED, bounds) if starts else ():
         origin, key = row["origin"], _key(row)
         first = found.get(key)
         home, path = (first.origin, None) if first else (origin["container"], origin["path"])

@@ -86,6 +86,12 @@ def _whole(parts: Sequence[str]) -> str:
     return f"(?s)^(?:{'|'.join(parts)})$" if parts else "^[^\\s\\S]$"
 
 
+def of_folders(entries: Iterable[str]) -> str:
+    """The same for the entries and the folders above them, whose renaming moves the files."""
+    given = list(entries)
+    return of_files([*given, *(folder for entry in given for folder in watchlist.above(entry))])
+
+
 def _patterns(entry: str) -> list[str]:
     """A folder is itself, and all below it."""
     return [entry.rstrip("/"), f"{entry}**"] if entry.endswith("/") else [entry]

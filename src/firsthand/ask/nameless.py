@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from firsthand.ask import talk
 from firsthand.ask.answer import Asked, plural
+from firsthand.ask.reach import OWN_KINDS
 from firsthand.history.store.mentions import Condition
 from firsthand.history.store.summary import UNREAD
 
@@ -25,15 +28,34 @@ _NAMELESS = f"""WITH told AS (SELECT node, boot, cookie, peer_address, peer_port
 def reasons(asked: Asked, what: str) -> list[str]:
     """Why `what` may have been reached all the same: connections with a name neither from a lookup nor in their heads. Their programs may
     have looked the name up before observing began, or by a way that is not read."""
-    kinds = f"({talk.TOLD} OR event IN ('seen', 'taken'))"
-    where, parameters = asked.reaching(asked.reach.elsewhere(asked), (kinds, []))
-    (found,) = asked.rows(_NAMELESS.format(where=where), [*parameters, asked.since, asked.since])
-    number, more = int(found["number"]), found["addresses"] - 1
+    number, peers = _without(asked, asked.reach.elsewhere(asked))
     if not number:
         return []
     several = f"{plural(number, 'connection')} out of the cluster {'has' if number == 1 else 'have'} no name"
-    peers = found["one"] + (f" and {plural(more, 'more address', 'more addresses')}" if more else "")
     return [f"{several}: {what} may be among them; ask for its addresses too; they went to {peers}"]
+
+
+def within(asked: Asked) -> str:
+    """The same to private addresses that nobody known holds, for the sentence: most have no name that matters here."""
+    far, values = asked.reach.elsewhere(asked)
+    own = ", ".join(f"'{kind}'" for kind in OWN_KINDS)
+    near = f"peer_address IS NOT NULL AND coalesce(peer_kind, '') NOT IN ({own}) AND ({far}) IS NOT TRUE"
+    number, peers = _without(asked, (near, values))
+    if not number:
+        return ""
+    several = f"{plural(number, 'connection')} to unnamed addresses of private ranges"
+    return f"{several} {'is' if number == 1 else 'are'} not judged ({peers})"
+
+
+def _without(asked: Asked, peers: tuple[str, list[Any]]) -> tuple[int, str]:
+    """How many conversations with these peers have no name, and whom they went to."""
+    kinds = f"({talk.TOLD} OR event IN ('seen', 'taken'))"
+    where, parameters = asked.reaching(peers, (kinds, []))
+    (found,) = asked.rows(_NAMELESS.format(where=where), [*parameters, asked.since, asked.since])
+    more = found["addresses"] - 1
+    return int(found["number"]), f"{found['one']}" + (
+        f" and {plural(more, 'more address', 'more addresses')}" if more > 0 else ""
+    )
 
 
 def unread(asked: Asked, what: str) -> list[str]:

@@ -16,8 +16,9 @@ from firsthand.settings.watchlist import READ, Watchlist
 
 #: The table of watched files.
 TABLE = "file"
-#: What is written to an open file has its row this much later, at most (kernel/include/held.h): a sweep, and the next commit.
-_TOLD = timedelta(seconds=1.5)
+#: What is written to a file has its row when the file is closed, or this much later at most (kernel/include/held.h): the minute of a file
+#: that stays open, a sweep, and the next commit.
+_TOLD = timedelta(seconds=61.5)
 #: Flags of rows that do not have all, and what is said of them.
 _DOUBTFUL = {
     "PATH_TRUNCATED": "the path of {} is cut: it may be of another file",
@@ -44,10 +45,16 @@ class FileTarget:
 
     @property
     def condition(self) -> tuple[str, list[Any]]:
-        """SQL for rows of `file` of which it is: by any of the names that they have."""
+        """SQL for rows of `file` of which it is: by any of the names that they have; and renames of folders above it, which move it."""
         test, values = self._test
         columns = ("path", "target", "source_path")
-        return f"({' OR '.join(test.format(column=name) for name in columns)})", values * len(columns)
+        tests = [test.format(column=name) for name in columns]
+        folders = watchlist.above(self.text)
+        if folders:
+            moves = " OR ".join(f"regexp_full_match({name}, ?, 's')" for name in columns[:2])
+            tests.append(f"(event = 'rename' AND ({moves}))")
+        whole = "|".join(watchlist.expression(folder).pattern for folder in folders)
+        return f"({' OR '.join(tests)})", values * len(columns) + [whole] * 2 * bool(folders)
 
     @property
     def _test(self) -> tuple[str, list[Any]]:
@@ -61,11 +68,17 @@ class FileTarget:
 
 
 def of_span(span: Span) -> Watchlist:
-    """The list that was in force."""
+    """The list that was in force, without entries that no resolved path is of: they go over a symbolic link."""
     told = span.settings.get(TABLE, {})
     if not told.get("enabled"):
         return Watchlist()
-    return Watchlist(tuple(told.get("read", ())), tuple(told.get("write", ())))
+    read, write = ([one for one in told.get(name, ()) if one not in _led(span)] for name in ("read", "write"))
+    return Watchlist(tuple(read), tuple(write))
+
+
+def _led(span: Span) -> dict[str, str]:
+    """Entries that went over a symbolic link of the machine, with where they led."""
+    return dict(span.settings.get("file_links", {}))
 
 
 def inside(asked: Asked, spans: Sequence[Span]) -> list[Span]:
@@ -85,8 +98,16 @@ def unwatched(spans: Sequence[Span], target: FileTarget | None, access: int) -> 
         if not watched:
             said.append(f"no file was watched {time}")
         elif target is not None and not watched.covers(target.text, access):
-            said.append(f"{target.text} was not watched{how} {time}")
+            said.append(f"{target.text} was not watched{how} {time}{_elsewhere(span, target.text, access)}")
     return said
+
+
+def _elsewhere(span: Span, text: str, access: int) -> str:
+    """Where the entries lead that would cover it by their letters."""
+    leads = [
+        f"{entry} leads to {real}" for entry, real in _led(span).items() if Watchlist((entry,)).covers(text, access)
+    ]
+    return f"; by symbolic links {', '.join(leads)}: name that" if leads else ""
 
 
 def doubts(asked: Asked, spans: Sequence[Span]) -> list[str]:
@@ -94,8 +115,11 @@ def doubts(asked: Asked, spans: Sequence[Span]) -> list[str]:
     found: list[str] = []
     for span in spans:
         since = max(span.begin, span.end - _TOLD)
-        if span.open and asked.window.until >= since:
-            found.append(f"what was written since {iso(since)} on {span.node} may not be recorded yet")
+        if asked.window.until >= since and of_span(span):
+            until = "that are still open may not be recorded yet"
+            if not span.open:
+                until = f"that were open at its end, {iso(span.end)}, may not be recorded"
+            found.append(f"what was written since {iso(since)} on {span.node} to files {until}")
     for flag, words in _DOUBTFUL.items():
         where, values = asked.where((f"contains(coalesce(flag_names, ''), '{flag}')", []))
         if number := asked.number(f"SELECT count(*) FROM file WHERE {where}", values):  # noqa: S608

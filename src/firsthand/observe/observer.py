@@ -35,6 +35,7 @@ from firsthand.observe import measures
 from firsthand.observe.canaries import Canaries
 from firsthand.observe.checks import Checks
 from firsthand.observe.enrich import Completion
+from firsthand.observe.floods import Floods
 from firsthand.observe.line import Line
 from firsthand.observe.measures import bound
 from firsthand.observe.options import ObserverOptions
@@ -125,17 +126,18 @@ class Observer:
         self.decoders = self._decoders(directory)
         self.rows.decoder = self.decoders[self.layout.number]
         self.rows.translations = Translations(loaded.translations)
+        self.floods = Floods(loaded, self._path_of)
         if loaded.previous is not None:
             self._empty(loaded.previous)
         self.source = Source(loaded, self.decoders, self.log.last_spans(), self.log.state)
         self.guard, self.marks.compared = Guard(loaded, self.options.observed), time.monotonic()
-        self.packets.restore(self.log.state, goes_on=self._goes_on)
+        self.packets.restore(self.log.state, goes_on=self.source.goes_on)
         self.sweeper = loaded.sweeper
         if loaded.unswept:
             self._flush()
         if loaded.taken_over:
             self.rows.resolver.cgroups.seed(_hierarchy.paths(self.hierarchy, self.scopes))
-        if self._goes_on:
+        if self.source.goes_on:
             self._say("resume")
         else:
             self._say("start", self._began())
@@ -145,11 +147,6 @@ class Observer:
         if self.loaded.taken_over or self.loaded.previous is not None:
             return None
         return int(self.clock.times(np.array([self.source.incarnation]))[0])
-
-    @property
-    def _goes_on(self) -> bool:
-        """Whether every hook stayed attached since the observer before: then the time between is observed as well."""
-        return self.source.resumed and not self.loaded.interrupted
 
     def _decoders(self, directory: Path) -> dict[int, Decoder]:
         """By layout number: the installed one, and those whose records a ring that is taken over may still hold."""
@@ -173,7 +170,7 @@ class Observer:
     def read_existing(self) -> None:
         """Take in what runs already, and make room in the ring meanwhile."""
         self.commit()  # what waits goes first: a ring that is full takes nothing of what runs
-        self.source.learning = self._goes_on and not self.loaded.unattended
+        self.source.learning = self.source.goes_on and not self.loaded.unattended
         try:
             for _ in handover.read_existing(self.loaded):
                 if any(stream.waiting * 4 > stream.ring.size for stream in self.source.streams):
@@ -387,9 +384,13 @@ class Observer:
         if was_set:
             self._say("alive")
 
+    def _path_of(self, cgroup: int) -> str:
+        """A cgroup's path by its id; empty where it is not known."""
+        return self.rows.resolver.cgroups.words(cgroup)[1].decode(errors="surrogateescape")
+
     def _missing(self, produced: Sequence[Sequence[int]], *, final: bool = False) -> list[Lost]:
         """What was lost on the way from the kernel and on the way through the dissector."""
-        found = self.source.missing(produced, final=final)
+        found = self.floods.explained(self.source.missing(produced, final=final))
         if any(loss.cause == "sequence_gap" for loss in found):
             self.packets.gap()
         return found + self.packets.losses()

@@ -10,11 +10,12 @@ import msgspec
 from firsthand.probe import hierarchy as _hierarchy
 from firsthand.probe.options import LoadOptions
 from firsthand.schema import layout as _layout
-from firsthand.settings import Settings
+from firsthand.settings import Settings, watchlist
 from firsthand.settings.sections.folding import Folding
 from firsthand.settings.sections.network import Network
 from firsthand.settings.sections.redaction import Redaction
 from firsthand.settings.sections.top import Top
+from firsthand.subjects.file import WatchedFiles
 from firsthand.subjects.registry import SUBJECTS
 from firsthand.wire.programs import Program
 
@@ -67,6 +68,8 @@ class ObserverOptions(msgspec.Struct, frozen=True, kw_only=True):
         for one in SUBJECTS:
             if one.section is not None:
                 found[one.name] = msgspec.to_builtins(self.settings[one.section])
+        files = self.settings[WatchedFiles]
+        found["file_links"] = watchlist.led((*files.read, *files.write)) if files.enabled else {}
         if not folding.wanted:
             return found
         return found | {"folding": {"refused": refused} if refused else msgspec.to_builtins(folding)}

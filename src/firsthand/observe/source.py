@@ -6,6 +6,7 @@ numbers it had seen, stands in the log's last chunk; one that takes over goes on
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,8 @@ SLICE = 32768
 IN_GAPS = ("reserve", "reserve_room", "scratch", "unattended")
 #: Causes of numbers that never came.
 GAPS = ("sequence_gap", "open_tail")
+#: In the state: what was attached; and among what was interrupted, that which is no hook (probe/shared.py).
+_HOOKS, _SCOPES = "hooks", "scopes"
 _LAYOUT = 8  # offset of record_header.layout
 #: Looks for what is missing that are kept: a gap is told within the window of sequence.py, two looks at most.
 _LOOKS = 32
@@ -96,6 +99,19 @@ class Lost:
     table: str | None = None
 
 
+def _mark(hook: str) -> str:
+    """What stands for a hook in the state, which is in every chunk. Two that share one are taken for each other: then a new one counts as
+    cut off."""
+    return hashlib.sha256(hook.encode()).hexdigest()[:4]
+
+
+def _cut_off(interrupted: Sequence[str], known: Mapping[str, Any]) -> list[str]:
+    """What was attached for the observer before, and was not any more. A hook that it did not have, as one of a newer version, cuts nothing
+    off: its table was not recorded before, and the spans of that observer say so. Where its hooks are not known, all of these."""
+    before = known.get(_HOOKS)
+    return [name for name in interrupted if before is None or name == _SCOPES or _mark(name) in before]
+
+
 class Source:
     """All rings of what a loader handed over. `decoders` are by layout number, the installed one first.
 
@@ -117,7 +133,8 @@ class Source:
         self._strange: dict[str, int] = {}
         self.learning = False
         known = state if state.get("incarnation") == self.incarnation else {}
-        self.resumed = bool(known)
+        #: Whether all that the observer before had attached stayed so: then the time between is observed as well.
+        self.goes_on = bool(known) and not _cut_off(loaded.interrupted, known)
         self.streams = [
             self._stream(number, durable, known) for number in range(len(RINGS)) if RINGS[number] in loaded.maps
         ]
@@ -158,6 +175,7 @@ class Source:
             "counted": self._grown,
             "looked": boottime.now_ns() - round((time.monotonic() - self._before(time.monotonic())) * 1e9),
             "lost": self.lost,
+            _HOOKS: [_mark(program.hook.name) for program in self.loaded.programs],
         }
 
     def slices(self) -> Iterator[Taken]:

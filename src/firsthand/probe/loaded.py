@@ -33,10 +33,11 @@ class Loaded:
     """What is in the kernel now. `missing` maps hooks to the reason why this kernel refused them.
 
     `taken_over`: the rings were there before, with what they hold; `interrupted` names the hooks that were not attached to them
-    meanwhile, or `scopes` where a scope was not in force. `written` and `scopes` are what the loader wrote to the maps `control` and
-    `scopes`. `previous` is what had to be replaced, detached: its rings are to be emptied. `folding`: equal short processes
-    or connections fold, by `sweeps`; `refused` says why they do not, where that was asked for. `unswept`: the sweeps are to be run until all is
-    written that a reader before withheld. `unheard`: why the machine's translations are not heard, where they are wanted.
+    meanwhile (the reader before may not have had them), or `scopes` where a scope was not in force. `written` and `scopes` are what the
+    loader wrote to the maps `control` and `scopes`. `previous` is what had to be replaced, detached: its rings are to be emptied. `folding`:
+    equal short processes or connections fold, by `sweeps`; `refused` says why they do not, where that was asked for. `unswept`: the sweeps
+    are to be run until all is written that a reader before withheld. `unheard`: why the machine's translations are not heard, where they are
+    wanted.
     """
 
     folder: Path

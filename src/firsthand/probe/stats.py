@@ -63,11 +63,42 @@ def subject_failures(loaded: Loaded) -> dict[str, dict[str, int]]:
 
 def entries(fd: int) -> int:
     """How many entries a hash map has now, some 100 ns each. OSError where the kernel refuses."""
-    return sum(count for count, _ in _batches(fd))
+    return sum(count for count, _, _ in _batches(fd))
 
 
-def _batches(fd: int) -> Iterator[tuple[int, ctypes.Array[ctypes.c_char]]]:
-    """How many entries each batch of a hash map has, and a buffer with their values one behind another, used again for the next."""
+@dataclass(frozen=True)
+class Flood:
+    """Whose records a ring that was nearly full did not take (kernel/include/flood.h): a program of a parent in a cgroup; `comm` as
+    task->comm, up to 15 bytes. `held_back`: how many, ever."""
+
+    cgroup: int
+    parent: int
+    ring: int
+    comm: bytes
+    held_back: int
+
+
+_FLOOD_KEY, _FLOOD = struct.Struct("<QiI16s"), struct.Struct("<5Q")
+
+
+def floods(loaded: Loaded) -> list[Flood]:
+    """All of whom records were held back, as far as the map has them. OSError if the kernel refuses."""
+    found = []
+    if "floods" in loaded.maps:
+        for count, keys, values in _batches(loaded.maps["floods"]):
+            for place in range(count):
+                cgroup, parent, ring, comm = _FLOOD_KEY.unpack_from(keys, place * _FLOOD_KEY.size)
+                held_back = _FLOOD.unpack_from(values, place * _FLOOD.size)[2]
+                if held_back:
+                    found.append(Flood(cgroup, parent, ring, comm.partition(b"\0")[0], held_back))
+    return found
+
+
+_Buffer = ctypes.Array[ctypes.c_char]
+
+
+def _batches(fd: int) -> Iterator[tuple[int, _Buffer, _Buffer]]:
+    """How many entries each batch of a hash map has, and buffers with their keys and values one behind another, used again for the next."""
     found = pins.info(fd)
     most = max(64, _BATCH_BYTES // (found.key_size + found.value_size))
     keys, values = (ctypes.create_string_buffer(most * size) for size in (found.key_size, found.value_size))
@@ -77,10 +108,10 @@ def _batches(fd: int) -> Iterator[tuple[int, ctypes.Array[ctypes.c_char]]]:
         while True:
             count.value = most
             libbpf.call("bpf_map_lookup_batch", fd, before, place, keys, values, ctypes.byref(count), None)
-            yield count.value, values
+            yield count.value, keys, values
             before = place
     except FileNotFoundError:  # its end: what this call found counts (Linux, kernel/bpf/hashtab.c)
-        yield count.value, values
+        yield count.value, keys, values
 
 
 def untold(loaded: Loaded) -> int | None:
@@ -98,7 +129,7 @@ def _attempts(loaded: Loaded) -> list[int]:
     if "attempts" not in loaded.maps:
         return []
     found, number, oldest = list[int](), 0, boottime.now_ns() - FORGOTTEN
-    for count, values in _batches(loaded.maps["attempts"]):
+    for count, _, values in _batches(loaded.maps["attempts"]):
         began = np.frombuffer(memoryview(values), dtype="<u8", count=count)
         number += count
         found += [int(began.min())] if (began := began[began > oldest]).size else []
@@ -112,7 +143,7 @@ def _flows(loaded: Loaded) -> list[int]:
     if "flows" not in loaded.maps:
         return []
     size, found = pins.info(loaded.maps["flows"]).value_size, list[int]()
-    for count, values in _batches(loaded.maps["flows"]):
+    for count, _, values in _batches(loaded.maps["flows"]):
         rows = np.frombuffer(memoryview(values), dtype=np.uint8, count=count * size).reshape(count, size)
         tails = np.ascontiguousarray(rows[:, size - FLOW_FIRST :])
         begun = tails[:, :8].copy().view("<u8")[:, 0][tails[:, -FLOW_TOLD:].copy().view("<u2")[:, 0] == 0]

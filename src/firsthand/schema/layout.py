@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from firsthand.errors import SchemaError
 from firsthand.schema import btf as _btf
@@ -16,6 +17,8 @@ from firsthand.schema.btf import Btf, Type
 
 #: The object of what is attached (kernel/include/spine.h): its maps are each program's own.
 SPINE = "spine.bpf.o"
+#: The layout of the installed objects, which the build writes beside them (kernel/build.py).
+KEPT = "layout.json"
 #: How the enums of records' kinds are named: so, or with a subject's name before.
 _KINDS = "record_kind"
 
@@ -63,8 +66,16 @@ class Layout:
     @cached_property
     def text(self) -> str:
         """The canonical text that is hashed and saved under history/schema."""
-        records = [asdict(record) for _, record in sorted(self.records.items())]
-        return json.dumps({"records": records, "enums": self.enums}, sort_keys=True, indent=1)
+        return json.dumps(self._raw(), sort_keys=True, indent=1)
+
+    def _raw(self) -> dict[str, Any]:
+        return {"records": [asdict(record) for _, record in sorted(self.records.items())], "enums": self.enums}
+
+    @property
+    def kept(self) -> str:
+        """All of it, as the build keeps it beside the objects: enumerators in their order."""
+        maps = {name: sorted(objects) for name, objects in self.maps.items()}
+        return json.dumps({**self._raw(), "maps": maps, "failures": self.failures})
 
     @cached_property
     def hash(self) -> str:
@@ -80,13 +91,16 @@ class Layout:
 def parse(text: str) -> Layout:
     """The layout whose `text` was saved. SchemaError where it is none."""
     try:
-        raw = json.loads(text)
-        found = Layout(enums=raw["enums"])
-        for record in raw["records"]:
-            fields = tuple(Field(**one) for one in record.pop("fields"))
-            found.records[record["kind"]] = Record(fields=fields, **record)
+        return _parsed(json.loads(text))
     except (ValueError, KeyError, TypeError) as error:
         raise SchemaError(f"not a record layout ({error}): restore schema/ from a backup of the history") from error
+
+
+def _parsed(raw: dict[str, Any]) -> Layout:
+    found = Layout(enums=raw["enums"])
+    for record in raw["records"]:
+        fields = tuple(Field(**one) for one in record.pop("fields"))
+        found.records[record["kind"]] = Record(fields=fields, **record)
     return found
 
 
@@ -101,8 +115,16 @@ def objects() -> list[Path]:
 
 @cache
 def installed() -> Layout:
-    """The layout of the installed objects."""
-    return read(objects())
+    """The layout of the installed objects: as the build kept it; else, or where that cannot be read, from the objects."""
+    paths = objects()
+    try:
+        raw = json.loads((paths[0].parent / KEPT).read_text())
+        found = _parsed(raw)
+        found.maps = {name: set(having) for name, having in raw["maps"].items()}
+        found.failures = raw["failures"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return read(paths)
+    return found
 
 
 def read(paths: Sequence[Path]) -> Layout:

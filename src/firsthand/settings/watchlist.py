@@ -6,19 +6,22 @@ watched for reading (every open, and changes) or for writing (opens for writing,
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 
 #: Bits of enum file_access (kernel/include/file.h).
 READ, WRITE, ABOVE = 1, 2, 4
 #: Entries without *, whose paths and names fill no table of kernel/include/watch.h; and bounds there: letters of an entry, patterns,
 #: bytes of one, words of the filter.
 MOST_LITERAL, LETTERS, MOST_GLOBS, GLOB_BYTES, WORDS = 256, 200, 63, 252, 1024
-#: Folders above an entry that are looked at: WATCH_PATHS and WATCH_NAMES there have room for two and four of each entry.
-MOST_ABOVE = 3
+#: Names and paths that those tables take, of entries and of the folders above them.
+MOST_NAMES, MOST_PATHS = 4096, 8192
 _LITERAL = 1
 _HASH = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -43,11 +46,13 @@ class Watchlist:
 
     @cached_property
     def patterns(self) -> dict[str, int]:
-        """Patterns of the kernel side with their access: of an entry for a folder one for itself and one for all below."""
+        """Patterns of the kernel side with their access: of an entry for a folder one for itself and one for all below; and of the folders
+        above an entry, whose renaming moves it, those that have a * in their names or before."""
         found: dict[str, int] = {}
         for entry, access in self.entries:
-            for pattern in _patterns(entry) if _wild(entry) else ():
-                found[pattern] = found.get(pattern, 0) | access
+            wild = dict.fromkeys(_patterns(entry), access) if _wild(entry) else {}
+            for pattern, bits in [*wild.items(), *((folder, ABOVE) for folder in above(entry) if _wild(folder))]:
+                found[pattern] = found.get(pattern, 0) | bits
         return found
 
     def tables(self, places: Sequence[str] = ()) -> Tables:
@@ -59,14 +64,21 @@ class Watchlist:
         literal = [entry for entry, _ in self.entries if not _wild(entry)]
         for number, most, what in (
             (len(literal), MOST_LITERAL, "entries without *"),
-            (len(self.patterns), MOST_GLOBS, "patterns (a folder is two)"),
+            (len(self.patterns), MOST_GLOBS, "patterns (a folder is two, and a named folder above one more)"),
         ):
-            if number > most:
-                raise ValueError(f"{number:,} {what}, and the kernel side takes {most:,}: name folders above them")
+            _bound(number, most, what)
+        made = _making(self.entries, self.patterns, _placed(self.patterns, ()))
+        _bound(len(made.names), MOST_NAMES, "names of entries and of folders above them")
+        _bound(len(made.paths), MOST_PATHS, "paths of entries and of folders above them")
 
     def covers(self, path: str, access: int) -> bool:
         """Whether every file of this name is watched for this access; `path` may be an entry itself: a folder or a pattern."""
         return any(bits & access and _covers(entry, path) for entry, bits in self.entries)
+
+
+def _bound(number: int, most: int, what: str) -> None:
+    if number > most:
+        raise ValueError(f"{number:,} {what}, and the kernel side takes {most:,}: name folders above them")
 
 
 def checked(value: object) -> tuple[str, ...]:
@@ -133,12 +145,13 @@ class _Making:
 
     def above(self, entry: str) -> None:
         """The folders above an entry: renaming one moves what is watched."""
-        for folder in _above(entry):
-            self.know(folder.rpartition("/")[2], _LITERAL, ABOVE)
-            self.add(folder + "\0", ABOVE)
+        for folder in above(entry):
+            if not _wild(folder):
+                self.know(folder.rpartition("/")[2], _LITERAL, ABOVE)
+                self.add(folder + "\0", ABOVE)
 
 
-def _tables(entries: Sequence[tuple[str, int]], patterns: Mapping[str, int], places: Mapping[str, int]) -> Tables:
+def _making(entries: Sequence[tuple[str, int]], patterns: Mapping[str, int], places: Mapping[str, int]) -> _Making:
     made = _Making()
     for entry, access in entries:
         if not _wild(entry):
@@ -146,6 +159,11 @@ def _tables(entries: Sequence[tuple[str, int]], patterns: Mapping[str, int], pla
         made.above(entry)
     for pattern, access in patterns.items():
         made.know(_rarest(pattern), 1 << places[pattern] + 1, access)
+    return made
+
+
+def _tables(entries: Sequence[tuple[str, int]], patterns: Mapping[str, int], places: Mapping[str, int]) -> Tables:
+    made = _making(entries, patterns, places)
     return Tables(
         b"".join(struct.pack(f"<{WORDS}Q", *one) for one in made.filter),
         {struct.pack("<QII", *key, 0): struct.pack("<Q", mask) for key, mask in made.names.items()},
@@ -217,15 +235,24 @@ def _patterns(entry: str) -> list[str]:
     return [entry.rstrip("/"), f"{entry}**"] if entry.endswith("/") else [entry]
 
 
-def _above(entry: str) -> list[str]:
-    """The folders above an entry, as far as they are named whole: /etc of /etc/cron.d/; at most MOST_ABOVE."""
+def above(entry: str) -> list[str]:
+    """The folders above an entry that have a whole name: /etc of /etc/cron.d/, **/.aws of **/.aws/credentials."""
     parts = entry.rstrip("/").split("/")[:-1]
-    found = []
-    for number in range(2, min(len(parts), MOST_ABOVE + 1) + 1):
-        above = "/".join(parts[:number])
-        if _wild(above):
-            break
-        found.append(above)
+    found = ["/".join(parts[:number]) for number in range(1, len(parts) + 1)]
+    return [folder for folder in found if _literals(folder)]
+
+
+def led(entries: Iterable[str]) -> dict[str, str]:
+    """Entries that go over a symbolic link on this machine, with where they lead: resolved paths never begin so. What this process may not
+    look at counts as no link."""
+    found = {}
+    for entry in entries:
+        whole = "/".join(takewhile(lambda name: not _wild(name), entry.rstrip("/").split("/")))
+        real = whole
+        with contextlib.suppress(OSError):
+            real = os.path.realpath(whole) if whole.startswith("/") else whole
+        if real != whole:
+            found[entry] = real + entry[len(whole) :]
     return found
 
 

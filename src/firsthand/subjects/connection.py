@@ -79,8 +79,9 @@ _STANDING = (
     "what raw, packet and AF_XDP sockets, TUN and TAP devices and sockets of other families carry",
     "a TUN device that was made to persist, attached to once more",
     "MPTCP's further subflows, and the peers of SCTP, DCCP and L2TP sockets",
+    "attempts that the machine itself refuses (no route, no free port, a security module), and datagrams that it drops",
     "a TCP connection that a peer has opened, until a process accepts it (fentry), or reads, writes or closes it",
-    "names and requests in QUIC, in DTLS, and in what IPsec of the machine itself encrypts",
+    "names and requests in QUIC, in DTLS, in heads with urgent data (MSG_OOB), and in what the machine's IPsec encrypts",
 )
 
 

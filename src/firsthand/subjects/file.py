@@ -97,7 +97,7 @@ _TABLE = SubjectTable(
             "event",
             "text",
             "open; write: what was written to an open file, when it is closed, or each minute; rename, link, symlink, unlink, mkdir, rmdir, "
-            "mknod, truncate, chmod, chown, xattr",
+            "mknod, truncate, allocate (fallocate: reserve, zero or cut out a part), chmod, chown, times (utimensat and the like), xattr",
         ),
         *CGROUP,
         *OWNER_NAMES,
@@ -118,8 +118,8 @@ def _ends(*calls: str) -> tuple[str, ...]:
 
 #: Why rows that are not there prove nothing where these hooks are all.
 _UNSEEN = (
-    "hooks at system calls do not see those of 32-bit programs, operations through io_uring, and changes by a name that goes over a "
-    "symbolic link"
+    "hooks at system calls do not see those of 32-bit programs, operations through io_uring, io_submit and ioctl, what the kernel itself "
+    "opens (exec, core dumps), and changes by a name that goes over a symbolic link or a mount of a part (docs/files.md)"
 )
 SUBJECT = Subject(
     "file",
@@ -159,11 +159,12 @@ SUBJECT = Subject(
             "file",
             ("file_change",),
             "file",
-            "changes of watched files by name: rename, link, removal, mode, owner, attributes",
+            "changes of watched files by name: rename, link, removal, mode, owner, times, attributes",
             at_tracepoints={
                 "file_change": _ends(
                     *("rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat"),
                     *("unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "mknod", "mknodat", "truncate", "ftruncate"),
+                    *("fallocate", "utime", "utimes", "futimesat", "utimensat"),
                     *("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat"),
                     *("setxattr", "lsetxattr", "fsetxattr", "setxattrat"),
                     *("removexattr", "lremovexattr", "fremovexattr", "removexattrat"),

@@ -30,6 +30,7 @@ def test_a_target_as_sql(text: str, found: set[str]) -> None:
             shown = ", ".join(
                 f"{name if name == column else 'NULL'} AS {name}" for name in ("path", "target", "source_path")
             )
+            shown += ", 'open' AS event"
             query = f"SELECT {column} FROM (SELECT {shown} FROM (SELECT unnest(?) AS {column})) WHERE {condition}"
             rows = connection.execute(query, [list(_PATHS), *values]).fetchall()
             assert {row[0] for row in rows} == found

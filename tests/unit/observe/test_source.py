@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from firsthand.observe.source import Source, Taken, failure_names
+from firsthand.probe.loaded import AttachedProgram
+from firsthand.subjects.declare import Hook
 from firsthand.wire.batch import Batch
 from tests.recorded import BUSY, DISCARDED, PROGRAMS, SIZE, Recorded
 
@@ -121,7 +123,7 @@ def test_the_next_reader_goes_on_where_this_one_was_durable(
     recorded.produce(0, recorded.told["rings"][0]["producer"])
     first.take()  # looked at, and it died before that was durable
     second = _source(recorded, state)
-    assert second.resumed and second.recorded == first.recorded - len(recorded.offsets(0)) + 4
+    assert second.goes_on and second.recorded == first.recorded - len(recorded.offsets(0)) + 4
     rest = second.take()
     assert _events(durable, rest) == _events(_source(Recorded(monkeypatch)).take())
     assert second.missing(second.produced(), final=True) == []
@@ -130,7 +132,31 @@ def test_the_next_reader_goes_on_where_this_one_was_durable(
 def test_another_kernel_side_is_begun_anew(recorded: Recorded) -> None:
     """What was known of another incarnation's numbers says nothing of this one's: all that was produced before is its own loss."""
     source = _source(recorded, dict(recorded.state, incarnation=1))
-    assert not source.resumed and source.recorded == 0
+    assert not source.goes_on and source.recorded == 0
+
+
+@pytest.mark.parametrize(
+    ("had", "interrupted", "goes_on"),
+    [
+        (("process_exec", "process_exit"), [], True),
+        (("process_exec", "process_exit"), ["file_open"], True),
+        (("process_exec", "process_exit"), ["file_open", "process_exit"], False),
+        (("process_exec",), ["scopes"], False),
+        (None, ["file_open"], False),
+        (None, [], True),
+    ],
+)
+def test_a_hook_that_nobody_had_before_cuts_nothing_off(
+    recorded: Recorded, had: tuple[str, ...] | None, interrupted: list[str], goes_on: bool
+) -> None:
+    """The next version has one more, or a setting asks for it: what both had was recorded all the time. One that was there and is gone, or a
+    reader before of which that is not known, is a gap."""
+    state = dict(recorded.state)
+    if had is not None:
+        recorded.programs = [AttachedProgram(Hook(name, "x", (name,), "process", "x"), name, -1, -1) for name in had]
+        state |= {"hooks": json.loads(json.dumps(_source(recorded).state()))["hooks"]}
+    recorded.interrupted = interrupted
+    assert _source(recorded, state).goes_on is goes_on
 
 
 def test_bytes_that_are_no_record_are_counted(recorded: Recorded) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 
-from firsthand.settings.watchlist import ABOVE, READ, WRITE, Watchlist, checked, expression, pattern_of
+from firsthand.settings.watchlist import ABOVE, READ, WRITE, Watchlist, checked, expression, led, pattern_of
 
 _LIST = Watchlist(
     ("/etc/shadow", "/root/.ssh/", "**/.aws/credentials", "/home/*/.kube/"), ("/etc/cron.d/", "/etc/shadow")
@@ -55,13 +56,42 @@ def test_which_paths_are_covered(path: str, access: int, covered: bool) -> None:
 
 def test_a_folder_is_two_patterns_and_a_literal_one_two_paths() -> None:
     """Itself, and all below it; and the folders above what is watched for writing, whose renaming moves it."""
-    assert set(_LIST.patterns) == {"**/.aws/credentials", "/home/*/.kube", "/home/*/.kube/**"}
+    above = {"**/.aws", "/home/*"}
+    assert set(_LIST.patterns) == {"**/.aws/credentials", "/home/*/.kube", "/home/*/.kube/**"} | above
+    assert {pattern for pattern, access in _LIST.patterns.items() if access == ABOVE} == above
     paths = {
         key[4 : 4 + struct.unpack_from("<I", key)[0] // 8]: struct.unpack("<I", value)[0] for key, value in _tables()
     }
     assert paths[b"/etc/cron.d/"] == paths[b"/etc/cron.d\0"] == WRITE
     assert paths[b"/root/.ssh/"] == READ | WRITE and paths[b"/etc/shadow\0"] == READ | WRITE
     assert paths[b"/etc\0"] == paths[b"/root\0"] == paths[b"/home\0"] == ABOVE
+
+
+def test_every_folder_above_is_looked_at() -> None:
+    """However deep an entry lies: a rename of any of them moves it."""
+    paths = Watchlist(("/a/b/c/d/e/f",)).tables().paths
+    assert {key[4:].rstrip(b"\0") for key, value in paths.items() if struct.unpack("<I", value) == (ABOVE,)} == {
+        b"/a",
+        b"/a/b",
+        b"/a/b/c",
+        b"/a/b/c/d",
+        b"/a/b/c/d/e",
+    }
+
+
+def test_entries_that_go_over_a_symbolic_link(tmp_path: Path) -> None:
+    """Which, and where they lead; what lies behind a * is not looked at."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    real, link = f"{tmp_path}/real", f"{tmp_path}/link"
+    assert led(
+        [f"{link}/", f"{link}/a/b", f"{link}/*/x/", link, f"{real}/", f"{tmp_path}/l*", "**/link/x", "/no/such"]
+    ) == {
+        f"{link}/": f"{real}/",
+        f"{link}/a/b": f"{real}/a/b",
+        f"{link}/*/x/": f"{real}/*/x/",
+        link: real,
+    }
 
 
 def _tables() -> list[tuple[bytes, bytes]]:
@@ -77,10 +107,10 @@ def test_the_longest_entry_has_the_access_of_those_that_begin_it() -> None:
 
 def test_patterns_that_stay_keep_their_places() -> None:
     """A list is changed while programs read it: a new pattern takes a free place."""
-    first = Watchlist(("**/a/x", "**/b/x"))
+    first = Watchlist(("**/x", "**/y"))
     before = [pattern_of(glob) for _, glob in sorted(first.tables().globs.items())]
-    after = Watchlist(("**/c/x", "**/b/x")).tables([*before, ""]).globs
-    assert {place: pattern_of(glob) for place, glob in after.items()} == {1: "**/b/x", 2: "**/c/x"}
+    after = Watchlist(("**/z", "**/y")).tables([*before, ""]).globs
+    assert {place: pattern_of(glob) for place, glob in after.items()} == {1: "**/y", 2: "**/z"}
 
 
 def test_bounds() -> None:
@@ -88,7 +118,10 @@ def test_bounds() -> None:
     with pytest.raises(ValueError, match="257 entries"):
         Watchlist(tuple(f"/etc/{number}" for number in range(257))).check()
     with pytest.raises(ValueError, match="64 patterns"):
-        Watchlist(tuple(f"**/d/{number}" for number in range(64))).check()
+        Watchlist(tuple(f"**/{number}" for number in range(64))).check()
+    deep = tuple("/" + "/".join(f"{at:x}{number:02x}" for at in range(40)) for number in range(256))
+    with pytest.raises(ValueError, match="names of entries and of folders above"):
+        Watchlist(deep).check()
 
 
 @pytest.mark.parametrize(

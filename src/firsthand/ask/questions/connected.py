@@ -79,11 +79,14 @@ def connected(asked: Asked) -> Found:
     sentence = "; ".join(
         [_matching(asked, target, summary, lookups, len(requests)), *_asking(target, lookups, summary, before=before)]
     )
+    none = target.name is not None and not (summary.number or lookups or requests)
+    if none and (rest := nameless.within(asked)):
+        sentence += f"; {rest}"
     shown = cut(rows, asked.limit)
     lines = _tree(shown, known) if asked.tree else None
     columns = [*_COLUMNS, "folded"] if any(row["folded"] for row in shown) else _COLUMNS
     reasons = _unread(asked, target, max(len(lookups), len(earlier)), len(every))
-    if target.name is not None and not (summary.number or lookups or requests):
+    if none:
         reasons += nameless.reasons(asked, target.text)
     return Found(sentence, shown, summary.total + len(rows) - len(talks), columns, lines, _WIDE, reasons)
 

@@ -26,7 +26,6 @@ from firsthand.errors import UsageError
 from firsthand.history.names.telling import TELLING
 from firsthand.settings.watchlist import READ
 
-#: Rows of watched files count only while settings had them watched.
 NEEDS = ("process", "connection", "request", "name", "packet", "container", "pod", "file")
 #: From the weakest to the strongest.
 GRADES = ("held", "read", "used")
@@ -306,7 +305,7 @@ def _environments(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
 
 def _reads(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
     """Watched files of these kinds that were opened, by whom; a refused try read nothing."""
-    fits, values = _fitting_files(kinds, "path", "source_path")
+    fits, values = _by_path(credentials.of_files(one for kind in kinds for one in kind.files), "path", "source_path")
     where, parameters = asked.where(("event = 'open' AND error IS NULL", []), (fits, values))
     whose = ("pod", "namespace", "workload", "container", "container_name", "claimed", "exe", "path", "source_path")
     query = f"""SELECT node, {", ".join(whose)}, min(time) AS first, max(time) AS last, count(*) AS times FROM file
@@ -314,21 +313,25 @@ def _reads(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
     return asked.rows(query, parameters)
 
 
-def _fitting_files(kinds: list[Kind], *columns: str) -> tuple[str, list[Any]]:
-    """SQL for rows of `file` of which one of the columns is a file of these kinds."""
-    names = credentials.of_files(one for kind in kinds for one in kind.files)
+def _by_path(names: str, *columns: str) -> tuple[str, list[Any]]:
+    """SQL for rows of `file` of which one of the columns fits a regular expression."""
     words = " OR ".join(f"coalesce(regexp_matches({column}, ?), false)" for column in columns)
     return f"({words})", [names] * len(columns)
 
 
 def _renamed(asked: Asked, kinds: list[Kind]) -> list[str]:
-    """Why a file of these kinds may have been read by a name that is not watched: it got another one."""
-    before, values = _fitting_files(kinds, "path", "source_path")
-    after, more = _fitting_files(kinds, "target")
+    """Why a file of these kinds may have been read by a name that is not watched: it, or a folder above it, got another one."""
+    entries = [one for kind in kinds for one in kind.files]
+    before, values = _by_path(credentials.of_folders(entries), "path", "source_path")
+    after, more = _by_path(credentials.of_files(entries), "target")
     other = f"event IN ('rename', 'link') AND error IS NULL AND {before} AND NOT {after}"
     where, parameters = asked.existing((other, [*values, *more]))
     number = asked.number(f"SELECT count(*) FROM file WHERE {where}", parameters)  # noqa: S608
-    once = "a file that holds such credentials got" if number == 1 else "files that hold such credentials got"
+    once = (
+        "a file that holds such credentials, or a folder of one, got"
+        if number == 1
+        else "files that hold such credentials, or their folders, got"
+    )
     times = "another name" if number == 1 else f"another name {number:,} times"
     return [f"{once} {times}: who opened it by that is not known"] if number else []
 

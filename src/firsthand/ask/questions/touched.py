@@ -40,8 +40,9 @@ _WIDE = [
     "file_mode",
 ]
 _WIDE += ["new_mode", "new_uid", "new_gid", "container", "pid", "tier", "cgroup_path"]
-#: An open for writing, or a change; a refused try changed nothing.
-_CHANGES = "(event <> 'open' OR list_contains(string_split(coalesce(opened_for, ''), ' '), 'write'))"
+#: An open for writing, or one that makes or empties the file; a change. A refused try changed nothing.
+_CHANGES = """(event <> 'open' OR list_has_any(string_split(coalesce(opened_for, ''), ' '), ['write', 'truncate'])
+    OR contains(coalesce(flag_names, ''), 'CREATED'))"""
 
 
 def touched(asked: Asked) -> Found:

@@ -63,7 +63,7 @@ class Inventory:
         if self._directory is None:
             return None
         if one.table not in self._parts:
-            self._parts[one.table] = manifest.summaries(self._directory, one.table, share.PART)
+            self._parts[one.table] = manifest.summaries(self._directory, one.table, [share.PART])[share.PART]
         found = share.of_part(summary.opened(self._parts[one.table].get(one.path), one.sha256, share.PART))
         return found if found and intact.damage(root / one.path, one, by_size=True) is None else None
 

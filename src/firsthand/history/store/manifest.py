@@ -10,7 +10,7 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
@@ -376,21 +376,22 @@ def load(directory: Path) -> Snapshot:
     return _reading(path, _known) if path.exists() else EMPTY
 
 
-def summaries(directory: Path, table: str, name: str) -> dict[str, bytes]:
-    """What is kept of a table's segments by the name of a column (summary.py), by path. Nothing where it cannot be read: it saves time
-    alone."""
+def summaries(directory: Path, table: str, names: Collection[str]) -> dict[str, dict[str, bytes]]:
+    """What is kept of a table's segments by the names of columns (summary.py): by name and path. Nothing where it cannot be read: it saves
+    time alone."""
     path = directory / place.MANIFEST
+    nothing: dict[str, dict[str, bytes]] = {name: {} for name in names}
     try:
-        return _reading(path, lambda db: _summaries(db, table, name)) if path.exists() else {}
+        return nothing | _reading(path, lambda db: _summaries(db, table, names)) if path.exists() else nothing
     except HistoryError:
-        return {}
+        return nothing
 
 
-def _summaries(db: sqlite3.Connection, table: str, name: str) -> dict[str, bytes]:
+def _summaries(db: sqlite3.Connection, table: str, names: Collection[str]) -> dict[str, dict[str, bytes]]:
     if not _has(db, "summaries"):
         return {}
     sql = "SELECT path, data FROM summaries WHERE name = ? AND path >= ? AND path < ?"
-    return dict(db.execute(sql, (name, f"{table}/", f"{table}0")))
+    return {name: dict(db.execute(sql, (name, f"{table}/", f"{table}0"))) for name in names}
 
 
 def summary_of(directory: Path, one: Segment) -> dict[str, bytes]:

@@ -120,7 +120,7 @@ class Relations:
         self._placed: bool | None = None
         self._peers_late: dict[str, bool] = {}
         self._tails: dict[str, list[tuple[str, Collection[str]]]] = {}
-        self._kept: dict[tuple[str, str], dict[str, bytes]] = {}
+        self._kept: dict[str, dict[str, dict[str, bytes]]] = {}
         self._heads: dict[str, dict[str, summary.SegmentHead]] = {}
         self._computed: dict[str, dict[str, tuple[str, str]]] = {}
 
@@ -142,10 +142,10 @@ class Relations:
         """The segments of a table that can hold rows of a condition; not those whose paths are in `without`."""
         condition = _by_numbers(condition)
         every = self._view.listed(table)
-        heads = self.heads(table) if condition.sign != "any" and every else {}
         kept = {*summary.COLUMNS.get(table, ()), *summary.FACTS.get(table, ())}
-        names = summary.columns(condition) & kept if heads else ()
-        parts = {name: self._parts(table, name) for name in names}
+        names = summary.columns(condition) & kept if every else ()
+        parts = self._parts(table, [summary.HEAD, *names]) if condition.sign != "any" and every else {}
+        heads = self.heads(table) if parts else {}
         moved = bool(_LATER & set(names)) and self._elsewhere(KEPT[table])
         found = []
         for one in every:
@@ -153,7 +153,7 @@ class Relations:
             if one.path in without:
                 continue
             if head is not None:
-                values = {name: summary.opened(part.get(one.path), one.sha256, name) for name, part in parts.items()}
+                values = {name: summary.opened(parts[name].get(one.path), one.sha256, name) for name in names}
                 values[summary.UNSURE] = summary.NOTHING if one.unnamed == 0 else None
                 if not summary.may(condition, head, _certain(values) if one.unnamed != 0 or moved else values):
                     continue
@@ -163,17 +163,18 @@ class Relations:
     def heads(self, table: str) -> dict[str, summary.SegmentHead]:
         """What is known of a table's segments, by path."""
         if table not in self._heads:
-            parts = self._parts(table, summary.HEAD)
+            parts = self._parts(table, [summary.HEAD])[summary.HEAD]
             known = (
                 (one.path, summary.head(parts.get(one.path), one.sha256, table)) for one in self._view.listed(table)
             )
             self._heads[table] = {path: head for path, head in known if head is not None}
         return self._heads[table]
 
-    def _parts(self, table: str, name: str) -> dict[str, bytes]:
-        if (table, name) not in self._kept:
-            self._kept[table, name] = manifest.summaries(self._view.directory, table, name)
-        return self._kept[table, name]
+    def _parts(self, table: str, names: Collection[str]) -> dict[str, dict[str, bytes]]:
+        kept = self._kept.setdefault(table, {})
+        if missing := [name for name in names if name not in kept]:
+            kept |= manifest.summaries(self._view.directory, table, missing)
+        return kept
 
     # ---- rows ----
 
@@ -372,7 +373,8 @@ class Relations:
         """When the first row of some segments happened, which need not be in the one that begins first: rows of `seen` do not count.
         A segment whose summary knows of none is not read."""
         first: datetime | None = None
-        kinds = self._parts(table.name, "event") if "event" in summary.COLUMNS.get(table.name, ()) else {}
+        summarised = "event" in summary.COLUMNS.get(table.name, ())
+        kinds = self._parts(table.name, ["event"])["event"] if summarised else {}
         never = "seen" not in (
             registry.TABLES[table.name].kinds or ("seen",)
         )  # what the kernel records can be there before

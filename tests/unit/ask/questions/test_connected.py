@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from firsthand.ask.questions import connected
 from firsthand.errors import UsageError
 from tests.asking import ask, rows, told
 from tests.samples import ALL
-from tests.scenes import Scene
+from tests.scenes import Process, Scene
 
 BAD, EVIL, SHARED = "known-bad.actorz.com", "203.0.113.66", "198.51.100.7"
 
@@ -144,6 +145,7 @@ def test_no_is_an_honest_no(history: Path) -> None:
     assert found["answer"].startswith("No: 0 of 16 connections match never.example.com; never asked for")
     (reason,) = found["completeness"]["reasons"]
     assert reason.startswith("4 connections out of the cluster have no name: never.example.com may be among them")
+    assert reason.endswith("they went to 203.0.113.66 and 1 more address")
     assert ask(history, "connected", "198.51.100.99")["completeness"]["complete"], "an address is in each row"
 
 
@@ -155,6 +157,70 @@ def test_no_is_proven_where_all_have_names(tmp_path: Path, peer: str) -> None:
     scene.connect(scene.process(None, "/usr/bin/curl"), peer, 443, 1.0)
     found = ask(scene.write(tmp_path), "connected", "never.example.com")
     assert found["answer"].startswith("No: 0 of 1 ") and found["completeness"]["complete"], found["completeness"]
+
+
+def _seen(scene: Scene, curl: Process) -> None:
+    """A connection that was there when observing began."""
+    row = curl.row | {
+        "local_address": "192.168.7.2",
+        "local_port": 40_000,
+        "peer_address": "198.51.100.9",
+        "peer_port": 443,
+    }
+    scene.add("connection", -0.5, event="seen", cookie=77, transport="tcp", flag_names="BEFORE", **row)
+
+
+@pytest.mark.parametrize(
+    ("begin", "complete"),
+    [
+        (lambda scene, curl: scene.connect(curl, "198.51.100.9", 443, 1.0, lasts=None), False),
+        (lambda scene, curl: scene.connect(curl, "198.51.100.9", 443, 1.0, lasts=100.0), False),
+        (lambda scene, curl: scene.connect(curl, "198.51.100.9", 443, 1.0, lasts=20.0), True),
+        (lambda scene, curl: scene.connect(curl, "198.51.100.9", 443, 60.0, answered=30.0, lasts=None), False),
+        (lambda scene, curl: scene.flow(curl, "198.51.100.9", 443, 60.0), False),
+        (lambda scene, curl: scene.flow(curl, "198.51.100.9", 443, 1.0, lasts=None), False),
+        (lambda scene, curl: scene.flow(curl, "198.51.100.9", 443, 1.0, lasts=20.0), True),
+        (lambda scene, curl: scene.flow(curl, "198.51.100.9", 443, 60.0, incoming=True), True),
+        (lambda scene, curl: scene.accept(curl, "198.51.100.9", 443, 60.0), True),
+        (lambda scene, curl: scene.connect(curl, "198.51.100.9", 443, 1.0, lasts=None, names=["one.example"]), True),
+        (_seen, False),
+    ],
+    ids=[
+        "open",
+        "closed within",
+        "closed before",
+        "tried",
+        "short flow",
+        "flow",
+        "flow before",
+        "served",
+        "accepted",
+        "named",
+        "older",
+    ],
+)
+def test_what_has_no_name_and_is_open_within_the_window(
+    tmp_path: Path, begin: Callable[[Scene, Process], object], complete: bool
+) -> None:
+    """Law: not only what begins in the window may be what is looked for: what goes on in it, and what has no row but its end."""
+    scene = Scene()
+    scene.observed(-1, 600)
+    begin(scene, scene.process(None, "/usr/bin/curl"))
+    window = ("--since", scene.at(50).isoformat(), "--until", scene.at(500).isoformat())
+    found = ask(scene.write(tmp_path), "connected", "never.example.com", *window)
+    assert found["completeness"]["complete"] is complete, found["completeness"]
+
+
+def test_unnamed_addresses_of_private_ranges_are_not_judged_and_said(tmp_path: Path) -> None:
+    """A connection to an address that nobody known holds and no name gave may be to anything within the site: the sentence has it."""
+    scene = Scene()
+    scene.observed(-1, 60)
+    curl = scene.process(None, "/usr/bin/curl")
+    scene.connect(curl, "10.1.2.3", 443, 1.0)
+    scene.connect(curl, "10.1.2.4", 80, 1.0, names=["one.internal"])
+    scene.connect(curl, "127.0.0.1", 80, 1.0)
+    found = ask(scene.write(tmp_path), "connected", "never.example.com")
+    assert found["answer"].endswith("; 1 connection to unnamed addresses of private ranges is not judged (10.1.2.3)")
 
 
 def test_a_missing_hook_makes_no_incomplete(tmp_path: Path) -> None:

@@ -268,6 +268,29 @@ def test_each_head_of_a_connection_counts(tmp_path: Path) -> None:
     assert {row["credential"] for row in found.found.rows if row["grade"] == "used"} >= {"s3", "aws", "gcp", "azure"}
 
 
+def test_files_by_another_path(tmp_path: Path) -> None:
+    """Law: a bind mount shows the same file, by the path from the root of its file system; of one that got another name "none" is not known."""
+    scene = Scene()
+    scene.observed(-1, DAY, settings=json.dumps({"file": {"enabled": True, "read": ["/etc/"], "write": []}}))
+    process = scene.process(None, "/bin/reader", [], 0)
+    own = {name: value for name, value in process.row.items() if name != "ns_net"}
+    for number, names in enumerate(
+        ({"path": "/host/etc/shadow", "source_path": "/etc/shadow"}, {"path": "/mnt/x", "source_path": "/x"})
+    ):
+        scene.add("file", number + 1, event="open", opened_for="read", **names, **own)
+    found = _asked(scene.write(tmp_path / "h"), "accounts")
+    assert [row["evidence"] for row in found.found.rows] == [["opened /etc/shadow"]]
+    assert not any("another name" in reason for reason in found.completeness.reasons)
+    for event, path, target in (
+        ("link", "/etc/shadow", "/tmp/x"),
+        ("rename", "/etc/security", "/etc/s"),
+        ("rename", "/etc/x", "/etc/y"),
+    ):
+        scene.add("file", 5, event=event, path=path, target=target, **own)
+    named = _asked(scene.write(tmp_path / "named"), "accounts").completeness.reasons
+    assert [reason for reason in named if "2 times" in reason and "another name" in reason], named
+
+
 @pytest.mark.parametrize(
     ("words", "without", "message"),
     [

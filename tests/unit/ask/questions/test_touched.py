@@ -101,12 +101,71 @@ def test_what_was_not_watched_for_a_part_is_not_denied(
     assert found.sentence.startswith(f"Not watched: {why}") and not found.completeness.complete
 
 
+def test_an_entry_over_a_symbolic_link_watches_nothing(tmp_path: Path) -> None:
+    """No resolved path begins so: the answer says where it leads, and never "No"."""
+    scene = Scene()
+    told = {
+        "file": {"enabled": True, "read": ["/var/run/secrets/", "/etc/"], "write": []},
+        "file_links": {"/var/run/secrets/": "/run/secrets/"},
+    }
+    scene.observed(-1, 1800, settings=json.dumps(told))
+    said = _ask(scene, tmp_path / "h", "touched", "/var/run/secrets/token").sentence
+    assert said.startswith("Not watched: ") and "/var/run/secrets/ leads to /run/secrets/" in said
+    assert _ask(scene, tmp_path / "h", "touched", "/etc/shadow").sentence.startswith("No: ")
+
+
 def test_hooks_at_system_calls_prove_no_absence(scene: Scene, tmp_path: Path) -> None:
     """They do not see all: no answer by them is "no" and complete."""
     _observed(scene, -1, 1800)
     found = _ask(scene, tmp_path / "h", "writes", "/etc/shadow")
     assert found.sentence == "No: /etc/shadow was not written or changed"
     assert any("io_uring" in reason for reason in found.completeness.reasons)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("touched", "/srv/a/b/file"), 1),
+        (("touched", "/srv/a/b/"), 1),
+        (("touched", "/srv/a/*/file"), 1),
+        (("touched", "/srv/b/file"), 1),
+        (("touched", "/srv/ab/file"), 0),
+        (("touched", "/other/a/file"), 0),
+    ],
+)
+def test_a_renamed_folder_above(scene: Scene, tmp_path: Path, words: tuple[str, ...], found: int) -> None:
+    """It moves what lies in it: a row of each file there, by either name."""
+    _observed(scene, -1, 1800, read=["/srv/a/b/file"])
+    who = scene.process(None, "/bin/mv", [], 20)
+    own = {name: value for name, value in who.row.items() if name != "ns_net"}
+    scene.add("file", 21, event="rename", path="/srv/a", target="/srv/b", **own)
+    assert len(_ask(scene, tmp_path / "h", *words).found.rows) == found
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ({"opened_for": "read truncate"}, 1),
+        ({"opened_for": "read create", "flag_names": "CREATED"}, 1),
+        ({"opened_for": "read create"}, 0),
+    ],
+)
+def test_an_open_that_changes(scene: Scene, tmp_path: Path, more: dict[str, Any], found: int) -> None:
+    """What empties or makes a file wrote to it, whatever it was opened for."""
+    _observed(scene, -1, 1800)
+    scene.rows["file"][0].update(more)
+    assert len(_ask(scene, tmp_path / "h", "writes", "/etc/shadow").found.rows) == found
+
+
+def test_what_open_files_were_given_last(scene: Scene, tmp_path: Path) -> None:
+    """Has no row before a minute is over: a reason, also where observing has ended; not of a time before."""
+    _observed(scene, -1, 1000)
+    found = _ask(scene, tmp_path / "h", "writes", "/etc/shadow").completeness.reasons
+    assert any("open at its end" in reason and "may not be recorded" in reason for reason in found)
+    asked = Request("writes", ("/etc/shadow",), until=scene.at(900))
+    assert not [
+        one for one in answer(History(tmp_path / "h"), asked, scene.at(1800)).completeness.reasons if "may not" in one
+    ]
 
 
 @pytest.mark.parametrize("path", ["shadow", "/etc/../etc/shadow", "/", "/etc//shadow"])

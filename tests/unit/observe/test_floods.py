@@ -1,0 +1,106 @@
+"""observe/floods.py: who flooded a ring stands in the first loss of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from firsthand.observe import floods
+from firsthand.observe.floods import Floods
+from firsthand.observe.source import Lost
+from firsthand.probe import stats
+from firsthand.probe.loaded import Loaded
+from firsthand.probe.stats import Flood
+
+PATHS = {7: "/pods/a"}
+
+
+def gap(ring: int, cpu: int = 0, detail: str = "") -> Lost:
+    """A loss of a ring."""
+    return Lost("sequence_gap", 5, 0.0, 1.0, detail, cpu, ring)
+
+
+class HeldBack:
+    """What the map has, which a test changes."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.floods: list[Flood] | OSError = []
+        patch.setattr(stats, "floods", self._found)
+
+    def _found(self, loaded: Loaded) -> list[Flood]:
+        if isinstance(self.floods, OSError):
+            raise self.floods
+        return self.floods
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> HeldBack:
+    """An empty map."""
+    return HeldBack(monkeypatch)
+
+
+def begun(*, taken_over: bool = False) -> Floods:
+    """Of a loader that took over or not."""
+    loaded = Loaded(Path("/nowhere"), -1, {})
+    loaded.taken_over = taken_over
+    return Floods(loaded, lambda cgroup: PATHS.get(cgroup, ""))
+
+
+def test_the_first_loss_of_a_ring_says_who(held: HeldBack) -> None:
+    """Behind what it says itself; others of the ring, other rings and other causes say nothing of it."""
+    found = begun()
+    held.floods = [Flood(7, 11, 0, b"sh", 1_200)]
+    losses = [Lost("malformed", 1, 0.0, 1.0, "x"), gap(1), gap(0, 0, "reserve failed 3 times"), gap(0, 1)]
+    assert [loss.detail for loss in found.explained(losses)] == [
+        "x",
+        "",
+        "reserve failed 3 times, held back in a flood: 1,200 of sh (parent 11) in /pods/a",
+        "",
+    ]
+
+
+def test_each_is_told_once(held: HeldBack) -> None:
+    """What was told is not told again; what came since is; one whose entry was made anew counts from nothing."""
+    found = begun()
+    held.floods = [Flood(7, 11, 0, b"sh", 10)]
+    assert "10 of sh" in found.explained([gap(0)])[0].detail
+    assert found.explained([gap(0)])[0].detail == ""
+    held.floods = [Flood(7, 11, 0, b"sh", 25)]
+    assert "15 of sh" in found.explained([gap(0)])[0].detail
+    held.floods = [Flood(7, 11, 0, b"sh", 4)]
+    assert "4 of sh" in found.explained([gap(0)])[0].detail
+
+
+def test_without_a_gap_nothing_is_read(held: HeldBack) -> None:
+    """What is held back shows as a gap later, and is told then."""
+    found = begun()
+    held.floods = OSError("not to be asked")
+    lost = Lost("malformed", 1, 0.0, 1.0, "x")
+    assert found.explained([lost]) == [lost]
+    held.floods = [Flood(7, 11, 0, b"sh", 10)]
+    assert "10 of sh" in found.explained([gap(0)])[0].detail
+
+
+def test_the_most_are_named_and_the_others_summed(held: HeldBack) -> None:
+    """A cgroup without a known path by its id; names in bytes that are no text."""
+    held.floods = [Flood(9, number, 0, b"p\xff", number) for number in (1, 2, 3, 4, 5)]
+    words = begun(taken_over=False).explained([gap(0)])[0].detail
+    assert words == (
+        r"held back in a flood: 5 of p\xff (parent 5) in cgroup 9, 4 of p\xff (parent 4) in cgroup 9, "
+        r"3 of p\xff (parent 3) in cgroup 9, 3 of others"
+    )
+    assert words.count("parent") == floods.MOST
+
+
+def test_a_kernel_that_refuses_leaves_the_losses(held: HeldBack) -> None:
+    """Their numbers do not come from the map."""
+    held.floods = PermissionError(1, "refused")
+    assert begun().explained([gap(0)]) == [gap(0)]
+
+
+def test_what_was_told_before_a_take_over_is_not_told_again(held: HeldBack) -> None:
+    """The map goes on; what it had then is the reader's before."""
+    held.floods = [Flood(7, 11, 0, b"sh", 10)]
+    found = begun(taken_over=True)
+    assert found.explained([gap(0)])[0].detail == ""
