@@ -63,9 +63,12 @@ def unread(asked: Asked, what: str) -> list[str]:
     where, values = asked.where()
     ran, bounds = asked.ran((talk.TOLD, []))
     missing = "sni IS NULL AND host IS NULL AND marks IS NOT NULL"
+    cut = "contains(coalesce(marks, ''), 'TRUNCATED') AND len(coalesce(addresses, [])) > 0"  # an alias may be behind
+    told, until = asked.existing((cut, []))
     query = f"""SELECT (SELECT count(*) FROM connection WHERE {ran} AND names_cut) AS "connections have more names than fit into their rows",
         (SELECT count(*) FROM name WHERE {where} AND name IS NULL) AS "DNS messages have a name that could not be read",
+        (SELECT count(*) FROM name WHERE {told}) AS "DNS answers with addresses have records that were cut",
         (SELECT count(*) FROM request WHERE {where} AND {missing}) AS "heads of TLS or HTTP were not read as far as their name" """  # noqa: S608
     such = dict.fromkeys(("connection", "name", "request"), Condition("=", "unread", (UNREAD,)))
-    (numbers,) = asked.rows(query, [*bounds, *values, *values], such)
+    (numbers,) = asked.rows(query, [*bounds, *values, *until, *values], such)
     return [f"{number:,} {rows}: {what} may be among them" for rows, number in numbers.items() if number]

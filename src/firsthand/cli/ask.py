@@ -162,9 +162,6 @@ def _print(given: _Given, form: str, *, raw: bool) -> None:
     from firsthand.cli import output
 
     answer, found = given.answer, given.answer.found
-    if form in forms.DRAWN:
-        sys.stdout.write(_drawn(found, form))
-        return
     if form == "json":
         json.dump(answer.plain(), sys.stdout, indent=1)
         sys.stdout.write("\n")
@@ -174,7 +171,9 @@ def _print(given: _Given, form: str, *, raw: bool) -> None:
         names = found.columns + (found.wide if form == "wide" else [])
         _table(answer.sentence, found, answer.completeness, answer.window, names or whole, form)
         return
-    if form == forms.PARQUET:
+    if form in forms.DRAWN:
+        sys.stdout.write(_drawn(found, form))
+    elif form == forms.PARQUET:
         output.parquet(given.file, sys.stdout)
     else:
         values = [[row.get(name) for name in whole] for row in found.rows]

@@ -35,7 +35,7 @@ _TABLE = SubjectTable(
     kinds=("question", "answer", "unanswered"),
     fills=dict.fromkeys(("rcode", "records", "addresses", "ttl", "latency"), ("answer",)),
     summary=(*WHO, "name", "addresses", "records"),
-    facts=OUTSIDE | {"unread": ("name",)},
+    facts=OUTSIDE | {"unread": ("name", "marks", "addresses")},
     line=TimelineRow(phrase=("event", "query_id", "name", "type", "rcode", "addresses", "marks")),
 )
 

@@ -92,3 +92,23 @@ def test_the_reason_has_the_number_of_peers(tmp_path: Path) -> None:
     (reason,) = _asked(scene, tmp_path / "h", "connected", BAD).completeness.reasons
     assert reason.startswith("3 connections out of the cluster have no name")
     assert reason.endswith("they went to 203.0.113.10 and 2 more addresses")
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["segments", "log"])
+@pytest.mark.parametrize(
+    ("addresses", "marks", "doubted"), [([PEER], "TRUNCATED", True), ([], "TRUNCATED", False), ([PEER], None, False)]
+)
+def test_an_alias_may_be_behind_what_was_cut(
+    tmp_path: Path, addresses: list[str], marks: str | None, doubted: bool, kept: bool
+) -> None:
+    """Law: a server can put so many records before an alias that it is not kept; then the connection has the name that was asked for alone.
+    Also where it answered before the window. Answers without addresses gave no connection a name."""
+    scene = Scene()
+    scene.observed(-1, DAY)
+    process = scene.process(None, "/bin/evil", [], 1)
+    scene.ask(process, "good.example", addresses, 2, marks=marks)
+    scene.connect(process, PEER, 443, 5000, names=["good.example"])
+    history = scene.write(tmp_path / "h", kept=kept)
+    for words in (("connected", BAD), ("credentials", "s3")):
+        found = _asked(scene, history, *words).completeness
+        assert found.complete != doubted and any("records that were cut" in one for one in found.reasons) == doubted

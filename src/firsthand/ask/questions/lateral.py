@@ -7,7 +7,6 @@ workload is nothing new. Attempts that came to nothing count as well: that is wh
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from firsthand.ask import lineage, past, show, talk
 from firsthand.ask.answer import Asked, Found, cut, plural
@@ -21,6 +20,8 @@ _WIDE = ["pods", "peers", "kind", "last", "lineage", "capabilities", "exec_id", 
 _INSIDE = ("pod", "container", "service", "node")
 _FROM = "(container IS NOT NULL OR pod_uid IS NOT NULL)"
 _BEGUN = f"{talk.COUNTED} AND ({talk.DIRECTION}) = 'out' AND {_FROM}"
+#: With attempts that have no answer yet: one that nobody answers goes on for minutes.
+_TRIED = f"({talk.COUNTED} OR (event = 'connect' AND outcome = 'started')) AND ({talk.DIRECTION}) = 'out' AND {_FROM}"
 _ITSELF = "(peer_kind = 'pod' AND peer_pod IS NOT DISTINCT FROM pod AND peer_namespace IS NOT DISTINCT FROM namespace)"
 #: Every node is one target: a program that talks to nodes talks to each.
 _TARGET = f"CASE WHEN peer_kind = 'node' THEN 'a node' ELSE {talk.PEER['workload']} END"
@@ -35,13 +36,14 @@ def lateral(asked: Asked) -> Found:
     """One row for each edge that is new, in the order in which they came."""
     kinds = (*_INSIDE, "private") if asked.everything else _INSIDE
     named = ", ".join(f"'{kind}'" for kind in kinds)
-    edge: tuple[str, list[Any]] = (f"{_BEGUN} AND NOT {_ITSELF} AND peer_kind IN ({named})", [])
-    where, parameters = asked.ran(edge)
-    before, earlier = asked.before(edge)
+    inside = f"NOT {_ITSELF} AND peer_kind IN ({named})"
+    where, parameters = asked.ran((f"{_TRIED} AND {inside}", []))
+    before, earlier = asked.before((f"{_BEGUN} AND {inside}", []))
     query = f"""WITH now AS ({_EDGES} WHERE {where}), known AS (SELECT DISTINCT {_KEYS} FROM ({_EDGES} WHERE {before}))
         SELECT {_KEYS}, min({talk.BEGAN}) AS time, max({talk.LAST}) AS last,
-            {talk.number()} AS connections, count(*) FILTER ({talk.FAILED}) AS failed,
-            arg_min(outcome, time) AS outcome, list_sort(list(DISTINCT peer_address))[:5] AS peers, any_value(peer_kind) AS kind,
+            greatest({talk.number()}, 1) AS connections, count(*) FILTER ({talk.FAILED}) AS failed,
+            coalesce(arg_min(outcome, time) FILTER (outcome <> 'started'), any_value(outcome)) AS outcome,
+            list_sort(list(DISTINCT peer_address))[:5] AS peers, any_value(peer_kind) AS kind,
             arg_min(exec_id, time) AS exec_id, bit_or(cap_effective) AS cap_effective, any_value(node) AS node,
             list_sort(list(DISTINCT coalesce(namespace || '/' || pod, container_name, left(container, 12)))) AS pods
         FROM now n WHERE NOT EXISTS (SELECT 1 FROM known k WHERE k."from" = n."from" AND k.exe IS NOT DISTINCT FROM n.exe

@@ -140,15 +140,17 @@ def _fact(name: str, columns: Mapping[str, Any]) -> Any:
 
 
 def _lacking(columns: Mapping[str, Any]) -> Any:
-    """Whether each of these rows may lack a name: of `connection`, whose names were cut; of `name`, without one; of `request`, with a mark
-    and no name."""
+    """Whether each of these rows may lack a name: of `connection`, whose names were cut; of `name`, without one, or an answer with
+    addresses whose aliases may be cut; of `request`, with a mark and no name."""
     import pyarrow.compute as pc
 
     if "names_cut" in columns:
         return columns["names_cut"]
-    if "marks" not in columns:
-        return pc.is_null(columns["name"])
-    return pc.and_(pc.and_(pc.is_null(columns["sni"]), pc.is_null(columns["host"])), pc.is_valid(columns["marks"]))
+    if "addresses" not in columns:
+        return pc.and_(pc.and_(pc.is_null(columns["sni"]), pc.is_null(columns["host"])), pc.is_valid(columns["marks"]))
+    cut = pc.fill_null(pc.match_substring(columns["marks"].cast("string"), "TRUNCATED"), False)
+    given = pc.greater(pc.fill_null(pc.list_value_length(columns["addresses"]), 0), 0)
+    return pc.or_(pc.is_null(columns["name"]), pc.and_(cut, given))
 
 
 def _apart(among: Any, columns: Mapping[str, Any]) -> bool:

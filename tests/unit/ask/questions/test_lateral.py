@@ -100,3 +100,18 @@ def test_a_flow_counts_once(tmp_path: Path, lasts: float | None, transport: str)
     scene.flow(shell, "10.244.0.7", 4000, 3 * DAY + 2, lasts=lasts, transport=transport)
     (row,) = ask(scene.write(tmp_path, kept=True), "lateral", *NEW)["rows"]
     assert (row["to"], row["port"], row["connections"]) == (DB, f"4000/{transport}", 1)
+
+
+@pytest.mark.parametrize(("outcome", "answered"), [("timed_out", 130.0), ("established", 3.0)])
+def test_an_attempt_without_an_answer_by_the_windows_end(tmp_path: Path, outcome: str, answered: float) -> None:
+    """Law: it is an edge while it goes on, and the same one with its outcome afterwards; it counts once."""
+    scene = Scene()
+    scene.observed(-1, 4 * DAY)
+    pods = [scene.pod(name, address) for name, address in (("web-1", "10.244.0.5"), ("db-0", "10.244.0.7"))]
+    scan = scene.process(pods[0], "/bin/nc", at=3 * DAY)
+    scene.connect(scan, "10.244.0.7", 5432, 3 * DAY + 10, answered=answered, outcome=outcome, lasts=None)
+    history = scene.write(tmp_path, kept=True)
+    for until, shown in ((12.0, "started"), (200.0, outcome)):
+        window = ("--since", iso(scene.at(3 * DAY)), "--until", iso(scene.at(3 * DAY + until)))
+        (row,) = ask(history, "lateral", *window)["rows"]
+        assert (row["outcome"], row["connections"]) == (shown, 1)

@@ -13,7 +13,7 @@ import pytest
 from firsthand.ask import draw
 from firsthand.ask.graph import Edge, Graph
 from firsthand.errors import UsageError
-from tests.asking import ask, rows, told
+from tests.asking import ask, rows, run_on, told
 from tests.scenes import Scene
 
 WEB, API = "shop/Deployment/web", "shop/Deployment/api"
@@ -122,6 +122,13 @@ def test_the_forms_of_a_map(history: Path) -> None:
     assert {WEB, API, "host", "api.example.com", "8 external addresses"} <= texts
     with pytest.raises(UsageError, match="`ask map` has"):
         told(history, "talkers", "-o", "svg")
+
+
+@pytest.mark.parametrize("form", ["dot", "svg", "csv"])
+def test_what_is_drawn_has_its_completeness_beside(history: Path, form: str) -> None:
+    """Law: no form of an answer is without it."""
+    shown = run_on(history, "ask", "map", "-o", form)
+    assert "ends and " in shown.stderr and "; evidence complete" in shown.stderr and "evidence" not in shown.stdout
 
 
 def test_what_is_drawn_is_harmless() -> None:
