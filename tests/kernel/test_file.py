@@ -211,6 +211,21 @@ def test_a_folder_above_is_renamed(watch: Watch, agent: Agent, root: Path, folde
     assert [one["time"] for one in found][-2:] == [row["time"] for row in rows]
 
 
+def test_a_path_that_is_cut(watch: Watch, agent: Agent, root: Path) -> None:
+    """Longer than what is recorded, below a watched folder: the row lacks its beginning, and an answer says that it may be of any."""
+    agent.do(f"os.chdir({str(root / 'write')!r})")
+    agent.do("for _ in range(21): os.mkdir('d' * 200); os.chdir('d' * 200)")
+    agent.do("open('file', 'w').close(); os.rename('file', 'other'); os.unlink('other')")
+    rows = watch.wait("SELECT * FROM file WHERE event <> 'mkdir' ORDER BY ktime", 3)
+    assert [row["event"] for row in rows] == ["open", "rename", "unlink"]
+    assert all("PATH_TRUNCATED" in flags(row) and row["path"].startswith("/ddd") for row in rows), rows
+    reasons = asking.answered(watch.history, "writes", f"{root}/write/").completeness.reasons
+    assert [reason for reason in reasons if "is cut" in reason], reasons
+    agent.do("os.chdir('/')")
+    subprocess.run(["rm", "-rf", root / "write"], check=True)  # shutil.rmtree gives the whole path
+    (root / "write").mkdir()
+
+
 _WRITES = {
     "write": ("os.write(f, b'12345')", 5),
     "pwrite": ("os.pwrite(f, b'12345', 3)", 5),
