@@ -27,7 +27,8 @@ _ROOT = Path(f"/var/tmp/firsthand-files-{uuid.uuid4().hex[:8]}")
 _SETTINGS = f"""
 [files]
 enabled = true
-read = ["{_ROOT}/read/", "**/only-{_ROOT.name}-*/secret", "{_ROOT}/deep/a/b/c/d/file", "**/above-{_ROOT.name}/secret"]
+read = ["{_ROOT}/read/", "**/only-{_ROOT.name}-*/secret", "{_ROOT}/deep/a/b/c/d/file", "**/above-{_ROOT.name}/secret",
+    "{_ROOT}/?/secret"]
 write = ["{_ROOT}/write/", "{_ROOT}/one"]
 """
 
@@ -430,6 +431,15 @@ def test_a_pattern(watch: Watch, agent: Agent, root: Path) -> None:
         (folder / "secret2").write_text("x")
         agent.do(f"open({str(folder / 'secret2')!r}).close(), {met}")
     assert [row["path"].rpartition("-")[2] for row in _rows(watch, 2)] == ["/secret", "x/secret"]
+
+
+def test_a_letter_of_several_bytes(watch: Watch, agent: Agent, root: Path) -> None:
+    """It is one letter for `?`, as an answer takes it."""
+    for name in ("e", "é", "€", "ee", "éé"):
+        (root / name).mkdir()
+        (root / name / "secret").write_text("x")
+        agent.do(f"open({str(root / name / 'secret')!r}).close()")
+    assert [row["path"].split("/")[-2] for row in _rows(watch, 3)] == ["e", "é", "€"]
 
 
 def test_through_a_bind_mount(watch: Watch, agent: Agent, root: Path) -> None:
