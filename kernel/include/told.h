@@ -62,6 +62,12 @@ static __always_inline void put_place(struct draft *draft, struct text *text, co
 	put_walked(draft, text, &walk);
 }
 
+/* A path that is cut lacks its beginning: by its names alone it may be watched, and then has a row that says so. */
+static __always_inline bool is_watched_or_cut(struct place *place)
+{
+	return place->flags & WALK_TRUNCATED ? place->names != 0 : is_watched(place);
+}
+
 static __always_inline bool resolve_watched(struct draft *draft, struct place *place, __u64 *flags)
 {
 	__u32 before = rename_sequence();
@@ -81,7 +87,7 @@ static __always_inline bool resolve_watched(struct draft *draft, struct place *p
 		*flags |= FILE_PATH_TRUNCATED;
 	if (place->flags & WALK_DETACHED)
 		*flags |= FILE_DETACHED;
-	return is_watched(place);
+	return is_watched_or_cut(place);
 }
 
 /* Whether a file's mount shows only a part of its file system, from some folder on. */
@@ -202,7 +208,7 @@ static __always_inline bool put_name(struct draft *draft, struct text *text, str
 	if (!read_word(draft, text, word))
 		return false;
 	name_word(&naming, draft, text, task, folder, access);
-	watched = is_watched(&naming.place);
+	watched = is_watched_or_cut(&naming.place);
 	draft->record->at = before;
 	put_place(draft, text, &naming.place);
 	*flags |= FILE_PATH_RAW;

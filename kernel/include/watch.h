@@ -343,6 +343,14 @@ static __always_inline bool stretch_star(struct matching *m, volatile __u32 *ste
 	return true;
 }
 
+/* A ? stands for a letter, which in UTF-8 can have bytes behind its first one. */
+static __always_inline bool is_rest_of_letter(const struct watch_glob *glob, __u32 letter, __u8 found)
+{
+	__u32 before = letter - 1;
+
+	return (found & 0xc0) == 0x80 && before < GLOB_BYTES - 1 && glob->letters[before] == '?';
+}
+
 static long match_step(__u32 index, struct matching *m)
 {
 	volatile __u32 *steps = m->scratch->steps;
@@ -360,6 +368,10 @@ static long match_step(__u32 index, struct matching *m)
 		return 1;
 	}
 	found = m->scratch->bytes[at];
+	if (is_rest_of_letter(m->glob, letter, found)) {
+		steps[AT] = at + 1;
+		return 0;
+	}
 	if (wanted == found || (wanted == '?' && found != '/')) {
 		steps[LETTER] = letter + 1;
 		steps[AT] = at + 1;

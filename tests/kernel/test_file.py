@@ -27,7 +27,8 @@ _ROOT = Path(f"/var/tmp/firsthand-files-{uuid.uuid4().hex[:8]}")
 _SETTINGS = f"""
 [files]
 enabled = true
-read = ["{_ROOT}/read/", "**/only-{_ROOT.name}-*/secret", "{_ROOT}/deep/a/b/c/d/file", "**/above-{_ROOT.name}/secret"]
+read = ["{_ROOT}/read/", "**/only-{_ROOT.name}-*/secret", "{_ROOT}/deep/a/b/c/d/file", "**/above-{_ROOT.name}/secret",
+    "{_ROOT}/?/secret"]
 write = ["{_ROOT}/write/", "{_ROOT}/one"]
 """
 
@@ -209,6 +210,21 @@ def test_a_folder_above_is_renamed(watch: Watch, agent: Agent, root: Path, folde
     ]
     found = asking.answered(watch.history, "touched", str(root / folder / name)).found.rows
     assert [one["time"] for one in found][-2:] == [row["time"] for row in rows]
+
+
+def test_a_path_that_is_cut(watch: Watch, agent: Agent, root: Path) -> None:
+    """Longer than what is recorded, below a watched folder: the row lacks its beginning, and an answer says that it may be of any."""
+    agent.do(f"os.chdir({str(root / 'write')!r})")
+    agent.do("for _ in range(21): os.mkdir('d' * 200); os.chdir('d' * 200)")
+    agent.do("open('file', 'w').close(); os.rename('file', 'other'); os.unlink('other')")
+    rows = watch.wait("SELECT * FROM file WHERE event <> 'mkdir' ORDER BY ktime", 3)
+    assert [row["event"] for row in rows] == ["open", "rename", "unlink"]
+    assert all("PATH_TRUNCATED" in flags(row) and row["path"].startswith("/ddd") for row in rows), rows
+    reasons = asking.answered(watch.history, "writes", f"{root}/write/").completeness.reasons
+    assert [reason for reason in reasons if "is cut" in reason], reasons
+    agent.do("os.chdir('/')")
+    subprocess.run(["rm", "-rf", root / "write"], check=True)  # shutil.rmtree gives the whole path
+    (root / "write").mkdir()
 
 
 _WRITES = {
@@ -415,6 +431,15 @@ def test_a_pattern(watch: Watch, agent: Agent, root: Path) -> None:
         (folder / "secret2").write_text("x")
         agent.do(f"open({str(folder / 'secret2')!r}).close(), {met}")
     assert [row["path"].rpartition("-")[2] for row in _rows(watch, 2)] == ["/secret", "x/secret"]
+
+
+def test_a_letter_of_several_bytes(watch: Watch, agent: Agent, root: Path) -> None:
+    """It is one letter for `?`, as an answer takes it."""
+    for name in ("e", "é", "€", "ee", "éé"):
+        (root / name).mkdir()
+        (root / name / "secret").write_text("x")
+        agent.do(f"open({str(root / name / 'secret')!r}).close()")
+    assert [row["path"].split("/")[-2] for row in _rows(watch, 3)] == ["e", "é", "€"]
 
 
 def test_through_a_bind_mount(watch: Watch, agent: Agent, root: Path) -> None:

@@ -127,6 +127,17 @@ def doubts(asked: Asked, spans: Sequence[Span]) -> list[str]:
     return found
 
 
+def renamed(rows: Sequence[dict[str, Any]], spans: Sequence[Span], access: int) -> list[str]:
+    """Names that links and renames gave what was asked for, and by which it was not watched."""
+    names = {row["target"] for row in rows if row["event"] in ("link", "rename") and row["error"] is None}
+    lists = [of_span(span) for span in spans]
+    other = sorted(name for name in names if name and not all(one.covers(name, access) for one in lists))
+    if not other:
+        return []
+    shown = ", ".join(other[:3]) + (f" and {len(other) - 3:,} more" if len(other) > 3 else "")
+    return [f"it got names that were not watched: {shown}; what was opened by them is not recorded"]
+
+
 def target(words: Sequence[str]) -> FileTarget | None:
     """The argument of a question, where it has one. UsageError for more."""
     if len(words) > 1:

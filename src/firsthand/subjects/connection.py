@@ -80,6 +80,7 @@ _STANDING = (
     "a TUN device that was made to persist, attached to once more",
     "MPTCP's further subflows, and the peers of SCTP, DCCP and L2TP sockets",
     "attempts that the machine itself refuses (no route, no free port, a security module), and datagrams that it drops",
+    "the address that was asked for, where a cgroup's BPF program changes it (load balancing at sockets, as Cilium's)",
     "a TCP connection that a peer has opened, until a process accepts it (fentry), or reads, writes or closes it",
     "names and requests in QUIC, in DTLS, in heads with urgent data (MSG_OOB), and in what the machine's IPsec encrypts",
 )

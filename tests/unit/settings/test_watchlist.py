@@ -132,6 +132,7 @@ def test_bounds() -> None:
         ("/a/**/c", "/a/b/b/c", True),
         ("/a/?", "/a/b", True),
         ("/a/?", "/a//", False),
+        ("/a/?", "/a/é", True),
         ("**/x.y", "/x.y", True),
         ("**/x.y", "/xay", False),
     ],

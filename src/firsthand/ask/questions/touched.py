@@ -62,7 +62,7 @@ def _found(asked: Asked, target: FileTarget | None, access: int, kind: str, done
     spans = watched.inside(asked, completeness.spans(asked.connection, datetime.now(UTC)))
     unwatched = watched.unwatched(spans, target, access)
     named = target.text if target else "a watched file"
-    reasons = unwatched + watched.doubts(asked, spans)
+    reasons = unwatched + watched.doubts(asked, spans) + watched.renamed(rows, spans, access)
     if not rows and unwatched:
         return Found(f"Not watched: {'; '.join(unwatched)}", [], 0, _COLUMNS, wide=_WIDE, reasons=reasons)
     return Found(_sentence(rows, named, done), cut(rows, asked.limit), len(rows), _COLUMNS, wide=_WIDE, reasons=reasons)

@@ -143,6 +143,24 @@ def test_a_renamed_folder_above(scene: Scene, tmp_path: Path, words: tuple[str, 
 
 
 @pytest.mark.parametrize(
+    ("event", "path", "target", "doubted"),
+    [
+        ("link", "/etc/shadow", "/tmp/x", True),
+        ("rename", "/etc", "/e", True),
+        ("rename", "/etc/shadow+", "/etc/shadow", False),
+    ],
+)
+def test_another_name(scene: Scene, tmp_path: Path, event: str, path: str, target: str, doubted: bool) -> None:
+    """By a link or rename to a name that is not watched: what is opened by that has no row, and the answer says so."""
+    _observed(scene, -1, 1800)
+    who = scene.process(None, "/bin/ln", [], 20)
+    own = {name: value for name, value in who.row.items() if name != "ns_net"}
+    scene.add("file", 21, event=event, path=path, target=target, **own)
+    reasons = _ask(scene, tmp_path / "h", "touched", "/etc/shadow").completeness.reasons
+    assert any(f"not watched: {target};" in reason for reason in reasons) is doubted
+
+
+@pytest.mark.parametrize(
     ("more", "found"),
     [
         ({"opened_for": "read truncate"}, 1),
