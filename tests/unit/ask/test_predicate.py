@@ -86,6 +86,9 @@ def test_how_a_condition_is_read(text: str, column: str, sign: str, value: Any) 
         ("state=gone", "there are running"),
         ("flags=nonsense", "no row can have 'nonsense'"),
         ("time>yesterday", "write 2h"),
+        ("time>1000000d", "write 2h"),
+        ("time>99999999999999999999d", "write 2h"),
+        ("time>0001-01-01T00:00+14:00", "write 2h"),
         ("egid=no-such-group-here", "no group 'no-such-group-here'"),
     ],
 )
