@@ -1,9 +1,9 @@
 """The tests of what changed (`make quick`): python -m tests.changed [COMMIT], which is main where nothing is said.
 
-Chosen: changed test files; those that mirror a changed module (src/firsthand/x/y.py: tests/unit/x/test_y.py, kernel/include/y.h:
-tests/kernel/functions/test_y.py, kernel/subjects/y.bpf.c: tests/kernel/test_y.py); those that import a changed module or a changed
-part of the tests. The nearest run first; after 20 s the rest is left, with its number. Never silently empty: what was chosen and why is
-printed first.
+Chosen: changed test files; those that mirror a changed module (src/firsthand/x/y.py: tests/unit/x/test_y.py, tests/kernel/x/test_y.py;
+kernel/include/y.h: tests/kernel/functions/test_y.py; kernel/subjects/y.bpf.c: tests/kernel/test_y.py); those that import a changed
+module or a changed part of the tests. The nearest run first; after 20 s the rest is left, with its number. Never silently empty: what
+was chosen and why is printed first.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _mirrors(root: Path, file: str) -> Iterator[str]:
     path = Path(file)
     name = f"test_{path.name.partition('.')[0].lstrip('_')}.py"
     if file.startswith("src/firsthand/"):
-        yield str(Path("tests/unit", *path.parts[2:-1], name))
+        yield from (str(Path("tests", room, *path.parts[2:-1], name)) for room in ("unit", "kernel"))
     elif file.startswith("kernel/"):
         yield f"tests/kernel/functions/{name}"
         yield f"tests/kernel/{name}"

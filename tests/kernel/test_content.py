@@ -22,8 +22,8 @@ from tests import asking, disks, require
 from tests.cgroups import TestCgroup
 from tests.disks import Disk
 from tests.kernel import roles
+from tests.kernel.health.test_status import _status
 from tests.kernel.observed import Observed
-from tests.kernel.test_status import _status
 
 pytestmark = pytest.mark.xdist_group("users of the machine")
 

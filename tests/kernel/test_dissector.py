@@ -24,8 +24,8 @@ from firsthand.observe.packets import Packets
 from tests import packets, require
 from tests.cgroups import TestCgroup
 from tests.kernel import roles
+from tests.kernel.health.test_status import _status
 from tests.kernel.observed import Observed
-from tests.kernel.test_status import _status
 from tests.network import until
 from tests.unit.dissect.test_dns import mutated
 

@@ -18,8 +18,8 @@ from tests import asking
 from tests.cgroups import TestCgroup
 from tests.configured import configured
 from tests.kernel import roles
+from tests.kernel.health.test_status import _status
 from tests.kernel.observed import Observed
-from tests.kernel.test_status import _status
 
 
 @pytest.mark.landing("waits until a round of canaries is overdue")

@@ -272,13 +272,13 @@ def _yes(name: str, value: str) -> bool:
 
 
 def _moment(name: str, value: str, now: datetime) -> datetime:
-    if found := re.fullmatch(r"(\d+)([smhd])", value):
-        return (now - timedelta(microseconds=int(found[1]) * _SECONDS[found[2]] // 1000)).replace(tzinfo=None)
     try:
+        if found := re.fullmatch(r"(\d+)([smhd])", value):
+            return (now - timedelta(microseconds=int(found[1]) * _SECONDS[found[2]] // 1000)).replace(tzinfo=None)
         moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise UsageError(f"{name} is a time; write 2h (ago) or 2026-05-01T12:00Z; found {value!r}") from None
-    return (moment.astimezone(UTC) if moment.tzinfo else moment).replace(tzinfo=None)
+        return (moment.astimezone(UTC) if moment.tzinfo else moment).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        raise UsageError(f"{name} is a time; write 2h (ago) or 2026-05-01T12:00Z; found {value!r:.80}") from None
 
 
 def _unescaped(value: str) -> bytes:

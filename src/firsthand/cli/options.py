@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -18,6 +19,8 @@ from firsthand.settings.sections.top import Top
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+#: Seconds of a duration, at most: a hundred years.
+LONGEST = 100 * 366 * 86400
 FORMATS = ("table", "wide", "json", "jsonl", "csv", "parquet")
 
 
@@ -76,21 +79,22 @@ def nobody_reads(directory: Path, verbose: bool) -> bool:
 
 
 def seconds(text: str) -> float:
-    """A duration such as 30s, 5m, 2h, 30d, 1.5h. UsageError for anything else."""
+    """A duration such as 30s, 5m, 2h, 30d, 1.5h. UsageError for anything else, and for more than LONGEST."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", text.strip())
-    if not found:
-        raise UsageError(f"{text!r} is no duration; write 30s, 5m, 2h or 30d")
-    return float(found[1]) * _UNITS[found[2] or "s"]
+    length = float(found[1]) * _UNITS[found[2] or "s"] if found else math.inf
+    if length > LONGEST:
+        raise UsageError(f"{text!r:.80} is no duration; write 30s, 5m, 2h or 30d")
+    return length
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """A moment: a duration ago, or an ISO time (UTC where it has no zone)."""
+    """A moment: a duration ago, or an ISO time (UTC where it has no zone). UsageError for anything else, and for no year of a calendar."""
     if text == "now":
         return now
     if re.fullmatch(r"\d+(?:\.\d+)?[smhdw]", text.strip()):
         return now - timedelta(seconds=seconds(text))
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is no time; write 30d, 2h, or an ISO time such as 2026-05-01T12:00Z") from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UsageError(f"{text!r:.80} is no time; write 30d, 2h, or an ISO time such as 2026-05-01T12:00Z") from None

@@ -39,6 +39,8 @@ def objects(rows: pa.Table) -> Iterator[dict[str, Any]]:
         if column.null_count < rows.num_rows:
             names.append(name)
             columns.append(values(column))
+    if not columns:
+        yield from ({} for _ in range(rows.num_rows))
     for row in zip(*columns, strict=True):
         yield {name: value for name, value in zip(names, row, strict=True) if value is not None}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from fractions import Fraction
 from typing import Any
 
 from firsthand.settings.declare import Notation
@@ -20,17 +21,21 @@ _UNITS = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
+_MOST = 1 << 63
 _TEXTS = {"type": "array", "items": {"type": "string"}}
 
 
 def size(value: object) -> int:
-    """Bytes: a whole number, or one with a unit such as "20GB" or "1.5 GiB". ValueError for anything else."""
-    if type(value) is int and value >= 0:
+    """Bytes: a whole number, or one with a unit such as "20GB" or "1.5 GiB". ValueError for anything else, and from 2^63 on."""
+    if type(value) is int and 0 <= value < _MOST:
         return value
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", value.strip()) if isinstance(value, str) else None
     if not found or found[2] not in _UNITS:
         raise ValueError
-    return int(float(found[1]) * _UNITS[found[2]])
+    size = int(Fraction(found[1]) * _UNITS[found[2]])
+    if size >= _MOST:
+        raise ValueError
+    return size
 
 
 def _size_text(value: int) -> int | str:

@@ -1,4 +1,4 @@
-"""roles/checker.py: the process without its wall, which tests/kernel/test_wall.py has."""
+"""roles/checker.py: the process without its wall, which tests/kernel/confine/test_wall.py has."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -34,6 +35,7 @@ MOST = 2 * KEPT + 1
 GENESIS, CHECKPOINT = "genesis", "checkpoint"
 #: Seconds between two publications of the head.
 EVERY = 60.0
+_HEAD = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})")
 _JOURNAL = "/run/systemd/journal/socket"
 
 
@@ -87,10 +89,12 @@ class Head:
     @classmethod
     def parse(cls, text: str) -> Head:
         """UsageError where the text is none."""
-        number, _, found = text.strip().partition(":")
-        if not number.isdigit() or len(found) != len(NOTHING) or set(found) - set("0123456789abcdef"):
-            raise UsageError(f"{text!r} is no head: expected SEQUENCE:HASH with 64 hexadecimal digits, as published")
-        return cls(int(number), found)
+        found = _HEAD.fullmatch(text.strip())
+        if found is None:
+            raise UsageError(
+                f"{text!r:.200} is no head: expected SEQUENCE:HASH with 64 hexadecimal digits, as published"
+            )
+        return cls(int(found[1]), found[2])
 
 
 def file_of(path: Path, history: str | None) -> Path:
