@@ -115,7 +115,7 @@ def test_what_was_changed_below_the_cache(case: CheckedDisk) -> None:
     disk, history = case.disk, case.place / "history"
     _rights(case)
     first = case.ask()
-    assert first["answer"].startswith("No: 0 of 5 checked files differed in any of "), first
+    assert first["answer"].startswith("No: 0 of 5 checked files differed when they were compared, in "), first
     assert "1 because its file system is tmpfs" in first["answer"] and first["rows"] == []
     assert not first["completeness"]["complete"] and any("tmpfs" in one for one in first["completeness"]["reasons"])
     assert case.ask(str(case.files["same"]))["answer"].startswith(f"No: {case.files['same']} was the same")

@@ -197,6 +197,12 @@ class Asked:
         return int(found[0] or 0) if found else 0
 
 
+def which(asked: Asked) -> str:
+    """What is searched, where it may have begun before the window and not ended in it."""
+    cut_off = asked.session is not None and asked.session < asked.window.since
+    return " that began or ended in the window" if cut_off else ""
+
+
 @dataclass
 class Found:
     """What a question found: the sentence, the rows (at most the limit), how many there were; `lines` stand for a table.

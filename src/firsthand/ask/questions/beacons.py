@@ -52,6 +52,7 @@ _DNS = "coalesce(peer_port = 53, false)"
 
 #: What tells rows apart: with it all names of the peer that the row has (`said`), the first of which decides whose beat it is.
 _TOLD = "node, who, pod_key, owned, exe, peer_address, port, said"
+_SAME = " AND ".join(f"r.{name} IS NOT DISTINCT FROM p.{name}" for name in _TOLD.split(", "))
 #: Everything this side began, by its beats: established ones by their ends, which know the bytes; failed ones by their attempts.
 _BEATS = f"""((event = 'close' AND ({talk.DIRECTION}) = 'out' AND NOT {talk.flagged("LISTENING")}) OR {talk.FAILED})"""
 
@@ -89,7 +90,7 @@ def _groups(asked: Asked) -> list[dict[str, Any]]:
     if not asked.everything:
         elsewhere, more = asked.reach.elsewhere(asked)
         where, values = f"{where} AND {elsewhere}", [*values, *more]
-    measured = asked.rows(_measured(where), [*values, *values])
+    measured = asked.rows(_measured(where), values * 3)
     single = [row for row in measured if not row["together"]]
     together = [row for row in measured if row["together"]]
     for row in measured:
@@ -110,24 +111,35 @@ def _groups(asked: Asked) -> list[dict[str, Any]]:
 def _measured(where: str) -> str:
     """One row for each key with at least FEWEST beats: how many, how far apart, how large, how long; by pod, and (`together`) by workload.
 
-    A name that a program asked for once stays its peer's name, though it was cached and is not in every row. The rows are read twice: to
-    count them by what tells keys apart, and for the measures of the keys that beat often enough; nothing of them is kept in between.
+    A name that a program asked for once stays its peer's name, though it was cached and is not in every row. The rows are read twice, or three times: to
+    count them by what tells keys apart, and for the measures of the keys that beat often enough; nothing of them is kept in between. Keys
+    with more than a connection a second (`dense`) are measured only where they pause often enough: between the last connection of one
+    second that has any and the first of the next.
     """
     said = f"""SELECT node, {talk.WHO["workload"]} AS who, {talk.WHO["pod"]} AS pod_key, workload IS NOT NULL AS owned, exe, peer_address,
         peer_port || '/' || transport AS port, nullif(array_to_string(names, chr(0)), '') AS said, {talk.BEGAN} AS began"""
     own = "split_part(said, chr(0), 1)"
-    often = f"HAVING sum(number) >= {FEWEST} AND epoch(max(last) - min(first)) / sum(number) >= {BEAT}"
+    long = "epoch(max(last) - min(first))"
+    often = f"{long} / sum(number) < {BEAT} AS dense"
+    enough = f"HAVING sum(number) >= {FEWEST} AND {long} >= {(FEWEST - 1) * BEAT}"
     return f"""WITH counted AS MATERIALIZED (SELECT {_TOLD}, count(*) AS number, min(began) AS first, max(began) AS last
             FROM ({said} FROM connection WHERE {where}) GROUP BY {_TOLD}),
         named AS (SELECT node, who, exe, peer_address, arg_max({own}, last) AS name FROM counted WHERE said IS NOT NULL GROUP BY ALL),
         keyed AS MATERIALIZED (SELECT c.*, coalesce({own}, n.name, c.peer_address) AS peer FROM counted c LEFT JOIN named n
             ON c.peer_address = n.peer_address AND c.exe = n.exe AND c.who = n.who AND c.node = n.node),
-        busy AS MATERIALIZED (SELECT row_number() OVER () AS key, * FROM (
-            SELECT false AS together, node, pod_key, who, exe, peer, port FROM keyed GROUP BY ALL {often} UNION ALL
-            SELECT true, node, NULL, who, exe, peer, port FROM keyed WHERE owned GROUP BY ALL {often})),
-        parts AS MATERIALIZED (SELECT {", ".join(f"k.{name}" for name in _TOLD.split(", "))}, b.key FROM keyed k JOIN busy b
+        many AS MATERIALIZED (SELECT row_number() OVER () AS key, * FROM (
+            SELECT false AS together, node, pod_key, who, exe, peer, port, {often} FROM keyed GROUP BY ALL {enough} UNION ALL
+            SELECT true, node, NULL, who, exe, peer, port, {often} FROM keyed WHERE owned GROUP BY ALL {enough})),
+        those AS MATERIALIZED (SELECT {", ".join(f"k.{name}" for name in _TOLD.split(", "))}, b.key, b.dense FROM keyed k JOIN many b
             ON {" AND ".join(f"k.{name} IS NOT DISTINCT FROM b.{name}" for name in ("port", "peer", "exe", "who", "node"))}
             AND CASE WHEN b.together THEN k.owned ELSE k.pod_key = b.pod_key END),
+        seconds AS (SELECT key, epoch(began) // {BEAT} AS second, min(began) AS first, max(began) AS last
+            FROM ({said} FROM connection WHERE {where}) r JOIN (FROM those WHERE dense) p ON {_SAME} GROUP BY key, second),
+        quiet AS (SELECT key, epoch(first - lag(last) OVER (PARTITION BY key ORDER BY second)) AS apart FROM seconds),
+        pulsing AS (SELECT key FROM quiet WHERE apart >= {BEAT} GROUP BY key
+            HAVING count(*) + 1 >= {FEWEST} AND median(apart) >= {QUICKEST}),
+        busy AS MATERIALIZED (SELECT * FROM many WHERE NOT dense OR key IN (FROM pulsing)),
+        parts AS MATERIALIZED (SELECT * FROM those SEMI JOIN busy USING (key)),
         whose AS (SELECT key, list(DISTINCT pod_key) AS pods, coalesce(list_distinct(flatten(list(DISTINCT string_split(said, chr(0))))), [])[:5]
             AS names FROM parts GROUP BY key),
         rows AS NOT MATERIALIZED ({said}, coalesce(bytes_sent, 0) AS sent, coalesce(bytes_received, 0) AS received,
@@ -136,7 +148,7 @@ def _measured(where: str) -> str:
             median(sent + received) AS bytes, median(duration) / 1e9 AS lasts, count_if(failed)::BIGINT AS failed, min(began) AS first,
             max(began) AS last, arg_max(exec_id, began) AS exec_id, bit_or(cap_effective) AS cap_effective,
             any_value(peer_kind) AS peer_kind, arg_max(r.peer_address, began) AS peer_address
-            FROM rows r JOIN parts p ON {" AND ".join(f"r.{name} IS NOT DISTINCT FROM p.{name}" for name in _TOLD.split(", "))} GROUP BY key),
+            FROM rows r JOIN parts p ON {_SAME} GROUP BY key),
         beats AS (SELECT *, list_filter(list_transform(range(2, len(times) + 1), lambda i: epoch(times[i] - times[i - 1])),
             lambda one: one >= {BEAT}) AS apart FROM mine)
         SELECT node, pod_key, who, exe, peer, port, connections, len(apart) + 1 AS beats, list_median(apart) AS interval,

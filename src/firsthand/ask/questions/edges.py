@@ -8,7 +8,7 @@ from firsthand.ask import talk
 from firsthand.ask.answer import Asked, Found, cut, plural
 from firsthand.ask.graph import Edge, Graph
 from firsthand.ask.question import Question
-from firsthand.ask.questions.talkers import BY, NAMED, SUMS, by_what, rows_of
+from firsthand.ask.questions.talkers import BY, NAMED, SUMS, by_what, of_which, rows_of
 from firsthand.ask.reliance import PEERS
 from firsthand.errors import HistoryError
 from firsthand.identity import address
@@ -32,7 +32,7 @@ def network(asked: Asked) -> Found:
     shown = cut(edges, asked.limit)
     graph = _graph(shown)
     attempts = sum(1 for edge in edges if _only_failed(edge))
-    sentence = f"{plural(len(graph.nodes), 'end')} and {plural(len(edges), 'edge')} by {by}"
+    sentence = f"{plural(len(graph.nodes), 'end')} and {plural(len(edges), 'edge')} by {by}{of_which(asked)}"
     if attempts:
         sentence += f", {attempts:,} of them of attempts that came to nothing"
     return Found(sentence, shown, len(edges), _COLUMNS, wide=_WIDE, graph=graph)

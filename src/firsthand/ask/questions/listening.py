@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from firsthand.ask import lineage, show, talk
-from firsthand.ask.answer import Asked, Found, cut, iso, plural
+from firsthand.ask.answer import Asked, Found, cut, iso, plural, which
 from firsthand.ask.question import Question
 from firsthand.ask.reliance import PEERS, Relies
 from firsthand.schema import capability
@@ -102,8 +102,10 @@ def exposed(asked: Asked) -> Found:
         row["port"] = f"{row.pop('local_port')}/{row['transport']}"
         _rights(row, asked.ordinary)
     total = sum(row["connections"] for row in rows)
-    what = f"{plural(total, 'connection')} from outside the cluster came in by {plural(len(rows), 'door')}"
-    sentence = f"Yes: {what}" if rows else "No: no connection from outside the cluster came in"
+    what = (
+        f"{plural(total, 'connection')} from outside the cluster{which(asked)} came in by {plural(len(rows), 'door')}"
+    )
+    sentence = f"Yes: {what}" if rows else f"No: no connection from outside the cluster{which(asked)} came in"
     return Found(sentence, cut(rows, asked.limit), len(rows), _EXPOSED, wide=_EXPOSED_WIDE)
 
 

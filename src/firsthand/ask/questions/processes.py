@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from firsthand.ask import known, predicate, subject, users
-from firsthand.ask.answer import Asked, Found, counted, cut, folded, plural
+from firsthand.ask.answer import Asked, Found, counted, cut, folded, plural, which
 from firsthand.ask.images import Counts, Images
 from firsthand.ask.predicate import Test
 from firsthand.ask.question import ANY, Question
@@ -66,12 +66,6 @@ def processes(asked: Asked) -> Found:
     told = [{**row, "folded": folded(row)} for row in rows]
     sentence += f", {counts.short:,} of them folded into {counts.folded:,}"
     return Found(sentence, told, counts.rows, [*_COLUMNS, "folded"], wide=_WIDE, reasons=reasons)
-
-
-def which(asked: Asked) -> str:
-    """What is searched, where programs may have begun before the window and not ended in it."""
-    cut_off = asked.session is not None and asked.session < asked.window.since
-    return " that began or ended in the window" if cut_off else ""
 
 
 def _never(counts: Counts, tests: list[Test]) -> str | None:

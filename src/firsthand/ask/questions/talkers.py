@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from firsthand.ask import talk
-from firsthand.ask.answer import Asked, Found, plural
+from firsthand.ask.answer import Asked, Found, plural, which
 from firsthand.ask.question import Question
 from firsthand.ask.reliance import PEERS
 from firsthand.ask.show import size
@@ -78,11 +78,16 @@ def talkers(asked: Asked) -> Found:
         SELECT * EXCLUDE (total), total FROM most JOIN named USING (who, peer) ORDER BY {_ORDER}"""  # noqa: S608 - lists of those shown alone
     rows = asked.rows(query, [*parameters, asked.limit])
     total = max((row.pop("total") for row in rows), default=0)
-    return Found(_sentence(rows, total, by), rows, total, _COLUMNS)
+    return Found(_sentence(rows, total, f"{by} and peer{of_which(asked)}"), rows, total, _COLUMNS)
 
 
-def _sentence(rows: list[dict[str, Any]], total: int, by: str) -> str:
-    said = f"{plural(total, 'pair')} of {by} and peer"
+def of_which(asked: Asked) -> str:
+    """Conversations that are open throughout the window have no row in it."""
+    return f" by connections{found}" if (found := which(asked)) else ""
+
+
+def _sentence(rows: list[dict[str, Any]], total: int, what: str) -> str:
+    said = f"{plural(total, 'pair')} of {what}"
     if not rows:
         return said
     most = rows[0]

@@ -111,7 +111,7 @@ def _sentence(rows: list[dict[str, Any]], searched: _Searched, path: str | None)
         return (
             f"No: {path} was the same in the page cache and on the disk in each of {plural(searched.rounds, 'round')}"
         )
-    return f"No: 0 of {plural(searched.compared, 'checked file')} differed in any of {plural(searched.rounds, 'round')}{left}"
+    return f"No: 0 of {plural(searched.compared, 'checked file')} differed when they were compared, in {plural(searched.rounds, 'round')}{left}"
 
 
 def _left(reasons: Counter[str]) -> str:

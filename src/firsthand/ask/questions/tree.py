@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from firsthand.ask import known, show, subject
-from firsthand.ask.answer import Asked, Found, cut, folded, plural
+from firsthand.ask.answer import Asked, Found, cut, folded, plural, which
 from firsthand.ask.question import Question
-from firsthand.ask.questions.processes import identify, which
+from firsthand.ask.questions.processes import identify
 
 NEEDS = ("process",)
 MOST = 200_000

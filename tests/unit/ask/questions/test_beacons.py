@@ -170,3 +170,20 @@ def test_words(history: Path) -> None:
     with pytest.raises(click.UsageError, match="not in the range"):
         ask(history, "beacons", "--threshold", "2")
     assert "beats every" in told(history, "beacons", "-o", "wide")
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["segments", "log"])
+@pytest.mark.parametrize("many", [1, 30, 70])
+def test_a_beat_of_many_connections_is_one(tmp_path: Path, many: int, kept: bool) -> None:
+    """Law: however many connections a beat has; and who never pauses does not beat."""
+    scene = Scene()
+    scene.observed(-1, HOUR)
+    implant, busy = (scene.process(None, name, [], 1.0) for name in ("/tmp/.x", "/usr/bin/busy"))
+    for beat in range(20):
+        for number in range(many):
+            scene.connect(implant, C2, 443, 10 + 60 * beat + number * 0.01, sent=300, received=200, lasts=0.1)
+    for number in range(600):
+        scene.connect(busy, "203.0.113.7", 443, 10 + number * 0.5, sent=300, received=200, lasts=0.1)
+    found = ask(scene.write(tmp_path, kept=kept), "beacons", "--threshold", "0")
+    (row,) = found["rows"]
+    assert (row["exe"], row["beats"], row["connections"]) == ("/tmp/.x", 20, 20 * many)

@@ -168,3 +168,15 @@ def test_a_chain_is_drawn_in_order() -> None:
     """Law: who is reached stands to the right of who began it, also where the end reaches the begin again."""
     graph = Graph(dict.fromkeys("dcba", "pod"), [Edge("a", "b"), Edge("b", "c"), Edge("c", "d"), Edge("a", "d")])
     assert draw.layers(graph) == [["a"], ["b"], ["c"], ["d"]]
+
+
+@pytest.mark.parametrize("question", ["talkers", "map", "exposed"])
+def test_what_is_open_throughout_is_not_denied(tmp_path: Path, question: str) -> None:
+    """Law: a connection without a row in the window is not counted, and the sentence says what is."""
+    scene = Scene()
+    scene.observed(-1, 600)
+    scene.accept(scene.process(None, "/usr/bin/nginx", [], 0), "198.51.100.9", 443, 1.0, lasts=None)
+    history = scene.write(tmp_path)
+    window = ("--since", scene.at(50).isoformat(), "--until", scene.at(500).isoformat())
+    assert "that began or ended in the window" in ask(history, question, *window)["answer"]
+    assert "began or ended" not in ask(history, question)["answer"], "all that is held"

@@ -56,7 +56,7 @@ def _asked(scene: Scene, folder: Path, *words: str) -> dict[str, Any]:
 def test_no_is_of_what_was_compared(tmp_path: Path) -> None:
     """Law: the number of files and of rounds; complete where each round was made when it was due."""
     found = _asked(_scene(), tmp_path)
-    assert found["answer"] == "No: 0 of 2 checked files differed in any of 5 rounds"
+    assert found["answer"] == "No: 0 of 2 checked files differed when they were compared, in 5 rounds"
     assert found["completeness"]["complete"], found["completeness"]["reasons"]
 
 
@@ -103,10 +103,12 @@ def test_what_was_not_checked_is_named(tmp_path: Path) -> None:
     said = (
         "2 files could not be checked all the time: 1 because it is being written, 1 because its file system is tmpfs"
     )
-    assert found["answer"] == f"No: 0 of 1 checked file differed in any of 5 rounds; {said}"
+    assert found["answer"] == f"No: 0 of 1 checked file differed when they were compared, in 5 rounds; {said}"
     assert said in found["completeness"]["reasons"]
     later = ask(history, "tampered", "--since", iso(scene.at(170)))
-    assert later["answer"].startswith("No: 0 of 2 checked files differed in any of 2 rounds; 1 file could not"), later
+    assert later["answer"].startswith(
+        "No: 0 of 2 checked files differed when they were compared, in 2 rounds; 1 file could not"
+    ), later
     alone = ask(history, "tampered", MEMORY)
     assert alone["answer"].startswith(f"Not checked: {MEMORY} was not compared with the disk; 1 file"), alone
     assert not alone["completeness"]["complete"]
