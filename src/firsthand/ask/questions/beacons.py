@@ -111,10 +111,10 @@ def _groups(asked: Asked) -> list[dict[str, Any]]:
 def _measured(where: str) -> str:
     """One row for each key with at least FEWEST beats: how many, how far apart, how large, how long; by pod, and (`together`) by workload.
 
-    A name that a program asked for once stays its peer's name, though it was cached and is not in every row. The rows are read twice, or three times: to
-    count them by what tells keys apart, and for the measures of the keys that beat often enough; nothing of them is kept in between. Keys
-    with more than a connection a second (`dense`) are measured only where they pause often enough: between the last connection of one
-    second that has any and the first of the next.
+    A name that a program asked for once stays its peer's name, though it was cached and is not in every row. The rows are read two or three
+    times: to count them by what tells keys apart, and for the measures of the keys that beat often enough; nothing of them is kept in
+    between. Keys with more than a connection a second (`dense`) are measured only where they pause often enough: between the last
+    connection of one second that has any and the first of the next.
     """
     said = f"""SELECT node, {talk.WHO["workload"]} AS who, {talk.WHO["pod"]} AS pod_key, workload IS NOT NULL AS owned, exe, peer_address,
         peer_port || '/' || transport AS port, nullif(array_to_string(names, chr(0)), '') AS said, {talk.BEGAN} AS began"""
