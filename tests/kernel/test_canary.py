@@ -45,6 +45,7 @@ def test_every_hook_is_proven_before_ready(
     assert not observed.rows("SELECT 1 FROM file WHERE path LIKE '%canary%'")
 
 
+@pytest.mark.landing("a round of canaries that does not come")
 def test_a_hook_that_was_silenced_is_a_loss(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_stranger_in_the_canarys_place_is_recorded(cgroup: TestCgroup, history
     assert {row["event"]: row["n"] for row in rows} == {"exec": 1, "exit": 2, "fork": 1}
 
 
+@pytest.mark.landing("a flood")
 def test_a_flood_does_not_push_out_a_gain_of_privilege(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executable_dir: Path
 ) -> None:

@@ -74,6 +74,7 @@ def all_recorded(observed: Observed, words: Iterable[int]) -> bool:
     return {row["word"] for row in rows} >= {str(word) for word in words}
 
 
+@pytest.mark.landing("a disk that is waited for")
 def test_a_full_disk_is_waited_for(cgroup: TestCgroup, small: Path) -> None:
     """What happens meanwhile stays in the ring and is recorded once there is room; the message comes once."""
     observed = Observed(small / "history", [cgroup.path])
@@ -98,6 +99,7 @@ def test_a_full_disk_is_waited_for(cgroup: TestCgroup, small: Path) -> None:
     assert heard.said("the disk is full") == 1
 
 
+@pytest.mark.landing("a disk that is waited for")
 @pytest.mark.counts_losses
 def test_a_full_disk_for_longer_than_the_ring_is_a_loss_row(
     cgroup: TestCgroup, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -218,6 +218,7 @@ def _lost(observed: Observed) -> list[dict[str, Any]]:
     return observed.rows("SELECT * FROM loss WHERE cause = 'dissector'")
 
 
+@pytest.mark.landing("kills")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_its_death_costs_nothing(number: signal.Signals, history: Path) -> None:
     """Killed, or stopped where it never answers, with questions handed over and others that come while there is none: the next one
@@ -238,6 +239,7 @@ def test_its_death_costs_nothing(number: signal.Signals, history: Path) -> None:
     assert "dissector" in "".join(observed.errors)
 
 
+@pytest.mark.landing("kills")
 def test_one_that_is_killed_with_a_question_in_hand(history: Path) -> None:
     """Stopped, so that the observer waits for its answer, and killed then: what it had been handed has its row from the next one."""
     require.bpf()

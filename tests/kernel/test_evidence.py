@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from tests.cgroups import TestCgroup
 from tests.kernel.observed import Observed
@@ -27,6 +28,7 @@ def _firsthand(*words: str | Path) -> dict[str, Any]:
     return {**json.loads(result.stdout), "code": result.returncode}
 
 
+@pytest.mark.landing("a bundle of a real history")
 def test_a_bundle_verifies_elsewhere(cgroup: TestCgroup, history: Path, tmp_path: Path) -> None:
     """While it is observed, a pod's processes go into a bundle, with who started them; the history is deleted, the bundle moved: it
     verifies by a head of the time before, and a changed row does not."""

@@ -366,6 +366,7 @@ def test_one_that_lives_on_is_told_meanwhile(watch: Watch, tmp_path: Path) -> No
     assert [row["event"] for row in observed.rows(query)] == ["fork", "exec", "exit"]
 
 
+@pytest.mark.landing("waits for a sweep")
 def test_one_that_is_moved_is_told(cgroup: TestCgroup, history: Path, tmp_path: Path, config: Path) -> None:
     """Moved by somebody else while it is withheld: what it did before the move comes with it, long before a sweep would tell."""
     config.write_text(FOLDING.replace("100", "10000"))

@@ -214,6 +214,7 @@ def test_a_table_of_the_kernel_that_is_full(inside: ObserverInside, table: str, 
     assert measures[f"failed_{word}"] == row["events"]
 
 
+@pytest.mark.landing("1,025 scopes")
 def test_more_scopes_than_there_is_room_for(cgroup: TestCgroup, history: Path) -> None:
     """Refused with the bound, before anything is observed."""
     made = ObserverInside(cgroup, history)

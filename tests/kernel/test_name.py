@@ -293,6 +293,7 @@ def test_what_is_remarkable_is_marked(places: tuple[TestCgroup, TestCgroup, Netw
     assert not observed.lost()
 
 
+@pytest.mark.landing("thousands of messages")
 def test_thousands_of_mutated_messages_never_hurt(
     places: tuple[TestCgroup, TestCgroup, NetworkNamespace], history: Path
 ) -> None:

@@ -31,6 +31,7 @@ def _chunks(history: Path) -> Counter[int]:
     return Counter(header.written // 1_000_000 for header in found if header.spans)
 
 
+@pytest.mark.landing("a flood")
 def test_a_commit_is_one_chunk_while_events_keep_coming(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def test_tests_do_not_see_each_others_rows(pools: Pools, observer_kind: Observer
         assert {row["cgroup_path"] for row in found} >= {other.cgroup.where}
 
 
+@pytest.mark.landing("a pytest of its own")
 def test_a_failure_is_the_tests_that_saw_it(tmp_path: Path) -> None:
     """A role that dies, and the whole observer: the test of that time fails with the words, the next one has another observer."""
     pools, kind = Pools(tmp_path), ObserverKind()
@@ -64,6 +65,7 @@ def test_a_failure_is_the_tests_that_saw_it(tmp_path: Path) -> None:
     assert not first.cgroup.path.exists() and not watch.pooled.cgroup.path.exists()
 
 
+@pytest.mark.landing("a pytest of its own")
 def test_what_it_lost_is_said_at_its_end(tmp_path: Path) -> None:
     """A loss while no test looked: the observer's end fails, and names the tests that it served."""
     pools = Pools(tmp_path)

@@ -512,6 +512,7 @@ def test_personal_pid_namespaces(watch: Watch) -> None:
     assert "pid" not in row["host_namespaces"].split() and "mount" in row["host_namespaces"].split()
 
 
+@pytest.mark.landing("more processes than the ring holds")
 def test_more_than_the_ring_holds_may_run_before(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

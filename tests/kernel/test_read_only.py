@@ -145,6 +145,7 @@ def _end(observed: Observed, heard: SupervisorLines) -> None:
     heard.join()
 
 
+@pytest.mark.landing("a disk that is waited for")
 def test_a_mount_made_read_only_and_back(
     cgroup: TestCgroup, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_mount_made_read_only_and_back(
     assert heard.said("keeper: ") <= 2, heard.lines  # that it cannot write, and that it can
 
 
+@pytest.mark.landing("a disk that is waited for")
 def test_a_mount_read_only_for_longer_than_the_ring_holds(
     cgroup: TestCgroup, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

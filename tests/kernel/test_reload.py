@@ -23,6 +23,7 @@ def _write(config: Path, text: str) -> None:
     new.replace(config)
 
 
+@pytest.mark.landing("take-overs under load")
 def test_changed_settings_are_applied_under_load(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +100,7 @@ def test_what_settings_left_out_is_not_denied(
     assert not ask(history, "connected", "reload-1.example")["completeness"]["complete"]
 
 
+@pytest.mark.landing("several starts")
 def test_other_ring_sizes_take_the_old_rings_in(
     cgroup: TestCgroup, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -252,6 +252,7 @@ def test_a_name_outside_and_another_inside(
     ]
 
 
+@pytest.mark.landing("a thousand connections")
 def test_a_thousand_mutated_hellos_never_hurt(
     places: tuple[TestCgroup, TestCgroup, NetworkNamespace], history: Path
 ) -> None:

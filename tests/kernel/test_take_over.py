@@ -109,6 +109,7 @@ def test_the_loader_dies_while_it_takes_over(
     agree(observed, truth)
 
 
+@pytest.mark.landing("several starts")
 def test_a_hook_that_was_detached_meanwhile_is_a_gap(cgroup: TestCgroup, history: Path) -> None:
     """Somebody removed a link while nobody read: it is attached anew, and the time between counts as not recorded."""
     observed = Observed(history, [cgroup.path], "--keep-attached")

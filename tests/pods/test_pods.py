@@ -385,6 +385,7 @@ def test_the_runtime_restarts(cri: OwnContainerd, tmp_path: Path) -> None:
     assert [next(iter(state.values()))["state"] for state in states] == ["followed", "gone", "followed"]
 
 
+@pytest.mark.landing("a runtime that restarts")
 def test_the_runtime_restarts_at_once(cri: OwnContainerd, tmp_path: Path) -> None:
     """Between two lists: it is heard again, so that what lives for a moment after that has its name."""
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{cri.folder}/socket")
@@ -404,6 +405,7 @@ def test_the_runtime_restarts_at_once(cri: OwnContainerd, tmp_path: Path) -> Non
     assert rows == [{"container": made.id, "pod": "brief", "container_name": "app"}]
 
 
+@pytest.mark.landing("waits for a runtime")
 def test_a_runtime_that_never_answers(cri: OwnContainerd, tmp_path: Path) -> None:
     """Containers have their ids, are counted and listed as unknown, and answers by name say that they are not complete."""
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{tmp_path}/nobody.sock")
@@ -426,6 +428,7 @@ def test_a_runtime_that_never_answers(cri: OwnContainerd, tmp_path: Path) -> Non
     assert rows == [{"container": made.id, "pod": None}]
 
 
+@pytest.mark.landing("waits for a pass of the keeper")
 def test_a_later_name_reaches_rows_that_are_kept(cri: OwnContainerd, tmp_path: Path) -> None:
     """Recorded and made into segments without a runtime; once one is followed, the same rows have their names."""
     history = tmp_path / "history"
@@ -442,6 +445,7 @@ def test_a_later_name_reaches_rows_that_are_kept(cri: OwnContainerd, tmp_path: P
     assert second.rows(query) == [{"container": made.id, "pod": "late", "container_name": "app"}]
 
 
+@pytest.mark.landing("waits for a runtime")
 def test_a_runtime_that_tells_no_events(cri: OwnContainerd, tmp_path: Path) -> None:
     """By CRI alone, asked when a cgroup appears: as with any runtime that is not containerd."""
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"cri:{cri.folder}/socket")
@@ -459,6 +463,7 @@ def test_a_runtime_that_tells_no_events(cri: OwnContainerd, tmp_path: Path) -> N
     assert rows == [{"pod": "asked", "container_name": "app"}]
 
 
+@pytest.mark.landing("kills")
 def test_the_follower_dies(cri: OwnContainerd, tmp_path: Path) -> None:
     """The record goes on without it; it is said, started again, and tells what it finds."""
     observed = Observed(tmp_path / "history", [cri.cgroup.path], "--runtime", f"containerd:{cri.folder}/socket")

@@ -36,6 +36,7 @@ def test_its_runtime_names_it(containerd: OwnContainerd, history: Path) -> None:
     made.remove()
 
 
+@pytest.mark.landing("a runtime of its own")
 def test_without_its_runtime_it_is_unknown(containerd: OwnContainerd, history: Path) -> None:
     """Its cgroup is a row of `unknown`, with its binary, and a reason in the other questions about containers."""
     identity = f"my-ctr-{uuid.uuid4().hex[:6]}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import pytest
+
 from firsthand.dissect import requests
 from firsthand.dissect.packet import Packet
 from firsthand.dissect.requests import Requests
@@ -111,6 +113,7 @@ def test_the_query_is_kept_where_it_is_wanted() -> None:
     assert rows_of(Requests(keep_query=True), _head(_GET))[0]["url_path"] == "/a?b"
 
 
+@pytest.mark.landing("thousands of connections")
 def test_what_waits_is_bounded() -> None:
     """Heads that never end: the oldest go with a row; bytes and names are bounded as well."""
     reader = Requests()

@@ -191,6 +191,7 @@ def _told(number: int, session: tuple[Any, ...]) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.landing("every selection")
 @given(st.lists(_SESSION, max_size=5), st.integers(0, 300), st.integers(0, 100), st.sampled_from([None, "n"]))
 def test_the_chosen_observer_rows_say_the_same(
     told: list[tuple[Any, ...]], since: int, seconds: int, node: str | None

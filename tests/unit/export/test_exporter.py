@@ -192,6 +192,7 @@ def test_standard_output_has_the_same_lines(tmp_path: Path) -> None:
         assert sorted(feed.keys(tmp_path / "out")) == grown.expected()
 
 
+@pytest.mark.landing("kills")
 def test_killed_again_and_again(tmp_path: Path) -> None:
     """Law: killed at many moments (fifty in the longest profile) beside a writer, a keeper and compactions, with rotation, a file has
     each row once."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from firsthand.history.keep.keeper import Keeper
 from firsthand.history.log.log import LogWriter
 from firsthand.history.store.connection import History
@@ -20,6 +22,7 @@ class _Recorded:
     begun = durable = 0
 
 
+@pytest.mark.landing("ten readers")
 def test_ten_readers_while_segments_are_merged(tmp_path: Path) -> None:
     """Law: whatever the keeper does meanwhile, a count is no less than what was durable before it was asked for, no more than what was
     appended by its answer, and no row stands twice."""
