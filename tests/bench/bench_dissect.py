@@ -103,4 +103,4 @@ def test_memory_when_every_table_is_full(tmp_path: Path) -> None:
             rows += [packets.row(half, cookie=200_000 + n, ktime=now, **_HEAD) for n in range(begin, begin + BATCH)]
             real.packets._credit = 2.0
             real.packets.read(packets.batch(rows))
-        print(f"full: {real.status()['VmRSS']}, {real.packets.measures()}")
+        print(f"full: {real.status()['VmRSS']}, {real.packets.measures(time.monotonic())}")

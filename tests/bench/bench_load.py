@@ -33,7 +33,6 @@ ROUNDS, SECONDS = 3, 20
 STARTERS = 8
 #: Seconds after which the keeper has handed over what was left (keeper.EVERY * keeper.LOOKS), and of a measure of idling.
 DRAINED, IDLE = 35, 300
-_PAUSE = threading.Event()
 
 
 @pytest.fixture
@@ -49,18 +48,23 @@ def paced(tmp_path: Path) -> Path:
     return compiled("paced", tmp_path, "-static", "-lm")
 
 
+def pause(seconds: float) -> None:
+    """A measure takes its time."""
+    threading.Event().wait(seconds)
+
+
 def _ours(observed: Observed) -> dict[str, int]:
     """Role and pid of every process of ours."""
     return {"supervisor": observed.process.pid, **roles.pids(observed.process.pid)}
 
 
-def _user(pid: int) -> float:
+def user_time(pid: int) -> float:
     """Seconds of user-space processor time."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) / os.sysconf("SC_CLK_TCK")
 
 
-def _ran(pid: int) -> float:
+def ran(pid: int) -> float:
     """Seconds on a processor, of all threads that live (Documentation/scheduler/sched-stats.rst)."""
     files = Path(f"/proc/{pid}/task").glob("*/schedstat")
     return sum(int(file.read_text().split()[0]) for file in files) / 1e9
@@ -72,13 +76,13 @@ def pss(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
-def _lives(cgroup: TestCgroup, paced: Path, rate: int, seconds: float) -> tuple[int, float]:
+def lives(cgroup: TestCgroup, paced: Path, rate: int, seconds: float) -> tuple[int, float]:
     """How many lives there were, and how many a second came: less than `rate` where the machine does not bring them."""
     began = time.monotonic()
     commands = [[str(paced), str(rate / STARTERS), str(seconds), str(number + 1)] for number in range(STARTERS)]
     children = [cgroup.run(command, stdout=subprocess.PIPE) for command in commands]
-    lives = sum(int(child.communicate()[0].split()[0]) for child in children)
-    return lives, lives / max(time.monotonic() - began, seconds)
+    made = sum(int(child.communicate()[0].split()[0]) for child in children)
+    return made, made / max(time.monotonic() - began, seconds)
 
 
 def _ended(supervisor: int) -> tuple[float, float]:
@@ -95,8 +99,11 @@ Spent = dict[tuple[str, int], float]
 def _spent(observed: Observed) -> tuple[float, Spent]:
     """User-space seconds of all, and seconds on a processor of each; those that have ended together."""
     pids = _ours(observed)
-    user, ran = _ended(observed.process.pid)
-    return user + sum(map(_user, pids.values())), {("ended", 0): ran, **{one: _ran(one[1]) for one in pids.items()}}
+    user, ended = _ended(observed.process.pid)
+    return user + sum(map(user_time, pids.values())), {
+        ("ended", 0): ended,
+        **{one: ran(one[1]) for one in pids.items()},
+    }
 
 
 def _less(after: Spent, before: Spent) -> dict[str, float]:
@@ -105,14 +112,14 @@ def _less(after: Spent, before: Spent) -> dict[str, float]:
     return found | {"ended": sum(after.values()) - sum(before.values()) - sum(found.values())}
 
 
-def _round(cgroup: TestCgroup, paced: Path, rate: int, observed: Observed) -> tuple[float, dict[str, float], float]:
+def round_of(cgroup: TestCgroup, paced: Path, rate: int, observed: Observed) -> tuple[float, dict[str, float], float]:
     """Microseconds a life: user-space time of all, and time on a processor by role; drained, idling included. And the rate that came."""
-    user, ran = _spent(observed)
-    lives, came = _lives(cgroup, paced, rate, SECONDS)
-    _PAUSE.wait(DRAINED)
+    user, before = _spent(observed)
+    made, came = lives(cgroup, paced, rate, SECONDS)
+    pause(DRAINED)
     user_after, ran_after = _spent(observed)
-    parts = {role: part / lives * 1e6 for role, part in _less(ran_after, ran).items()}
-    return (user_after - user) / lives * 1e6, parts, came
+    parts = {role: part / made * 1e6 for role, part in _less(ran_after, before).items()}
+    return (user_after - user) / made * 1e6, parts, came
 
 
 @pytest.mark.parametrize("scoped", [True, False], ids=("scoped", "unscoped"))
@@ -120,8 +127,8 @@ def _round(cgroup: TestCgroup, paced: Path, rate: int, observed: Observed) -> tu
 def test_paced_load(cgroup: TestCgroup, paced: Path, tmp_path: Path, rate: int, scoped: bool) -> None:
     """Processor time of a life, all processes together."""
     with Observed(tmp_path / "history", [cgroup.path] if scoped else []) as observed:
-        _PAUSE.wait(DRAINED)
-        rounds = [_round(cgroup, paced, rate, observed) for _ in range(ROUNDS)]
+        pause(DRAINED)
+        rounds = [round_of(cgroup, paced, rate, observed) for _ in range(ROUNDS)]
     user = sorted(one for one, _, _ in rounds)
     parts = {role: statistics.median(ran.get(role, 0.0) for _, ran, _ in rounds) for role in rounds[0][1]}
     came = statistics.median(one for _, _, one in rounds)
@@ -138,9 +145,9 @@ def test_idle(cgroup: TestCgroup, tmp_path: Path, scoped: bool) -> None:
     """Five minutes in which nothing happens in the scope (unscoped: what the machine does), and PSS after them."""
     options = ("--runtime", "containerd:/nonexistent.sock")  # one that is waited for: the follower runs
     with Observed(tmp_path / "history", [cgroup.path] if scoped else [], *options) as observed:
-        _PAUSE.wait(DRAINED)
+        pause(DRAINED)
         (_, before), began = _spent(observed), time.monotonic()
-        _PAUSE.wait(IDLE)
+        pause(IDLE)
         (_, after), passed = _spent(observed), time.monotonic() - began
         parts = {role: part / passed for role, part in _less(after, before).items()}
         memory = {role: pss(pid) for role, pid in _ours(observed).items()}
@@ -163,10 +170,10 @@ def test_exec_to_visible(cgroup: TestCgroup, paced: Path, tmp_path: Path) -> Non
             reader = threading.Thread(target=lambda: seen.extend((time.time(), line) for line in lines))
             reader.start()
             while not seen:  # until it follows
-                _lives(cgroup, paced, 1000, 0.1)
+                lives(cgroup, paced, 1000, 0.1)
             seen.clear()
-            _lives(cgroup, paced, 1000, SECONDS)
-            _PAUSE.wait(2)
+            lives(cgroup, paced, 1000, SECONDS)
+            pause(2)
             tail.terminate()
             reader.join()
     waits = sorted(_waits(seen))
