@@ -194,7 +194,9 @@ def test_a_second_mount_of_a_whole_file_system(watch: Watch, root: Path) -> None
     assert row["time"] in [one["time"] for one in found]
 
 
-@pytest.mark.parametrize(("folder", "moved"), [("deep/a/b/c/d", "deep/x"), (f"above-{_ROOT.name}", "above")])
+@pytest.mark.parametrize(
+    ("folder", "moved"), [("deep/a/b/c/d", "deep/x"), (f"above-{_ROOT.name}", "above")], ids=["deep", "by a pattern"]
+)
 def test_a_folder_above_is_renamed(watch: Watch, agent: Agent, root: Path, folder: str, moved: str) -> None:
     """However deep it lies, also by a pattern: the file is read by a path that is not watched, and the rename is found by its own."""
     name = "file" if folder.startswith("deep") else "secret"
