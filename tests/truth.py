@@ -7,6 +7,7 @@ in the plainest way what those rows prove of one value; `judged` is the conditio
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -334,7 +335,8 @@ def compare(life: Life, one: Predicate, sign: str, shown: Any, wanted: Any) -> b
     if one.type == "words":
         equal = wanted in shown.split(",")
     elif one.type == "place":
-        equal = shown.startswith(wanted) or (life.shown["container_name"] or "") == wanted
+        begins = shown.startswith(wanted) if re.fullmatch("[0-9a-f]{6,}", wanted) else shown == wanted
+        equal = begins or (life.shown["container_name"] or "") == wanted
     elif one.type == "list":
         equal = " ".join(shown) == wanted or wanted in shown
     else:

@@ -72,7 +72,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report.user_properties.append((_LOSSES, item.get_closest_marker("counts_losses") is not None))
     if report.failed and call.excinfo is not None:
         entry = call.excinfo.traceback[-1]
-        found = cause_of(call.excinfo.value, str(entry.statement), str(call.excinfo.value))
+        statement = (
+            "" if entry.frame.code.fullsource is None else str(entry.statement)
+        )  # none of a program that was made
+        found = cause_of(call.excinfo.value, statement, str(call.excinfo.value))
         report.user_properties.append((_CAUSE, found))
     return report
 

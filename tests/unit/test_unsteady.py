@@ -35,6 +35,9 @@ def test_a_loss():
 
 def test_passes(): pass
 
+def test_a_program_that_was_made():
+    exec("raise ValueError")
+
 @pytest.fixture
 def broken():
     raise TimeoutError("a daemon")
@@ -72,6 +75,7 @@ def test_failures_are_told_with_their_causes(tmp_path: Path) -> None:
         "test_a_process_that_does_not_end": (unsteady.TIME, False),
         "test_a_wrong_value": (None, False),
         "test_a_loss": (unsteady.TIME, True),
+        "test_a_program_that_was_made": (None, False),
         "test_a_fixture[a b/c@d]": (unsteady.TIME, False),
         "test_dies": (None, False),
     }

@@ -14,6 +14,7 @@ from firsthand.ask import selector
 from firsthand.ask.answer import Asked, iso
 from firsthand.ask.nearest import nearest
 from firsthand.ask.predicate import Test
+from firsthand.ask.subject import of_container
 from firsthand.errors import UsageError
 from firsthand.history.names.owner import HOST, NONE
 from firsthand.subjects.registry import OWNED
@@ -58,10 +59,8 @@ class FilterName:
             found += [(f"{column} = ?", [self.text]) for column in columns]
             if kind == "pod" and "/" in self.text and columns:
                 found.append(("(namespace = ? AND pod = ?)", list(self.text.split("/", 1))))
-            if kind == "container" and table in ("container", *_LARGE):
-                found.append(("starts_with(container, ?)", [self.text]))
-            if kind == "container" and table == "pod":
-                found.append(("starts_with(container, ?)", [self.text]))
+            if kind == "container" and table in ("container", "pod", *_LARGE):
+                found.append(of_container("container", self.text))
         return (" OR ".join(text for text, _ in found), [one for _, some in found for one in some]) if found else None
 
 
@@ -84,7 +83,7 @@ def named(tests: Iterable[Test]) -> list[FilterName]:
     return [
         FilterName(str(one.value), (_NAMING[one.predicate.name],), one.name)
         for one in wanted
-        if not (one.predicate.name == "container" and "host".startswith(str(one.value)))
+        if not (one.predicate.name == "container" and one.value == "host")
     ]
 
 

@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any
 
 from firsthand.ask.nearest import meant
+from firsthand.ask.subject import of_container
 from firsthand.errors import UsageError
 from firsthand.host import machine
 from firsthand.schema import capability, filled, flags
@@ -382,7 +383,8 @@ def _compared(test: Test, column: str) -> Sql:
                 f"(contains(lower({column}), lower(?)) OR contains(lower(coalesce(v_container_name, '')), lower(?)))",
                 [value, value],
             )
-        return f"{negated}(starts_with({column}, ?) OR coalesce(v_container_name, '') = ?)", [value, value]
+        inside, values = of_container(column, value)
+        return f"{negated}({inside} OR coalesce(v_container_name, '') = ?)", [*values, value]
     if kind == "words":
         if sign == "~":
             return f"contains({column}, ?)", [value]

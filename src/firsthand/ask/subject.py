@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+_DIGITS = 6
+_BEGINNING = re.compile(f"[0-9a-f]{{{_DIGITS},64}}")
 
 
 def condition(text: str) -> tuple[str, list[Any]]:
     """SQL for the rows of a pod (NAME, NAMESPACE/NAME or uid), a container (its id's beginning, or its name) or the host."""
     namespace, slash, name = text.rpartition("/")
     pod = ("(namespace = ? AND pod = ?)", [namespace, name]) if slash else ("(pod = ? OR pod_uid = ?)", [text, text])
-    place = "coalesce(container, 'host')" if text == "host" else "container"  # a part of the word is no host
-    words = f"({pod[0]} OR container_name = ? OR starts_with({place}, ?))"
-    return words, [*pod[1], text, text]
+    inside, values = ("container IS NULL", list[Any]()) if text == "host" else of_container("container", text)
+    return f"({pod[0]} OR container_name = ? OR {inside})", [*pod[1], text, *values]
+
+
+def of_container(column: str, text: str) -> tuple[str, list[Any]]:
+    """SQL for the rows of a container by its id, or by the beginning of it from _DIGITS digits on: a shorter one can be a name's letters, and
+    the id of any other container can begin so."""
+    if _BEGINNING.fullmatch(text):
+        return f"starts_with({column}, ?)", [text]
+    return f"{column} = ?", [text]
 
 
 def image(key: str, who: str = "exec") -> tuple[str, list[Any]]:

@@ -125,7 +125,7 @@ def test_the_json_object_has_its_parts(history: Path) -> None:
         ("exe=/bin/nc", ["/bin/nc"]),
         ("args~x y", ["/bin/sh"]),
         ("container=host", ["/usr/bin/dockerd"]),
-        ("container=bbbb", ["/bin/cat"]),
+        ("container=bbbbbb", ["/bin/cat"]),
         ("pid>200", ["/bin/nc", "/bin/cat"]),
         ("parent=sh", ["/bin/nc"]),
         ("exe!=/bin/nc", ["/usr/bin/dockerd", "/bin/sh", "/bin/cat"]),
