@@ -76,5 +76,5 @@ def test_what_it_lost_is_said_at_its_end(tmp_path: Path) -> None:
     script = "i=0; while [ $i -lt 300 ]; do /bin/true $i; i=$((i+1)); done"
     assert watch.pooled.cgroup.run(["/bin/sh", "-c", script]).wait() == 0
     os.kill(pid, signal.SIGCONT)
-    with pytest.raises(AssertionError, match=r"(?s)reserve failed.*of the only one"):
+    with pytest.raises(AssertionError, match=r"(?s)held back in a flood.*of the only one"):
         pools.close()

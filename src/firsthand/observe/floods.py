@@ -15,21 +15,22 @@ MOST = 3
 
 
 class Floods:
-    """What was held back since the last time. `path`: of a cgroup by its id, empty if it is not known."""
+    """What was held back since the last time. `path`: of a cgroup by its id, empty if it is not known; `looked`: when a reader before last
+    looked for losses, bpf_ktime_get_boot_ns: whoever was held back since then has not been named."""
 
-    def __init__(self, loaded: Loaded, path: Callable[[int], str]) -> None:
+    def __init__(self, loaded: Loaded, path: Callable[[int], str], looked: int) -> None:
         self._loaded = loaded
         self._path = path
-        self._before = self._now() if loaded.taken_over else {}
+        self._before = {key: one for key, one in self._now().items() if one.last <= looked}
 
     def explained(self, losses: list[Lost]) -> list[Lost]:
-        """Losses; the first of records of a ring that was flooded also says by whom."""
-        rings = self._details() if any(loss.cause in GAPS for loss in losses) else {}
-        found = []
-        for loss in losses:
-            words = rings.pop(loss.ring, "") if loss.cause in GAPS and loss.ring is not None else ""
-            found.append(replace(loss, detail=", ".join(filter(None, (loss.detail, words)))))
-        return found
+        """Losses; the largest one of records of a ring that was flooded also says by whom."""
+        gaps = [loss for loss in losses if loss.cause in GAPS]
+        words: dict[int, str] = {}  # by id: losses can be equal
+        for ring, told in (self._details() if gaps else {}).items():
+            largest = max((loss for loss in gaps if loss.ring == ring), key=lambda loss: loss.events or 0, default=None)
+            words |= {id(largest): told} if largest is not None else {}
+        return [replace(loss, detail=", ".join(filter(None, (loss.detail, words.get(id(loss)))))) for loss in losses]
 
     def _details(self) -> dict[int, str]:
         """By ring, who and how many; only rings of which something was held back since the last time."""

@@ -126,7 +126,7 @@ class Observer:
         self.decoders = self._decoders(directory)
         self.rows.decoder = self.decoders[self.layout.number]
         self.rows.translations = Translations(loaded.translations)
-        self.floods = Floods(loaded, self._path_of)
+        self.floods = Floods(loaded, self._path_of, self.log.state.get("looked", 0))
         if loaded.previous is not None:
             self._empty(loaded.previous)
         self.source = Source(loaded, self.decoders, self.log.last_spans(), self.log.state)

@@ -69,13 +69,14 @@ def entries(fd: int) -> int:
 @dataclass(frozen=True)
 class Flood:
     """Whose records a ring that was nearly full did not take (kernel/include/flood.h): a program of a parent in a cgroup; `comm` as
-    task->comm, up to 15 bytes. `held_back`: how many, ever."""
+    task->comm, up to 15 bytes. `held_back`: how many, ever; `last`: when, bpf_ktime_get_boot_ns."""
 
     cgroup: int
     parent: int
     ring: int
     comm: bytes
     held_back: int
+    last: int
 
 
 _FLOOD_KEY, _FLOOD = struct.Struct("<QiI16s"), struct.Struct("<5Q")
@@ -88,9 +89,9 @@ def floods(loaded: Loaded) -> list[Flood]:
         for count, keys, values in _batches(loaded.maps["floods"]):
             for place in range(count):
                 cgroup, parent, ring, comm = _FLOOD_KEY.unpack_from(keys, place * _FLOOD_KEY.size)
-                held_back = _FLOOD.unpack_from(values, place * _FLOOD.size)[2]
+                _, _, held_back, _, last = _FLOOD.unpack_from(values, place * _FLOOD.size)
                 if held_back:
-                    found.append(Flood(cgroup, parent, ring, comm.partition(b"\0")[0], held_back))
+                    found.append(Flood(cgroup, parent, ring, comm.partition(b"\0")[0], held_back, last))
     return found
 
 

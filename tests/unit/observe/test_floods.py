@@ -1,4 +1,4 @@
-"""observe/floods.py: who flooded a ring stands in the first loss of it."""
+"""observe/floods.py: who flooded a ring stands in the largest loss of it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from firsthand.probe.stats import Flood
 PATHS = {7: "/pods/a"}
 
 
-def gap(ring: int, cpu: int = 0, detail: str = "") -> Lost:
+def gap(ring: int, cpu: int = 0, detail: str = "", events: int = 5) -> Lost:
     """A loss of a ring."""
-    return Lost("sequence_gap", 5, 0.0, 1.0, detail, cpu, ring)
+    return Lost("sequence_gap", events, 0.0, 1.0, detail, cpu, ring)
 
 
 class HeldBack:
@@ -40,35 +40,33 @@ def held(monkeypatch: pytest.MonkeyPatch) -> HeldBack:
     return HeldBack(monkeypatch)
 
 
-def begun(*, taken_over: bool = False) -> Floods:
-    """Of a loader that took over or not."""
-    loaded = Loaded(Path("/nowhere"), -1, {})
-    loaded.taken_over = taken_over
-    return Floods(loaded, lambda cgroup: PATHS.get(cgroup, ""))
+def begun(looked: int = 0) -> Floods:
+    """Of a reader that follows one which looked then."""
+    return Floods(Loaded(Path("/nowhere"), -1, {}), lambda cgroup: PATHS.get(cgroup, ""), looked)
 
 
-def test_the_first_loss_of_a_ring_says_who(held: HeldBack) -> None:
+def test_the_largest_loss_of_a_ring_says_who(held: HeldBack) -> None:
     """Behind what it says itself; others of the ring, other rings and other causes say nothing of it."""
     found = begun()
-    held.floods = [Flood(7, 11, 0, b"sh", 1_200)]
-    losses = [Lost("malformed", 1, 0.0, 1.0, "x"), gap(1), gap(0, 0, "reserve failed 3 times"), gap(0, 1)]
+    held.floods = [Flood(7, 11, 0, b"sh", 1_200, 100)]
+    losses = [Lost("malformed", 1, 0.0, 1.0, "x"), gap(1), gap(0, 1), gap(0, 0, "reserve failed 3 times", 6)]
     assert [loss.detail for loss in found.explained(losses)] == [
         "x",
         "",
-        "reserve failed 3 times, held back in a flood: 1,200 of sh (parent 11) in /pods/a",
         "",
+        "reserve failed 3 times, held back in a flood: 1,200 of sh (parent 11) in /pods/a",
     ]
 
 
 def test_each_is_told_once(held: HeldBack) -> None:
     """What was told is not told again; what came since is; one whose entry was made anew counts from nothing."""
     found = begun()
-    held.floods = [Flood(7, 11, 0, b"sh", 10)]
+    held.floods = [Flood(7, 11, 0, b"sh", 10, 100)]
     assert "10 of sh" in found.explained([gap(0)])[0].detail
     assert found.explained([gap(0)])[0].detail == ""
-    held.floods = [Flood(7, 11, 0, b"sh", 25)]
+    held.floods = [Flood(7, 11, 0, b"sh", 25, 100)]
     assert "15 of sh" in found.explained([gap(0)])[0].detail
-    held.floods = [Flood(7, 11, 0, b"sh", 4)]
+    held.floods = [Flood(7, 11, 0, b"sh", 4, 100)]
     assert "4 of sh" in found.explained([gap(0)])[0].detail
 
 
@@ -78,14 +76,14 @@ def test_without_a_gap_nothing_is_read(held: HeldBack) -> None:
     held.floods = OSError("not to be asked")
     lost = Lost("malformed", 1, 0.0, 1.0, "x")
     assert found.explained([lost]) == [lost]
-    held.floods = [Flood(7, 11, 0, b"sh", 10)]
+    held.floods = [Flood(7, 11, 0, b"sh", 10, 100)]
     assert "10 of sh" in found.explained([gap(0)])[0].detail
 
 
 def test_the_most_are_named_and_the_others_summed(held: HeldBack) -> None:
     """A cgroup without a known path by its id; names in bytes that are no text."""
-    held.floods = [Flood(9, number, 0, b"p\xff", number) for number in (1, 2, 3, 4, 5)]
-    words = begun(taken_over=False).explained([gap(0)])[0].detail
+    held.floods = [Flood(9, number, 0, b"p\xff", number, 100) for number in (1, 2, 3, 4, 5)]
+    words = begun().explained([gap(0)])[0].detail
     assert words == (
         r"held back in a flood: 5 of p\xff (parent 5) in cgroup 9, 4 of p\xff (parent 4) in cgroup 9, "
         r"3 of p\xff (parent 3) in cgroup 9, 3 of others"
@@ -99,8 +97,8 @@ def test_a_kernel_that_refuses_leaves_the_losses(held: HeldBack) -> None:
     assert begun().explained([gap(0)]) == [gap(0)]
 
 
-def test_what_was_told_before_a_take_over_is_not_told_again(held: HeldBack) -> None:
-    """The map goes on; what it had then is the reader's before."""
-    held.floods = [Flood(7, 11, 0, b"sh", 10)]
-    found = begun(taken_over=True)
-    assert found.explained([gap(0)])[0].detail == ""
+@pytest.mark.parametrize(("looked", "said"), [(100, False), (99, True)])
+def test_a_take_over_names_who_was_not_named(held: HeldBack, looked: int, said: bool) -> None:
+    """The map goes on: what was held back before the reader before looked was its to say, what came since is not."""
+    held.floods = [Flood(7, 11, 0, b"sh", 10, 100)]
+    assert ("10 of sh" in begun(looked).explained([gap(0)])[0].detail) is said
