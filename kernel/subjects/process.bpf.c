@@ -65,15 +65,15 @@ static __always_inline void memory_now(struct process_memory *memory, struct tas
 
 /*
  * clone3 (CLONE_INTO_CGROUP) made the child outside the scope: no move follows that would say so. It is recorded as if
- * it was forked in its creator's cgroup and left the scope at once.
+ * it was forked in its creator's cgroup and left the scope at once. Memory and draft are the caller's: two of each are
+ * more than a program's stack.
  */
-static __always_inline void tell_born_outside(struct task_struct *parent, struct task_struct *child,
+static __always_inline void tell_born_outside(struct process_memory *memory, struct draft *draft,
+					      struct task_struct *parent, struct task_struct *child,
 					      struct cgroup *cgroup)
 {
-	struct process_memory memory = {.before_number = ~0ULL};
 	struct cgroup *creators = cgroup_of(parent);
 	struct process_fork *fork;
-	struct draft draft;
 	__u64 id;
 
 	if (creators == cgroup || !in_scope(creators))
@@ -81,14 +81,14 @@ static __always_inline void tell_born_outside(struct task_struct *parent, struct
 	id = cgroup_id(creators);
 	know_cgroup(creators, id);
 	unfold(memory_of(parent));
-	memory_now(&memory, parent, child, id);
+	memory_now(memory, parent, child, id);
 	for (int i = 0; i < 2; i++) {
-		if (!begin(&draft, sizeof(*fork)))
+		if (!begin(draft, sizeof(*fork)))
 			return;
-		fork = (void *)draft.record->data;
+		fork = (void *)draft->record->data;
 		__builtin_memset(fork, 0, sizeof(*fork));
-		fill_context(&fork->context, child, id, &memory);
-		finish(&draft, i ? RECORD_PROCESS_LEFT : RECORD_PROCESS_FORK, RING_ORDINARY);
+		fill_context(&fork->context, child, id, memory);
+		finish(draft, i ? RECORD_PROCESS_LEFT : RECORD_PROCESS_FORK, RING_ORDINARY);
 	}
 }
 
@@ -106,7 +106,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 		return 0;
 	cgroup = cgroup_of(child);
 	if (!in_scope(cgroup)) {
-		tell_born_outside(parent, child, cgroup);
+		tell_born_outside(&memory, &draft, parent, child, cgroup);
 		return 0;
 	}
 	id = cgroup_id(cgroup);

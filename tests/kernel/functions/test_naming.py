@@ -115,13 +115,15 @@ def test_a_word_below_the_working_folder(functions: Functions, tmp_path: Path, m
         ("/srv", True),
         ("/srv/one", True),
         ("/srv/one/two", True),
-        ("/srv/one/two/three", False),
+        ("/srv/one/two/three", True),
+        ("/srv/one/two/three/four", True),
+        ("/srv/one/two/three/five", False),
         ("/other", False),
         ("/var", True),
     ],
 )
 def test_folders_above_what_is_watched(functions: Functions, path: str, above: bool) -> None:
-    """Three of them, for their renaming moves it; those behind a pattern are not known."""
+    """All of them, for their renaming moves it; those behind a pattern are not known."""
     _watch(functions, Watchlist(("/srv/one/two/three/four/file", "/var/*/deep/file")))
     assert bool(_named(functions, path, ABOVE)["watched"]) is above
     assert not _named(functions, path, READ | WRITE)["watched"]
