@@ -65,4 +65,10 @@ def _concerned(connection: Connection, filters: Filters) -> list[str] | None:
     words = " AND ".join(text for text, _ in conditions)
     values = [value for _, some in conditions for value in some]
     known = [row[0] for row in connection.execute(_NAMESPACES.format(words), values).fetchall()]
-    return [*known, NONE] if known else None
+    return [*known, *_forgotten(connection), NONE] if known else None
+
+
+def _forgotten(connection: Connection) -> list[str]:
+    """Namespaces of which retention also removed what names pods: one of the same name may have been there."""
+    query = "SELECT DISTINCT namespace FROM loss WHERE cause = ? AND table_name IN ('pod', 'container') AND namespace IS NOT NULL"
+    return [row[0] for row in connection.execute(query, [CAUSE]).fetchall()]

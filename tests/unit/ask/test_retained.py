@@ -106,3 +106,17 @@ def test_many_are_summed_up(tmp_path: Path) -> None:
     histories.write(tmp_path, Batch.from_rows("loss", [_gone(f"n{i}", 1) for i in range(20)]))
     said = [text for text in _reasons(tmp_path, 0) if "no longer held" in text]
     assert len(said) == 9 and "60 rows of 12 more namespaces until 2026-05-03" in said[-1]
+
+
+@pytest.mark.parametrize(("table", "concerned"), [("pod", True), ("container", True), ("connection", False)])
+def test_a_pod_of_that_name_may_have_been_where_names_are_gone_too(tmp_path: Path, table: str, concerned: bool) -> None:
+    """Law: the same name in two namespaces; of one nothing says any more that it had such a pod."""
+    whose = {"node": "n", "boot": "b", "instance": "i", "hooks": "{}"}
+    with LogWriter(tmp_path, "n", "b") as log:
+        told = [samples.observer(e, START + d * DAY, **whose) for e, d in (("start", 0), ("ready", 0), ("stop", 40))]
+        log.append([Batch.from_rows("observer", told)], [])
+        log.append([Batch.from_rows("loss", [_gone("other", 1), _gone("other", 1, table)])], [])
+        pod = {"event": "named", "pod": "web", "pod_uid": "u", "namespace": "shop", "node": "n", "time": START}
+        log.append([Batch.from_rows("pod", [pod])], [])
+    said = _reasons(tmp_path, 0, Filters(pod="web"))
+    assert any("namespace other" in text for text in said) is concerned

@@ -17,6 +17,7 @@ from firsthand.ask.answer import COUNT, Asked, Found, cut, plural
 from firsthand.ask.completeness import spans
 from firsthand.ask.conversations import ASKER, OPEN
 from firsthand.ask.credentials import Kind, expression
+from firsthand.ask.nameless import SOCKET
 from firsthand.ask.nearest import meant
 from firsthand.ask.question import Question
 from firsthand.ask.questions.pods import last
@@ -116,7 +117,7 @@ def used(asked: Asked) -> Found:
 
 def _shown(asked: Asked, kinds: list[Kind]) -> Iterator[tuple[Kind, str, dict[str, Any], str]]:
     """Kind, grade, row and evidence of all that shows one."""
-    for row in _talks(asked, kinds):
+    for row in (*_talks(asked, kinds), *_heads(asked, kinds)):
         for kind in kinds:
             yield from _of_talk(kind, row)
     for row in _reads(asked, kinds):
@@ -276,6 +277,21 @@ def _talks(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
         stands = {one for name in row["names"] or () for one in aliases.get(f"{row['asker']} {name}", ())}
         row["reached"] = [*dict.fromkeys((*(row["names"] or ()), *sorted(stands), *(row["heads"] or ())))]
     return rows
+
+
+def _heads(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
+    """Heads of TLS and HTTP that were sent to hosts of these kinds on connections of which no row is held."""
+    names = expression(
+        [*(one for kind in kinds for one in kind.services), *(one for kind in kinds for one in kind.handing[0])]
+    )
+    where, parameters = asked.where(
+        ("regexp_matches(coalesce(sni, host, ''), ?) AND direction IS DISTINCT FROM 'in'", [names])
+    )
+    whose = ("pod", "namespace", "workload", "container", "container_name", "claimed", "exe")
+    query = f"""SELECT node, {", ".join(whose)}, peer_address, NULL AS nat_address, [coalesce(sni, host)] AS reached,
+            min(time) AS first, max(time) AS last, count(*) AS times
+        FROM request WHERE {where} AND {SOCKET} NOT IN (SELECT {SOCKET} FROM connection) GROUP BY ALL ORDER BY first"""  # noqa: S608
+    return asked.rows(query, parameters)
 
 
 def _aliases(asked: Asked, names: str) -> dict[str, set[str]]:

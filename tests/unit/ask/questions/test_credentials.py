@@ -92,6 +92,7 @@ def test_labels_alone_prove_no_other(history: Path, tmp_path: Path) -> None:
     """Law: "none other" is not proven where only labels say that it was Fluentd; by its image's digest it is."""
     scene = _scene()
     scene.rows["connection"] = [row for row in scene.rows["connection"] if row.get("names")]
+    scene.rows["request"] = []
     path = scene.write(tmp_path / "h")
     label = f"{FLUENTD} is known by labels alone, which whoever makes pods there can set: leave it out by IMAGE@sha256:DIGEST"
     named = _asked(path, "s3", without=(FLUENTD,))
@@ -337,3 +338,17 @@ def test_kinds_are_well_formed() -> None:
         for patterns in (kind.variables, kind.services, kind.tokens):
             assert not re.match(credentials.expression(patterns), "/")
             assert not re.match(credentials.expression(patterns), "example.com")
+
+
+@pytest.mark.parametrize(("direction", "used"), [("out", True), ("in", False)])
+def test_a_head_on_a_connection_that_has_no_row(tmp_path: Path, direction: str, used: bool) -> None:
+    """Law: what was sent to such a host was sent, whether or not the connection's own rows are held; who serves such a name uses none."""
+    scene = Scene()
+    scene.observed(-1, DAY)
+    process = scene.process(scene.pod("web", "10.244.0.7"), "/bin/x", [], 1)
+    scene.request(process, 77, "52.218.0.1", 443, 2.0, sni="b.s3.amazonaws.com", protocol="tls")
+    scene.rows["request"][-1]["direction"] = direction
+    found = _asked(scene.write(tmp_path / "h"), "s3").found.rows
+    assert [(row["grade"], row["evidence"]) for row in found] == (
+        [("used", ["connected to b.s3.amazonaws.com"])] if used else []
+    )
