@@ -6,7 +6,9 @@
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct rb_node {
+	unsigned long __rb_parent_color;
 	struct rb_node *rb_right;
+	struct rb_node *rb_left;
 };
 
 struct rb_root {
@@ -118,6 +120,20 @@ static __always_inline __u64 mount_number(struct mount *mount)
 	struct mount___tree *tree = (void *)mount;
 
 	return bpf_core_field_exists(tree->mnt_id_unique) ? BPF_CORE_READ(tree, mnt_id_unique) : ~0ULL;
+}
+
+/* The number of the mount that was made before the newest of its namespace, its last node; 0 where it is not known. */
+static __always_inline __u64 number_before(struct mount *newest)
+{
+	struct mount___tree *tree = (void *)newest;
+	struct rb_node *before;
+
+	if (!bpf_core_field_exists(tree->mnt_id_unique))
+		return 0;
+	before = BPF_CORE_READ(tree, mnt_node.rb_left);
+	if (!before)
+		before = (void *)(BPF_CORE_READ(tree, mnt_node.__rb_parent_color) & ~3UL);
+	return before ? mount_number(mount_of_node(before)) : 0;
 }
 
 static __always_inline bool is_shared(struct mount *mount)

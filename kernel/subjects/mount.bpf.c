@@ -121,9 +121,10 @@ static __always_inline void find_made(struct telling *telling)
 
 	if (!newest || !seen || number <= *seen)
 		return;
+	found->unsure = telling->event->options & MOUNTOPTION_REC || is_shared(BPF_CORE_READ(newest, mnt_parent)) ||
+			number_before(newest) > *seen;
 	if (number != ~0ULL)
 		*seen = number;
-	found->unsure = telling->event->options & MOUNTOPTION_REC || is_shared(BPF_CORE_READ(newest, mnt_parent));
 	found->mount = newest;
 }
 

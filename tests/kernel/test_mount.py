@@ -62,6 +62,18 @@ def test_a_new_mount(watch: Watch, mounter: Mounter) -> None:
     assert row["exe"] == os.path.realpath("/usr/bin/python3")
 
 
+def test_threads_that_mount_at_once(watch: Watch, mounter: Mounter) -> None:
+    """Each row names the place and the source of its own call, whatever another made meanwhile in the same namespace."""
+    mounter.do("import threading; [os.mkdir(f'{name}{i}') for name in 'ab' for i in range(100)]")
+    mounter.do("def many(name): [sure('mount', f'{name}{i}', f'{name}{i}', 'tmpfs', 0, 'size=4k') for i in range(100)]")
+    mounter.do("both = [threading.Thread(target=many, args=name) for name in 'ab']; [one.start() for one in both]")
+    mounter.do("[one.join() for one in both]")
+    rows = _rows(watch, mounter)
+    assert len(rows) == 200
+    for row in rows:
+        assert (row["target"], row["source"]) == (str(mounter.folder / row["target_raw"]), row["target_raw"]), row
+
+
 def test_a_bind_over_a_symbolic_link(watch: Watch, mounter: Mounter) -> None:
     """The place to which the link leads, and which folder of the file system is shown there."""
     mounter.do("os.makedirs('from/deep'); os.mkdir('to'); os.symlink('to', 'link')")
