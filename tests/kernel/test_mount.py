@@ -63,7 +63,8 @@ def test_a_new_mount(watch: Watch, mounter: Mounter) -> None:
 
 
 def test_threads_that_mount_at_once(watch: Watch, mounter: Mounter) -> None:
-    """Each row names the place and the source of its own call, whatever another made meanwhile in the same namespace."""
+    """Each row names the place and the source of its own call, whatever another made meanwhile in the same namespace; where it is not sure
+    which mount is its own, by the caller's words alone."""
     mounter.do("import threading; [os.mkdir(f'{name}{i}') for name in 'ab' for i in range(100)]")
     mounter.do("def many(name): [sure('mount', f'{name}{i}', f'{name}{i}', 'tmpfs', 0, 'size=4k') for i in range(100)]")
     mounter.do("both = [threading.Thread(target=many, args=name) for name in 'ab']; [one.start() for one in both]")
@@ -71,7 +72,8 @@ def test_threads_that_mount_at_once(watch: Watch, mounter: Mounter) -> None:
     rows = _rows(watch, mounter)
     assert len(rows) == 200
     for row in rows:
-        assert (row["target"], row["source"]) == (str(mounter.folder / row["target_raw"]), row["target_raw"]), row
+        assert (row["target"], row["source_raw"]) == (str(mounter.folder / row["target_raw"]), row["target_raw"]), row
+        assert row["source"] == (None if row["mount_id"] is None else row["target_raw"]), row
 
 
 def test_a_bind_over_a_symbolic_link(watch: Watch, mounter: Mounter) -> None:

@@ -128,7 +128,8 @@ def _holds(text: str, value: Any, **image: Any) -> bool | None:
     columns = {f"v_{test.predicate.name}": kinds.get(test.predicate.type, "BIGINT")}
     row = _IMAGE | {f"v_{test.predicate.name}": value} | image
     parts = [f"CAST(? AS {(_TYPES | columns).get(name, 'BOOLEAN')}) AS {name}" for name in row]
-    found = duckdb.execute(f"SELECT {condition} FROM (SELECT {', '.join(parts)})", [*values, *row.values()]).fetchone()
+    query = f"SELECT {condition} FROM (SELECT {', '.join(parts)})"
+    (found,) = duckdb.connect().execute(query, [*values, *row.values()]).fetchall()
     assert found is not None
     return found[0]
 
