@@ -98,7 +98,7 @@ def test_a_sequence_gap(tight: ObserverInside) -> None:
     row = _loss(tight, "sequence_gap")
     assert (row["cpu"], row["ring"]) == (0, 0)
     details = " ".join(row["detail"] for row in tight.rows("SELECT detail FROM loss"))
-    assert f"in {tight.cgroup.where}" in details and "held back in a flood" in details, details
+    assert f'in "{tight.cgroup.where}"' in details and "held back in a flood" in details, details
     (lost,) = tight.rows("SELECT sum(events) AS n FROM loss WHERE cause IN ('sequence_gap', 'open_tail')")
     assert lost["n"] > 60  # in one row, or in two where a second passed meanwhile
 

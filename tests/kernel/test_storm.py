@@ -153,7 +153,6 @@ def test_who_floods_loses_its_own_records_first(scope: TestCgroup, life: Path, h
     (mine,) = observed.rows(f"SELECT count(*) AS n FROM process WHERE cgroup_path LIKE '%{quiet.name}'")
     assert mine["n"] == 2 * FEW, "what others did is all there"
     details = " ".join(row["detail"] or "" for row in observed.rows("SELECT detail FROM loss"))
-    found = re.search(
-        rf"held back in a flood: ([\d,]+) of (?:life|exe) \(parent {child.pid}\) in \S*{flooding.name}", details
-    )
+    who = rf'of "(?:life|exe)" \(parent {child.pid}\) in "\S*{flooding.name}"'
+    found = re.search(rf"held back in a flood: ([\d,]+) {who}", details)
     assert found and 0 < int(found[1].replace(",", "")) <= lost, details

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,11 +17,15 @@ MOST = 3
 
 class Floods:
     """What was held back since the last time. `path`: of a cgroup by its id, empty if it is not known; `looked`: when a reader before last
-    looked for losses, bpf_ktime_get_boot_ns: whoever was held back since then has not been named."""
+    looked for losses, bpf_ktime_get_boot_ns: whoever was held back since then has not been named.
+
+    `held_back` counts the records that were held back and are in a row, since this observer began.
+    """
 
     def __init__(self, loaded: Loaded, path: Callable[[int], str], looked: int) -> None:
         self._loaded = loaded
         self._path = path
+        self.held_back = 0
         self._before = {key: one for key, one in self._now().items() if one.last <= looked}
 
     def explained(self, losses: list[Lost]) -> list[Lost]:
@@ -41,6 +46,7 @@ class Floods:
             number = one.held_back - (before.held_back if before and before.held_back <= one.held_back else 0)
             if number:
                 rings.setdefault(one.ring, []).append((number, one))
+                self.held_back += number
         self._before = now
         return {ring: self._words(sorted(found, key=lambda each: -each[0])) for ring, found in rings.items()}
 
@@ -56,6 +62,7 @@ class Floods:
         return f"held back in a flood: {named}" + (f", {rest:,} of others" if rest else "")
 
     def _one(self, number: int, flood: Flood) -> str:
-        name = flood.comm.decode(errors="backslashreplace")
-        where = self._path(flood.cgroup) or f"cgroup {flood.cgroup}"
-        return f"{number:,} of {name} (parent {flood.parent}) in {where}"
+        """Names as JSON texts: whoever is named chose them, and could write the rest of the sentence into them."""
+        name, path = flood.comm.decode(errors="backslashreplace"), self._path(flood.cgroup)
+        where = json.dumps(path, ensure_ascii=False) if path else f"cgroup {flood.cgroup}"
+        return f"{number:,} of {json.dumps(name, ensure_ascii=False)} (parent {flood.parent}) in {where}"

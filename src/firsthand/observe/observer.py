@@ -386,7 +386,7 @@ class Observer:
 
     def _path_of(self, cgroup: int) -> str:
         """A cgroup's path by its id; empty where it is not known."""
-        return self.rows.resolver.cgroups.words(cgroup)[1].decode(errors="surrogateescape")
+        return self.rows.resolver.cgroups.words(cgroup)[1].decode()
 
     def _missing(self, produced: Sequence[Sequence[int]], *, final: bool = False) -> list[Lost]:
         """What was lost on the way from the kernel and on the way through the dissector."""
@@ -466,6 +466,7 @@ class Observer:
         found |= bound("canary_rounds", self.canaries.rounds, MOST_ROUNDS) | self._proven(now)
         found |= bound("translations", len(self.rows.translations), TRANSLATIONS)
         found |= bound("resolved", len(self.rows.resolved), ADDRESSES)
+        found["held_back"] = self.floods.held_back
         if self.loaded.folding:
             found["folded"], found["folded_connections"] = self.rows.folded["process"], self.rows.folded["connection"]
             for map_, held in self.sweeper.held.items():

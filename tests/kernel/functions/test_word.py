@@ -228,7 +228,7 @@ def test_a_word_is_read_by_its_letters(
 
 
 def test_a_word_below_a_descriptor(functions: Functions, tree: Path) -> None:
-    """As the calls that end with `at` are told; one that is not open leads nowhere."""
+    """The path begins at the folder of the descriptor, as in openat(2). A descriptor that is not open gives no path."""
     folder = os.open(tree / "one", os.O_PATH)
     assert _laid(functions, b"../x", folder) == (os.fsencode(tree / "x"), 0)
     assert _laid(functions, b"/x", folder) == (b"/x", 0)

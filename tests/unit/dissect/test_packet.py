@@ -54,7 +54,7 @@ def test_bytes_are_bounded_but_one_may_be_alone() -> None:
     most_bytes=st.integers(1, 150),
 )
 def test_the_bounds_hold_at_each_moment(touched: list[tuple[int, int]], most: int, most_bytes: int) -> None:
-    """And the count of bytes is that of what is open; each that went is told once."""
+    """The number of bytes is that of the open entries. Each entry that was dropped is returned once."""
     streams: Streams[OpenStream] = Streams(most, most_bytes)
     there: dict[int, OpenStream] = {}
     for number, size in touched:

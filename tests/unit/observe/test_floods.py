@@ -54,41 +54,43 @@ def test_the_largest_loss_of_a_ring_says_who(held: HeldBack) -> None:
         "x",
         "",
         "",
-        "reserve failed 3 times, held back in a flood: 1,200 of sh (parent 11) in /pods/a",
+        'reserve failed 3 times, held back in a flood: 1,200 of "sh" (parent 11) in "/pods/a"',
     ]
 
 
 def test_each_is_told_once(held: HeldBack) -> None:
-    """What was told is not told again; what came since is; one whose entry was made anew counts from nothing."""
+    """A row names only what was held back since the row before. An entry that the map made anew counts from zero."""
     found = begun()
     held.floods = [Flood(7, 11, 0, b"sh", 10, 100)]
-    assert "10 of sh" in found.explained([gap(0)])[0].detail
+    assert '10 of "sh"' in found.explained([gap(0)])[0].detail
     assert found.explained([gap(0)])[0].detail == ""
     held.floods = [Flood(7, 11, 0, b"sh", 25, 100)]
-    assert "15 of sh" in found.explained([gap(0)])[0].detail
+    assert '15 of "sh"' in found.explained([gap(0)])[0].detail
     held.floods = [Flood(7, 11, 0, b"sh", 4, 100)]
-    assert "4 of sh" in found.explained([gap(0)])[0].detail
+    assert '4 of "sh"' in found.explained([gap(0)])[0].detail
 
 
 def test_without_a_gap_nothing_is_read(held: HeldBack) -> None:
-    """What is held back shows as a gap later, and is told then."""
+    """Records that were held back show as a gap at a later look; that row names who."""
     found = begun()
     held.floods = OSError("not to be asked")
     lost = Lost("malformed", 1, 0.0, 1.0, "x")
     assert found.explained([lost]) == [lost]
     held.floods = [Flood(7, 11, 0, b"sh", 10, 100)]
-    assert "10 of sh" in found.explained([gap(0)])[0].detail
+    assert '10 of "sh"' in found.explained([gap(0)])[0].detail
 
 
 def test_the_most_are_named_and_the_others_summed(held: HeldBack) -> None:
-    """A cgroup without a known path by its id; names in bytes that are no text."""
-    held.floods = [Flood(9, number, 0, b"p\xff", number, 100) for number in (1, 2, 3, 4, 5)]
-    words = begun().explained([gap(0)])[0].detail
+    """A cgroup without a known path has its id; bytes that are no text, and letters that end a name, are escaped."""
+    held.floods = [Flood(9, number, 0, b'p\xff" (', number, 100) for number in (1, 2, 3, 4, 5)]
+    found = begun()
+    words = found.explained([gap(0)])[0].detail
     assert words == (
-        r"held back in a flood: 5 of p\xff (parent 5) in cgroup 9, 4 of p\xff (parent 4) in cgroup 9, "
-        r"3 of p\xff (parent 3) in cgroup 9, 3 of others"
+        r"""held back in a flood: 5 of "p\\xff\" (" (parent 5) in cgroup 9, 4 of "p\\xff\" (" (parent 4) in cgroup 9, """
+        r"""3 of "p\\xff\" (" (parent 3) in cgroup 9, 3 of others"""
     )
     assert words.count("parent") == floods.MOST
+    assert found.held_back == 15
 
 
 def test_a_kernel_that_refuses_leaves_the_losses(held: HeldBack) -> None:
@@ -101,4 +103,4 @@ def test_a_kernel_that_refuses_leaves_the_losses(held: HeldBack) -> None:
 def test_a_take_over_names_who_was_not_named(held: HeldBack, looked: int, said: bool) -> None:
     """The map goes on: what was held back before the reader before looked was its to say, what came since is not."""
     held.floods = [Flood(7, 11, 0, b"sh", 10, 100)]
-    assert ("10 of sh" in begun(looked).explained([gap(0)])[0].detail) is said
+    assert ('10 of "sh"' in begun(looked).explained([gap(0)])[0].detail) is said

@@ -91,7 +91,7 @@ def test_one_that_has_not_begun_is_not_asked(ends: LineEnds) -> None:
 def test_one_that_gives_none_is_given_up(
     ends: LineEnds, monkeypatch: pytest.MonkeyPatch, answer: bytes, why: str
 ) -> None:
-    """The supervisor is told which, to send another one's line; that one is asked then."""
+    """The observer names the dissector to the supervisor, which sends the line of a new one; the observer then asks that one."""
     monkeypatch.setattr(line, "PATIENCE", 0.1)
     peer = ends.new("first")
     assert ends.line.ready()

@@ -115,7 +115,7 @@ def test_an_end_is_forgotten_and_a_new_one_counts(heard: Translations) -> None:
 
 
 def test_the_oldest_go() -> None:
-    """At most so many are known; one that is told again is young."""
+    """The table has a limit. An entry that arrives again is the newest."""
     heard = Translations([], most=2)
     heard.learn(_event(port=1) + _event(port=2) + _event(port=1) + _event(port=3))
     assert [_filled(heard, _row(local_port=port))[0][1] for port in (1, 2, 3)] == [8080, None, 8080]

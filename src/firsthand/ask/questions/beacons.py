@@ -113,8 +113,7 @@ def _measured(where: str) -> str:
 
     A name that a program asked for once stays its peer's name, though it was cached and is not in every row. The rows are read two or three
     times: to count them by what tells keys apart, and for the measures of the keys that beat often enough; nothing of them is kept in
-    between. Keys with more than a connection a second (`dense`) are measured only where they pause often enough: between the last
-    connection of one second that has any and the first of the next.
+    between. Keys with more than a connection a second (`dense`) are measured only where they pause often enough.
     """
     said = f"""SELECT node, {talk.WHO["workload"]} AS who, {talk.WHO["pod"]} AS pod_key, workload IS NOT NULL AS owned, exe, peer_address,
         peer_port || '/' || transport AS port, nullif(array_to_string(names, chr(0)), '') AS said, {talk.BEGAN} AS began"""
@@ -133,11 +132,7 @@ def _measured(where: str) -> str:
         those AS MATERIALIZED (SELECT {", ".join(f"k.{name}" for name in _TOLD.split(", "))}, b.key, b.dense FROM keyed k JOIN many b
             ON {" AND ".join(f"k.{name} IS NOT DISTINCT FROM b.{name}" for name in ("port", "peer", "exe", "who", "node"))}
             AND CASE WHEN b.together THEN k.owned ELSE k.pod_key = b.pod_key END),
-        seconds AS (SELECT key, epoch(began) // {BEAT} AS second, min(began) AS first, max(began) AS last
-            FROM ({said} FROM connection WHERE {where}) r JOIN (FROM those WHERE dense) p ON {_SAME} GROUP BY key, second),
-        quiet AS (SELECT key, epoch(first - lag(last) OVER (PARTITION BY key ORDER BY second)) AS apart FROM seconds),
-        pulsing AS (SELECT key FROM quiet WHERE apart >= {BEAT} GROUP BY key
-            HAVING count(*) + 1 >= {FEWEST} AND median(apart) >= {QUICKEST}),
+        {_pulsing(f"{said} FROM connection WHERE {where}")},
         busy AS MATERIALIZED (SELECT * FROM many WHERE NOT dense OR key IN (FROM pulsing)),
         parts AS MATERIALIZED (SELECT * FROM those SEMI JOIN busy USING (key)),
         whose AS (SELECT key, list(DISTINCT pod_key) AS pods, coalesce(list_distinct(flatten(list(DISTINCT string_split(said, chr(0))))), [])[:5]
@@ -156,6 +151,16 @@ def _measured(where: str) -> str:
             len(pods) AS pods_number, together
         FROM beats m JOIN busy USING (key) JOIN whose USING (key)
         WHERE len(apart) + 1 >= {FEWEST} AND list_median(apart) >= {QUICKEST}"""  # noqa: S608
+
+
+def _pulsing(rows: str) -> str:
+    """The dense keys that pause often enough, and long enough: between the last connection of one second that has any and the first of the
+    next."""
+    return f"""seconds AS (SELECT key, epoch(began) // {BEAT} AS second, min(began) AS first, max(began) AS last
+            FROM ({rows}) r JOIN (FROM those WHERE dense) p ON {_SAME} GROUP BY key, second),
+        quiet AS (SELECT key, epoch(first - lag(last) OVER (PARTITION BY key ORDER BY second)) AS apart FROM seconds),
+        pulsing AS (SELECT key FROM quiet WHERE apart >= {BEAT} GROUP BY key
+            HAVING count(*) + 1 >= {FEWEST} AND median(apart) >= {QUICKEST})"""  # noqa: S608
 
 
 def terms(row: dict[str, Any]) -> dict[str, float]:

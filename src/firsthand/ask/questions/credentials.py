@@ -17,7 +17,6 @@ from firsthand.ask.answer import COUNT, Asked, Found, cut, plural
 from firsthand.ask.completeness import spans
 from firsthand.ask.conversations import ASKER, OPEN
 from firsthand.ask.credentials import Kind, expression
-from firsthand.ask.nameless import SOCKET
 from firsthand.ask.nearest import meant
 from firsthand.ask.question import Question
 from firsthand.ask.questions.pods import last
@@ -34,6 +33,8 @@ _COLUMNS = ["grade", "credential", "who", "pods", "binaries", "evidence", "times
 _WIDE = ["namespace", "images", "containers", "node"]
 #: Bytes of an environment of which names are kept (TEXT_BYTES of kernel/include/maps.h).
 ENVIRONMENT = 4096
+#: Whose a row is.
+_WHOSE = ("pod", "namespace", "workload", "container", "container_name", "claimed", "exe")
 #: How many of each list a row shows.
 _MOST = 8
 _UNTIL = "nullif(arg_max(coalesce(until, TIMESTAMP 'infinity'), time), TIMESTAMP 'infinity')"
@@ -245,23 +246,19 @@ def _containers(asked: Asked) -> dict[tuple[str, str], _Container]:
 def _talks(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
     """Connections that were made from here to hosts of these kinds, by whom and with which names: those that were asked for, those that
     they stood for (CNAME), those of all heads."""
-    handing = [kind.handing for kind in kinds]
-    names = expression(
-        [*(one for kind in kinds for one in kind.services), *(one for some, _ in handing for one in some)]
-    )
-    addresses = sorted({one for _, some in handing for one in some})
+    names = _hosts(kinds)
+    addresses = sorted({one for kind in kinds for one in kind.handing[1]})
     aliases = _aliases(asked, names)
     heads, values = asked.reaching(("regexp_matches(coalesce(sni, host, ''), ?)", [names]))
     where, parameters = asked.reaching((f"({talk.TOLD} OR event IN ('seen', 'taken'))", []))
     among = "IN (SELECT unnest(CAST(? AS VARCHAR[])))"
-    whose = ("pod", "namespace", "workload", "container", "container_name", "claimed", "exe")
     query = f"""WITH heads AS (SELECT node, boot, cookie, list_sort(list(DISTINCT coalesce(sni, host))) AS heads FROM request WHERE {heads}
             GROUP BY node, boot, cookie),
         told AS (SELECT c.* EXCLUDE (names), heads, list_filter(coalesce(names, []), lambda n: regexp_matches(n, ?)
                 OR list_contains(CAST(? AS VARCHAR[]), asker || ' ' || n)) AS names, {talk.DIRECTION} AS way, {talk.BEGAN} AS began
             FROM (SELECT *, {ASKER} AS asker FROM connection WHERE {where}) c LEFT JOIN heads h
                 ON c.node = h.node AND c.boot = h.boot AND c.cookie = h.cookie),
-        talks AS (SELECT node, boot, cookie, peer_address, {", ".join(f"any_value({name}) AS {name}" for name in (*whose, "asker"))},
+        talks AS (SELECT node, boot, cookie, peer_address, {", ".join(f"any_value({name}) AS {name}" for name in (*_WHOSE, "asker"))},
                 any_value(nat_address) AS nat_address, any_value(heads) AS heads, list_distinct(flatten(list(names))) AS names,
                 min(began) AS first, max({talk.LAST}) AS last, coalesce(max(folded_count), 1) AS many
             FROM told AS ways WHERE (len(names) > 0 OR heads IS NOT NULL OR peer_address {among} OR nat_address {among})
@@ -269,7 +266,7 @@ def _talks(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
             GROUP BY node, boot, cookie, peer_address, peer_port
             HAVING (bool_or(ways.time >= ? OR coalesce(ways.folded_until >= ?, false)) OR ({OPEN}))
                 AND bool_or({talk.FLOW} OR event IN ('close', 'folded', 'seen', 'taken') OR outcome = 'established'))
-        SELECT node, {", ".join(whose)}, asker, peer_address, nat_address, heads, names, min(first) AS first, max(last) AS last,
+        SELECT node, {", ".join(_WHOSE)}, asker, peer_address, nat_address, heads, names, min(first) AS first, max(last) AS last,
             sum(many)::BIGINT AS times FROM talks GROUP BY ALL ORDER BY first"""  # noqa: S608
     given = [*values, names, sorted(aliases), *parameters, addresses, addresses, asked.since, asked.since]
     rows = asked.rows(query, given)
@@ -279,18 +276,20 @@ def _talks(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
     return rows
 
 
+def _hosts(kinds: list[Kind]) -> str:
+    """An expression for the hosts of these kinds: services, and those that hand out tokens."""
+    return expression([one for kind in kinds for one in (*kind.services, *kind.handing[0])])
+
+
 def _heads(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
     """Heads of TLS and HTTP that were sent to hosts of these kinds on connections of which no row is held."""
-    names = expression(
-        [*(one for kind in kinds for one in kind.services), *(one for kind in kinds for one in kind.handing[0])]
-    )
     where, parameters = asked.where(
-        ("regexp_matches(coalesce(sni, host, ''), ?) AND direction IS DISTINCT FROM 'in'", [names])
+        ("regexp_matches(coalesce(sni, host, ''), ?) AND direction IS DISTINCT FROM 'in'", [_hosts(kinds)])
     )
-    whose = ("pod", "namespace", "workload", "container", "container_name", "claimed", "exe")
-    query = f"""SELECT node, {", ".join(whose)}, peer_address, NULL AS nat_address, [coalesce(sni, host)] AS reached,
+    query = f"""WITH heads AS MATERIALIZED (SELECT * FROM request WHERE {where})
+        SELECT node, {", ".join(_WHOSE)}, peer_address, NULL AS nat_address, [coalesce(sni, host)] AS reached,
             min(time) AS first, max(time) AS last, count(*) AS times
-        FROM request WHERE {where} AND {SOCKET} NOT IN (SELECT {SOCKET} FROM connection) GROUP BY ALL ORDER BY first"""  # noqa: S608
+        FROM heads ANTI JOIN connection USING (cookie, boot, node) GROUP BY ALL ORDER BY first"""  # noqa: S608
     return asked.rows(query, parameters)
 
 
@@ -323,8 +322,7 @@ def _reads(asked: Asked, kinds: list[Kind]) -> list[dict[str, Any]]:
     """Watched files of these kinds that were opened, by whom; a refused try read nothing."""
     fits, values = _by_path(credentials.of_files(one for kind in kinds for one in kind.files), "path", "source_path")
     where, parameters = asked.where(("event = 'open' AND error IS NULL", []), (fits, values))
-    whose = ("pod", "namespace", "workload", "container", "container_name", "claimed", "exe", "path", "source_path")
-    query = f"""SELECT node, {", ".join(whose)}, min(time) AS first, max(time) AS last, count(*) AS times FROM file
+    query = f"""SELECT node, {", ".join(_WHOSE)}, path, source_path, min(time) AS first, max(time) AS last, count(*) AS times FROM file
         WHERE {where} GROUP BY ALL ORDER BY first"""  # noqa: S608
     return asked.rows(query, parameters)
 
@@ -368,13 +366,13 @@ def _unread(asked: Asked, kinds: list[Kind]) -> list[str]:
         f"SELECT count(*) FILTER ({long}) AS long, count(*) FILTER ({unread}) AS unread FROM process p WHERE {where}"  # noqa: S608
     )
     (row,) = asked.rows(query, parameters)
-    found = {
-        f"the names of variables behind the first {ENVIRONMENT:,} bytes of {plural(row['long'], 'environment')} were not read": row[
-            "long"
-        ],
-        f"{plural(row['unread'], 'environment')} could not be read": row["unread"],
-    }
-    return [why for why, number in found.items() if number]
+    found = []
+    if row["long"]:
+        several = plural(row["long"], "environment")
+        found.append(f"the names of variables behind the first {ENVIRONMENT:,} bytes of {several} were not read")
+    if row["unread"]:
+        found.append(f"{plural(row['unread'], 'environment')} could not be read")
+    return found
 
 
 QUESTIONS = {
